@@ -1,0 +1,146 @@
+//! What the kernel probe and user space both know: the layout of records, counters and settings.
+//!
+//! Holds plain integers only. No `bool` and no `enum` crosses the kernel border, because a byte that the other
+//! side wrote may hold any value; both sides read named constants instead. Sizes are asserted at compile time.
+#![no_std]
+
+/// Changes whenever a layout here changes; user space refuses a probe that was built with another one.
+pub const ABI_VERSION: u32 = 1;
+
+/// Payload capacities of the record classes, in bytes. A ring-buffer record has one of these sizes plus the
+/// header, because `bpf_ringbuf_reserve` takes a size that the verifier must know.
+pub const PAYLOAD_CLASSES: [usize; 7] = [0, 256, 1024, 2048, 8192, 16384, 32768];
+
+/// Records that one packet may need. 24 records of 32 KiB hold 768 KiB, more than `GSO_MAX_SIZE` with BIG TCP
+/// (8 × 65,535, `include/linux/netdevice.h`).
+pub const RECORDS_PER_PACKET_MAX: usize = 24;
+
+/// One record's header; `payload_bytes` bytes of payload follow it, then padding up to the record's class.
+///
+/// All numbers are in host byte order. IPv4 addresses are written as IPv4-mapped IPv6 addresses (RFC 4291
+/// section 2.5.5.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// `bpf_ktime_get_boot_ns`, nanoseconds since boot, suspended time included.
+    pub boot_ns: u64,
+    /// Cgroup v2 id of the local socket (`bpf_skb_cgroup_id`), 0 where it is not known. Tells apart flows with
+    /// equal addresses in different network namespaces.
+    pub scope: u64,
+    /// Address of the local end: the server's, when the port is wanted.
+    pub local_addr: [u8; 16],
+    /// Address of the other end.
+    pub remote_addr: [u8; 16],
+    /// TCP sequence number of the first payload byte of this record (of the SYN or FIN when there is none).
+    pub sequence: u32,
+    /// TCP acknowledgement number; meaningful when `tcp_flags` has ACK.
+    pub acknowledgement: u32,
+    /// Payload bytes in this record.
+    pub payload_bytes: u32,
+    /// Payload bytes of the whole packet.
+    pub packet_payload_bytes: u32,
+    /// Port of the local end.
+    pub local_port: u16,
+    /// Port of the other end.
+    pub remote_port: u16,
+    /// TCP window, unscaled.
+    pub window: u16,
+    /// The TCP flag byte: FIN 1, SYN 2, RST 4, PSH 8, ACK 16. SYN is set on a packet's first record only, FIN
+    /// and RST on its last only.
+    pub tcp_flags: u8,
+    /// [`INGRESS`] or [`EGRESS`], as the local socket sees it.
+    pub direction: u8,
+    /// Bits [`RECORD_FIRST`] and [`RECORD_LAST`].
+    pub part: u8,
+    /// Always zero.
+    pub reserved: [u8; 7],
+}
+
+/// [`RecordHeader::direction`]: toward the local socket, so from client to server.
+pub const INGRESS: u8 = 1;
+/// [`RecordHeader::direction`]: from the local socket, so from server to client.
+pub const EGRESS: u8 = 2;
+
+/// [`RecordHeader::part`]: the first record of its packet.
+pub const RECORD_FIRST: u8 = 1;
+/// [`RecordHeader::part`]: the last record of its packet. A packet counts as captured when this one arrives.
+pub const RECORD_LAST: u8 = 2;
+
+/// Index into the per-CPU counter array. The law, for packets of wanted ports:
+/// `WANTED = CAPTURED + Σ drops`, where the drops are [`DROP_COUNTERS`].
+pub mod counter {
+    /// Packets that the probe ran for.
+    pub const SEEN: u32 = 0;
+    /// TCP packets whose local port is wanted.
+    pub const WANTED: u32 = 1;
+    /// Packets whose last record was submitted.
+    pub const CAPTURED: u32 = 2;
+    /// Payload bytes in submitted records.
+    pub const CAPTURED_BYTES: u32 = 3;
+    /// Packets not (wholly) captured because the ring had no room.
+    pub const DROP_RING_FULL: u32 = 4;
+    /// Packets whose TCP header could not be read or contradicts itself.
+    pub const DROP_MALFORMED: u32 = 5;
+    /// Packets whose payload could not be copied.
+    pub const DROP_COPY_FAILED: u32 = 6;
+    /// Packets with more payload than [`super::RECORDS_PER_PACKET_MAX`] records hold.
+    pub const DROP_OVERSIZE: u32 = 7;
+    /// Packets of flows outside the sample; meant.
+    pub const DROP_SAMPLED_OUT: u32 = 8;
+    /// Packets of flows that user space no longer wants (not HTTP, upgraded); meant.
+    pub const DROP_FLOW_UNWANTED: u32 = 9;
+    /// Number of counters.
+    pub const COUNT: u32 = 10;
+}
+
+/// Each drop counter with its label, in the order of the indices.
+pub const DROP_COUNTERS: [(u32, &str); 6] = [
+    (counter::DROP_RING_FULL, "ring_full"),
+    (counter::DROP_MALFORMED, "malformed"),
+    (counter::DROP_COPY_FAILED, "copy_failed"),
+    (counter::DROP_OVERSIZE, "oversize"),
+    (counter::DROP_SAMPLED_OUT, "sampled_out"),
+    (counter::DROP_FLOW_UNWANTED, "flow_unwanted"),
+];
+
+/// Settings that user space writes once before it attaches, and may change while running.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// [`ABI_VERSION`] of user space.
+    pub abi_version: u32,
+    /// A flow is kept when the hash of its addresses and ports is at most this; `u32::MAX` keeps all.
+    pub flow_sample_max: u32,
+    /// Wake user space when the ring holds at least this many bytes; below it a timer drains.
+    pub wake_bytes: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// Key of the map of flows that user space no longer wants.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// [`RecordHeader::scope`].
+    pub scope: u64,
+    /// [`RecordHeader::local_addr`].
+    pub local_addr: [u8; 16],
+    /// [`RecordHeader::remote_addr`].
+    pub remote_addr: [u8; 16],
+    /// [`RecordHeader::local_port`].
+    pub local_port: u16,
+    /// [`RecordHeader::remote_port`].
+    pub remote_port: u16,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// The set of wanted ports is an array of this many 32-bit words: port `p` is bit `p % 32` of word `p / 32`.
+pub const PORT_WORDS: u32 = 65_536 / 32;
+
+const _: () = {
+    assert!(size_of::<RecordHeader>() == 80);
+    assert!(align_of::<RecordHeader>() == 8);
+    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<FlowKey>() == 48);
+};

@@ -1,0 +1,5 @@
+//! Entry points of the probe.
+//!
+//! Lets every packet pass.
+#![no_std]
+#![no_main]

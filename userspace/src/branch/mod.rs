@@ -1,0 +1,3 @@
+//! Sends requests to a candidate.
+//!
+//! Never retries and never follows a redirect.

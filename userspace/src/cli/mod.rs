@@ -1,0 +1,3 @@
+//! The command line.
+//!
+//! Contains no logic of its own.

@@ -1,0 +1,3 @@
+//! Finds out in what two observations differ.
+//!
+//! Does no input or output.

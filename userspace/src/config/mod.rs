@@ -1,0 +1,3 @@
+//! The configuration file: what it says and what that means.
+//!
+//! Starts nothing.

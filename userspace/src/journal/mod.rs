@@ -1,0 +1,3 @@
+//! Keeps results.
+//!
+//! Decides nothing about them.

@@ -1,0 +1,5 @@
+//! The binary `understudy`.
+//!
+//! Everything it does is in the library.
+
+fn main() {}

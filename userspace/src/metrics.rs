@@ -1,0 +1,3 @@
+//! The metrics that the admin listener exports.
+//!
+//! Counts nothing itself.

@@ -1,0 +1,222 @@
+//! How exchanges leave the pipeline, and the counts that must add up.
+//!
+//! Holds the law `seen = in flight + Σ fates`; who settles what is for `pipeline` to know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How an exchange left the pipeline of one experiment. Each exchange has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Fate {
+    /// It was shown by `inspect`, which sends nothing.
+    Shown,
+    /// The experiment does not want its method.
+    FilteredMethod,
+    /// The experiment does not want its path.
+    FilteredRoute,
+    /// The experiment does not want its host.
+    FilteredHost,
+    /// The experiment does not want its header fields.
+    FilteredHeader,
+    /// It is outside the sample.
+    SampledOut,
+    /// It carried the replay header: it is one of our own requests.
+    Replay,
+    /// No response to it was seen.
+    NoResponse,
+    /// The request was not seen whole, was cut, or has ambiguous framing.
+    NotReplayable,
+    /// Its method may have effects and the candidate is not declared isolated.
+    UnsafeMethod,
+    /// The queue to the replayer was full.
+    Shed,
+    /// The rate limit had no room for it.
+    RateLimited,
+    /// The in-flight limit kept it waiting longer than allowed.
+    Overdue,
+    /// The breaker was open: the candidate had failed too often.
+    BreakerOpen,
+    /// The run ended before its turn.
+    Drained,
+    /// Compared: no difference.
+    Matched,
+    /// Compared: differences.
+    Mismatched,
+    /// Compared: only differences that a rule explains.
+    Ignored,
+    /// Replayed, but no statement can be made.
+    Incomparable,
+    /// A defect: it was dropped without a fate. Always zero.
+    Lost,
+}
+
+/// The counts of one experiment. `seen = in flight + Σ fates` whenever no thread is between two counts.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    seen: AtomicU64,
+    in_flight: AtomicU64,
+    fates: [AtomicU64; Fate::ALL.len()],
+}
+
+/// One exchange that has no fate yet. Settle it; a ticket that is dropped counts as [`Fate::Lost`].
+#[derive(Debug)]
+pub struct Ticket {
+    ledger: Arc<Ledger>,
+    settled: bool,
+}
+
+/// The counts at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSnapshot {
+    /// Exchanges that came in.
+    pub seen: u64,
+    /// Exchanges without a fate.
+    pub in_flight: u64,
+    /// Exchanges by fate, in the order of [`Fate::ALL`].
+    pub fates: Vec<(Fate, u64)>,
+}
+
+// === impl Fate ===
+
+impl Fate {
+    /// All fates, in the order of their numbers.
+    pub const ALL: [Fate; 20] = [
+        Fate::Shown,
+        Fate::FilteredMethod,
+        Fate::FilteredRoute,
+        Fate::FilteredHost,
+        Fate::FilteredHeader,
+        Fate::SampledOut,
+        Fate::Replay,
+        Fate::NoResponse,
+        Fate::NotReplayable,
+        Fate::UnsafeMethod,
+        Fate::Shed,
+        Fate::RateLimited,
+        Fate::Overdue,
+        Fate::BreakerOpen,
+        Fate::Drained,
+        Fate::Matched,
+        Fate::Mismatched,
+        Fate::Ignored,
+        Fate::Incomparable,
+        Fate::Lost,
+    ];
+
+    /// The fate as a label value; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            Fate::Shown => "shown",
+            Fate::FilteredMethod => "filtered_method",
+            Fate::FilteredRoute => "filtered_route",
+            Fate::FilteredHost => "filtered_host",
+            Fate::FilteredHeader => "filtered_header",
+            Fate::SampledOut => "sampled_out",
+            Fate::Replay => "replay",
+            Fate::NoResponse => "no_response",
+            Fate::NotReplayable => "not_replayable",
+            Fate::UnsafeMethod => "unsafe_method",
+            Fate::Shed => "shed",
+            Fate::RateLimited => "rate_limited",
+            Fate::Overdue => "overdue",
+            Fate::BreakerOpen => "breaker_open",
+            Fate::Drained => "drained",
+            Fate::Matched => "matched",
+            Fate::Mismatched => "mismatched",
+            Fate::Ignored => "ignored",
+            Fate::Incomparable => "incomparable",
+            Fate::Lost => "lost",
+        }
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Counts one exchange in.
+    pub fn admit(self: &Arc<Self>) -> Ticket {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ticket { ledger: Arc::clone(self), settled: false }
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> LedgerSnapshot {
+        LedgerSnapshot {
+            seen: self.seen.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            fates: Fate::ALL
+                .into_iter()
+                .zip(&self.fates)
+                .map(|(fate, count)| (fate, count.load(Ordering::Relaxed)))
+                .collect(),
+        }
+    }
+
+    fn settle(&self, fate: Fate) {
+        if let Some(count) = self.fates.get(fate as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// Gives the exchange its fate.
+    pub fn settle(mut self, fate: Fate) {
+        self.settled = true;
+        self.ledger.settle(fate);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.ledger.settle(Fate::Lost);
+        }
+    }
+}
+
+// === impl LedgerSnapshot ===
+
+impl LedgerSnapshot {
+    /// Exchanges with this fate.
+    pub fn count(&self, fate: Fate) -> u64 {
+        self.fates.iter().find(|(have, _)| *have == fate).map_or(0, |(_, count)| *count)
+    }
+
+    /// True when `seen = in flight + Σ fates`.
+    pub fn balances(&self) -> bool {
+        let settled: u64 = self.fates.iter().map(|(_, count)| count).sum();
+        self.seen == self.in_flight.saturating_add(settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ticket_is_settled_once_and_a_dropped_one_is_lost() {
+        let ledger = Arc::new(Ledger::default());
+        ledger.admit().settle(Fate::Matched);
+        drop(ledger.admit());
+        let open = ledger.admit();
+        let now = ledger.snapshot();
+        assert_eq!((now.seen, now.in_flight), (3, 1));
+        assert_eq!((now.count(Fate::Matched), now.count(Fate::Lost)), (1, 1));
+        assert!(now.balances());
+        open.settle(Fate::Shed);
+        assert!(ledger.snapshot().balances());
+    }
+
+    #[test]
+    fn fates_are_listed_in_the_order_of_their_numbers() {
+        for (index, fate) in Fate::ALL.into_iter().enumerate() {
+            assert_eq!(fate as usize, index, "{}", fate.label());
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! HTTP messages as they were on the wire, after transfer decoding and before content decoding.
+//!
+//! Names, order, case and repetition of header fields are kept; nothing is merged or normalised here.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// Version of a message (RFC 9112 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// `HTTP/1.0`
+    Http10,
+    /// `HTTP/1.1`
+    Http11,
+}
+
+/// Header fields in the order they were sent.
+///
+/// One shared block of bytes and one list of ranges, so that a head costs two allocations whatever its size.
+#[derive(Clone, Default)]
+pub struct Headers {
+    raw: Bytes,
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Copy)]
+struct Field {
+    name_start: u32,
+    name_end: u32,
+    value_start: u32,
+    value_end: u32,
+}
+
+/// A message body after transfer decoding.
+#[derive(Clone, Default)]
+pub struct Body {
+    /// The bytes that were kept: all of them, or the first ones when [`Body::is_cut`].
+    pub kept: Bytes,
+    /// Bytes that were seen; more than `kept.len()` when the body passed the cap.
+    pub bytes: u64,
+    /// SHA-256 of all bytes that were seen, present only when `kept` is not all of them.
+    pub digest: Option<[u8; 32]>,
+    /// True when the body was seen to its end as its framing defines it.
+    pub complete: bool,
+}
+
+/// A request (RFC 9112 section 3).
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method token.
+    pub method: Bytes,
+    /// The request target as it was sent.
+    pub target: Bytes,
+    /// The version of the request line.
+    pub version: Version,
+    /// Header fields.
+    pub headers: Headers,
+    /// Trailer fields of a chunked body.
+    pub trailers: Headers,
+    /// The body.
+    pub body: Body,
+}
+
+/// A final response (RFC 9112 section 4).
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The version of the status line.
+    pub version: Version,
+    /// Header fields.
+    pub headers: Headers,
+    /// Trailer fields of a chunked body.
+    pub trailers: Headers,
+    /// The body.
+    pub body: Body,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// As it stands in a start line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+// === impl Headers ===
+
+impl Headers {
+    /// Fields that lie in `raw` at the given ranges of name and value. Ranges that do not fit read as empty.
+    pub fn from_ranges(raw: Bytes, ranges: impl IntoIterator<Item = (Range<usize>, Range<usize>)>) -> Self {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let fields = ranges
+            .into_iter()
+            .map(|(name, value)| Field {
+                name_start: small(name.start),
+                name_end: small(name.end),
+                value_start: small(value.start),
+                value_end: small(value.end),
+            })
+            .collect();
+        Self { raw, fields }
+    }
+
+    /// Fields from names and values.
+    pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut raw = Vec::new();
+        let mut ranges = Vec::new();
+        for (name, value) in pairs {
+            let start = raw.len();
+            raw.extend_from_slice(name.as_ref());
+            let middle = raw.len();
+            raw.extend_from_slice(value.as_ref());
+            ranges.push((start..middle, middle..raw.len()));
+        }
+        Self::from_ranges(raw.into(), ranges)
+    }
+
+    /// Number of fields; a repeated one counts each time.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// True when there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Name and value of each field, as sent, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| {
+            (self.slice(field.name_start, field.name_end), self.slice(field.value_start, field.value_end))
+        })
+    }
+
+    /// Values of all fields of this name, whatever its case, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(have, _)| have.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// Value of the first field of this name, whatever its case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// Bytes of memory that this holds, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        self.raw.len().saturating_add(self.fields.len().saturating_mul(size_of::<Field>()))
+    }
+
+    fn slice(&self, start: u32, end: u32) -> &[u8] {
+        self.raw.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value))),
+            )
+            .finish()
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    /// A whole body that is all kept.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let kept = bytes.into();
+        Self { bytes: kept.len() as u64, kept, digest: None, complete: true }
+    }
+
+    /// True when not all seen bytes were kept.
+    pub fn is_cut(&self) -> bool {
+        (self.kept.len() as u64) < self.bytes
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("bytes", &self.bytes)
+            .field("kept", &self.kept.len())
+            .field("complete", &self.complete)
+            .finish()
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The method as text; methods are tokens (RFC 9110 section 9.1), so anything else shows as `?`.
+    pub fn method_str(&self) -> &str {
+        std::str::from_utf8(&self.method).unwrap_or("?")
+    }
+
+    /// True for the methods that RFC 9110 section 9.2.1 defines as safe: GET, HEAD, OPTIONS, TRACE.
+    pub fn is_safe(&self) -> bool {
+        matches!(&self.method[..], b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
+    }
+
+    /// The path of the target: without scheme and authority of the absolute form, without the query.
+    pub fn path(&self) -> &[u8] {
+        let target = &self.target[..];
+        let after_authority = match target.iter().position(|b| *b == b':') {
+            Some(colon) if target.get(colon..).is_some_and(|rest| rest.starts_with(b"://")) => {
+                let rest = target.get(colon.saturating_add(3)..).unwrap_or_default();
+                rest.iter().position(|b| *b == b'/').and_then(|slash| rest.get(slash..)).unwrap_or(b"/")
+            }
+            _ => target,
+        };
+        after_authority.split(|b| *b == b'?').next().unwrap_or_default()
+    }
+}

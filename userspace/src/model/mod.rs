@@ -1,0 +1,23 @@
+//! The words of this project as plain data: packets, flows, messages, exchanges, comparisons, fates.
+//!
+//! Knows no serialisation, no async runtime, no clock and no other module; every other module may import this one.
+
+mod comparison;
+mod exchange;
+mod fate;
+mod flow;
+mod message;
+mod packet;
+mod seq;
+mod time;
+
+pub use comparison::{
+    BranchFailure, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
+};
+pub use exchange::{Exchange, ExchangeId, Mark, Marks, Times};
+pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};
+pub use flow::{Direction, Endpoint, Flow, FlowKey};
+pub use message::{Body, Headers, Request, Response, Version};
+pub use packet::{LinkType, Packet, Segment, TcpFlags};
+pub use seq::Seq;
+pub use time::Timestamp;

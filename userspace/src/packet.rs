@@ -1,0 +1,3 @@
+//! Bytes of a packet to a TCP segment.
+//!
+//! Keeps no state.

@@ -1,0 +1,3 @@
+//! Wires the parts: the only place that spawns tasks, makes channels and reads the clock.
+//!
+//! Contains no rule of HTTP or of comparing.

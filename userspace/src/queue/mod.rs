@@ -1,0 +1,3 @@
+//! Hands exchanges over from capture to replay.
+//!
+//! Never makes the capture side wait.

@@ -1,0 +1,3 @@
+//! Turns the journal into words and a verdict.
+//!
+//! Changes nothing.

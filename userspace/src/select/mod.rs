@@ -1,0 +1,3 @@
+//! Decides which exchanges an experiment wants.
+//!
+//! Sends nothing and changes nothing.

@@ -1,0 +1,3 @@
+//! The admin listener.
+//!
+//! Serves nothing of the captured traffic.

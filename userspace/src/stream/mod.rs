@@ -1,0 +1,3 @@
+//! Puts the bytes of TCP connections back in order.
+//!
+//! Knows nothing of HTTP.
