@@ -1,3 +1,112 @@
 //! Reads HTTP/1.x messages out of ordered bytes and pairs requests with responses.
 //!
-//! Knows nothing of TCP.
+//! Knows nothing of TCP but the order of bytes and what had been acknowledged. Never guesses: what is not certain
+//! becomes a mark on the exchange, or no exchange.
+//!
+//! [`Connection`] reads both directions of one flow: [`reader`] cuts messages, [`head`] reads their heads,
+//! [`framing`] says where a body ends (RFC 9112 section 6.3), [`chunked`] and [`body`] read it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+mod body;
+mod chunked;
+mod framing;
+mod head;
+mod pair;
+mod reader;
+mod waiting;
+
+use crate::model::Exchange;
+
+pub use body::sha256;
+pub use pair::Connection;
+
+/// Bounds of message reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes of a head, or of a trailer section. A longer one is not kept and its exchange is not reported.
+    /// Default 64 KiB.
+    pub head_bytes_max: usize,
+    /// Bytes of a body that are kept. Of a longer one, length and SHA-256 are. Default 1 MiB.
+    pub body_kept_max: usize,
+    /// Requests of one connection that may wait for their response. Default 256.
+    pub pipelined_max: usize,
+    /// Bytes of bodies that unfinished exchanges keep, all connections together. At the bound bodies are cut.
+    /// Default 32 MiB.
+    pub kept_bytes_max: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 64 << 10,
+            body_kept_max: 1 << 20,
+            pipelined_max: 256,
+            kept_bytes_max: 32 << 20,
+        }
+    }
+}
+
+/// What message reading met, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpTally {
+    /// Request heads.
+    pub requests: u64,
+    /// Final response heads.
+    pub responses: u64,
+    /// 1xx responses.
+    pub interim: u64,
+    /// Exchanges handed on.
+    pub exchanges: u64,
+    /// Responses that belong to no request that was seen.
+    pub orphans: u64,
+    /// Heads that cannot be read.
+    pub malformed_heads: u64,
+    /// Heads beyond the limit.
+    pub oversize_heads: u64,
+    /// Times that the boundary between two messages was lost.
+    pub boundaries_lost: u64,
+    /// Bodies of which only length and hash were kept.
+    pub bodies_cut: u64,
+    /// Connections that are not HTTP/1.x.
+    pub flows_not_http: u64,
+    /// Connections that left HTTP/1.x (101, or 2xx to CONNECT).
+    pub flows_upgraded: u64,
+}
+
+/// What all connections share: bounds, counts, and the exchanges that are ready.
+#[derive(Debug)]
+pub struct HttpContext {
+    /// Bounds.
+    pub limits: HttpLimits,
+    /// Counts.
+    pub tally: HttpTally,
+    /// Finished exchanges in the order in which they were finished; the caller takes them.
+    pub exchanges: Vec<Exchange>,
+    kept_bytes: usize,
+}
+
+impl HttpContext {
+    /// Nothing read yet.
+    pub fn new(limits: HttpLimits) -> Self {
+        Self { limits, tally: HttpTally::default(), exchanges: Vec::new(), kept_bytes: 0 }
+    }
+
+    /// Bytes of bodies that unfinished exchanges keep.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+}
+
+/// Adds one to a count.
+fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}

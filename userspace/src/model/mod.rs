@@ -2,6 +2,7 @@
 //!
 //! Knows no serialisation, no async runtime, no clock and no other module; every other module may import this one.
 
+mod chunk;
 mod comparison;
 mod exchange;
 mod fate;
@@ -11,6 +12,7 @@ mod packet;
 mod seq;
 mod time;
 
+pub use chunk::{Chunk, Interest, Opened, StreamEvent};
 pub use comparison::{
     BranchFailure, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
 };
@@ -18,6 +20,6 @@ pub use exchange::{Exchange, ExchangeId, Mark, Marks, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use message::{Body, Headers, Request, Response, Version};
-pub use packet::{LinkType, Packet, Segment, TcpFlags};
+pub use packet::{LinkType, Packet, Segment, TcpFlags, Unused};
 pub use seq::Seq;
 pub use time::Timestamp;

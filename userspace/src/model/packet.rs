@@ -65,3 +65,51 @@ pub struct TcpFlags {
     /// The connection is gone.
     pub rst: bool,
 }
+
+/// Why a captured packet told us nothing. Packets handed over = packets used + Σ of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Unused {
+    /// Its headers contradict themselves or are cut.
+    Malformed,
+    /// It is not TCP.
+    NotTcp,
+    /// It is a fragment of an IP packet.
+    Fragment,
+    /// Neither of its ports is a wanted one.
+    OtherPort,
+    /// It carries no payload and belongs to no flow that is known.
+    NoFlow,
+    /// Its flow has ended.
+    FlowEnded,
+    /// Its flow is not HTTP/1.x, or no longer.
+    FlowNotHttp,
+}
+
+// === impl Unused ===
+
+impl Unused {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Unused; 7] = [
+        Unused::Malformed,
+        Unused::NotTcp,
+        Unused::Fragment,
+        Unused::OtherPort,
+        Unused::NoFlow,
+        Unused::FlowEnded,
+        Unused::FlowNotHttp,
+    ];
+
+    /// The reason as a label value; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            Unused::Malformed => "malformed",
+            Unused::NotTcp => "not_tcp",
+            Unused::Fragment => "fragment",
+            Unused::OtherPort => "other_port",
+            Unused::NoFlow => "no_flow",
+            Unused::FlowEnded => "flow_ended",
+            Unused::FlowNotHttp => "flow_not_http",
+        }
+    }
+}

@@ -1,3 +1,88 @@
 //! Puts the bytes of TCP connections back in order.
 //!
-//! Knows nothing of HTTP.
+//! Knows nothing of HTTP. Never waits: late bytes are held within bounds, lost bytes become a [`Chunk::Gap`](crate::model::Chunk::Gap).
+//!
+//! [`FlowTable`] knows the connections; each has an [`assembler`] per direction. Whoever reads the bytes keeps its
+//! own state per flow in the table and is called with each [`StreamEvent`](crate::model::StreamEvent).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+mod assembler;
+mod entry;
+mod flow_table;
+mod recency;
+
+use std::time::Duration;
+
+pub use flow_table::FlowTable;
+
+/// Bounds of reassembly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Flows known at a time. At the bound the one that is idle for longest is dropped. Default 65,536.
+    pub flows_max: usize,
+    /// Bytes that may wait for earlier ones in one direction of a flow. At the bound the earlier ones are given
+    /// up as a gap. Default 1 MiB.
+    pub flow_waiting_bytes_max: usize,
+    /// Pieces that may wait in one direction of a flow. Default 1,024.
+    pub flow_waiting_pieces_max: usize,
+    /// Bytes that may wait in all flows together. Default 16 MiB.
+    pub waiting_bytes_max: usize,
+    /// How long bytes wait for earlier ones that the receiver never acknowledged. Default 500 ms.
+    pub gap_wait_max: Duration,
+    /// How long a flow may be silent before it is forgotten. Default 5 minutes.
+    pub idle_max: Duration,
+    /// How long an ended flow is remembered, so that its late packets do not look like a new one. Default 5 s.
+    pub linger: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            flows_max: 65_536,
+            flow_waiting_bytes_max: 1 << 20,
+            flow_waiting_pieces_max: 1024,
+            waiting_bytes_max: 16 << 20,
+            gap_wait_max: Duration::from_millis(500),
+            idle_max: Duration::from_secs(300),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What reassembly met, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTally {
+    /// Flows that were opened or joined.
+    pub flows: u64,
+    /// Of these, flows joined after their handshake.
+    pub flows_mid_stream: u64,
+    /// Flows dropped because `flows_max` was reached.
+    pub flows_evicted: u64,
+    /// Flows forgotten because nothing came for `idle_max`.
+    pub flows_idle: u64,
+    /// Bytes handed on in order.
+    pub bytes: u64,
+    /// Bytes that came again after they had been handed on or while they waited.
+    pub repeated_bytes: u64,
+    /// Segments that overlapped waiting bytes with other contents; the first copy won.
+    pub conflicts: u64,
+    /// Segments too far from what is expected to belong to the stream.
+    pub out_of_window: u64,
+    /// Gaps.
+    pub gaps: u64,
+    /// Bytes in gaps.
+    pub gap_bytes: u64,
+    /// Gaps declared because a bound of waiting bytes or pieces was reached.
+    pub gaps_at_bound: u64,
+    /// Gaps declared because `gap_wait_max` passed.
+    pub gaps_at_timeout: u64,
+}

@@ -1,0 +1,210 @@
+//! Reads the chunked transfer coding (RFC 9112 section 7.1) byte by byte.
+//!
+//! Keeps no byte of it but the trailer section; chunk extensions are passed over.
+
+use crate::model::Headers;
+
+use super::head;
+
+/// A body in chunked coding that is being read.
+#[derive(Debug)]
+pub(super) struct Chunked {
+    state: State,
+    /// Bytes of the size line so far.
+    line_bytes: usize,
+    trailer: Vec<u8>,
+    /// Something was seen that readers understand in different ways.
+    ambiguous: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size { value: u64, digits: u8 },
+    Extension { value: u64 },
+    SizeLf { value: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    Trailer,
+    Ended,
+}
+
+/// The next thing in the coding.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ChunkedStep<'a> {
+    /// Bytes of the body.
+    Data(&'a [u8]),
+    /// The last chunk and the trailer section were read.
+    End(Headers),
+    /// This is not the chunked coding.
+    Invalid,
+}
+
+// === impl Chunked ===
+
+impl Chunked {
+    /// Before the first chunk.
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Size { value: 0, digits: 0 },
+            line_bytes: 0,
+            trailer: Vec::new(),
+            ambiguous: false,
+        }
+    }
+
+    /// True when something was seen that readers understand in different ways.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
+    /// Passes over `bytes` that are missing. True when the rest can still be read, because they are inside one
+    /// chunk's data.
+    pub(super) fn skip(&mut self, bytes: u64) -> bool {
+        match self.state {
+            State::Data { left } if left > bytes => {
+                self.state = State::Data { left: left.saturating_sub(bytes) };
+                true
+            }
+            State::Data { left } if left == bytes => {
+                self.state = State::DataCr;
+                true
+            }
+            State::Data { left: _ }
+            | State::Size { value: _, digits: _ }
+            | State::Extension { value: _ }
+            | State::SizeLf { value: _ }
+            | State::DataCr
+            | State::DataLf
+            | State::Trailer
+            | State::Ended => false,
+        }
+    }
+
+    /// Takes what it can off the front of `input`. `None` when it needs more. `line_max` bounds a size line with
+    /// its extensions, and the trailer section.
+    pub(super) fn step<'a>(&mut self, input: &mut &'a [u8], line_max: usize) -> Option<ChunkedStep<'a>> {
+        loop {
+            match self.state {
+                State::Data { left } => {
+                    if input.is_empty() {
+                        return None;
+                    }
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                    let (data, rest) = input.split_at_checked(take)?;
+                    *input = rest;
+                    let left = left.saturating_sub(take as u64);
+                    self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                    return Some(ChunkedStep::Data(data));
+                }
+                State::Trailer => return self.trailer(input, line_max),
+                State::Ended => return None,
+                State::Size { .. }
+                | State::Extension { .. }
+                | State::SizeLf { .. }
+                | State::DataCr
+                | State::DataLf => {
+                    let (byte, rest) = input.split_first()?;
+                    *input = rest;
+                    if !self.byte(*byte, line_max) {
+                        self.state = State::Ended;
+                        return Some(ChunkedStep::Invalid);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One byte of the coding outside data. False when it must not be there.
+    fn byte(&mut self, byte: u8, line_max: usize) -> bool {
+        self.line_bytes = self.line_bytes.saturating_add(1);
+        if self.line_bytes > line_max {
+            return false;
+        }
+        self.state = match (self.state, byte) {
+            (State::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
+                // 16 digits hold 64 bits; leading zeros beyond that are not seen outside attacks.
+                if digits >= 16 {
+                    return false;
+                }
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                let value = (value << 4) | u64::from(digit);
+                State::Size { value, digits: digits.saturating_add(1) }
+            }
+            (State::Size { digits: 0, .. }, _) => return false,
+            (State::Size { value, .. } | State::Extension { value }, b'\r') => State::SizeLf { value },
+            (State::Size { value, .. } | State::Extension { value }, b'\n') => {
+                self.ambiguous = true;
+                self.after_size(value)
+            }
+            // Some servers pad the size with spaces, which RFC 9112 allows before an extension only.
+            (State::Size { value, .. }, b';' | b' ' | b'\t') => State::Extension { value },
+            (State::Size { .. }, _) => return false,
+            (State::Extension { value }, _) => State::Extension { value },
+            (State::SizeLf { value }, b'\n') => self.after_size(value),
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataCr, b'\n') => {
+                self.ambiguous = true;
+                self.next_size()
+            }
+            (State::DataLf, b'\n') => self.next_size(),
+            (State::SizeLf { .. } | State::DataCr | State::DataLf, _) => return false,
+            (State::Data { .. } | State::Trailer | State::Ended, _) => return false,
+        };
+        true
+    }
+
+    fn after_size(&mut self, value: u64) -> State {
+        if value == 0 { State::Trailer } else { State::Data { left: value } }
+    }
+
+    fn next_size(&mut self) -> State {
+        self.line_bytes = 0;
+        State::Size { value: 0, digits: 0 }
+    }
+
+    /// Fields up to an empty line; most often only that line.
+    fn trailer<'a>(&mut self, input: &mut &'a [u8], bytes_max: usize) -> Option<ChunkedStep<'a>> {
+        if input.is_empty() {
+            return None;
+        }
+        // The end of the last chunk's line counts as the line before an empty one.
+        let before: &[u8] = if self.trailer.is_empty() { b"\r\n" } else { &self.trailer };
+        let end = head::end(before, input);
+        if self.trailer.len().saturating_add(end.unwrap_or(input.len())) > bytes_max {
+            self.state = State::Ended;
+            return Some(ChunkedStep::Invalid);
+        }
+        let end = match end {
+            Some(end) => end,
+            None => {
+                // A lone CR would hide the line before it from the next look.
+                if self.trailer.is_empty() {
+                    self.trailer.extend_from_slice(b"\r\n");
+                }
+                self.trailer.extend_from_slice(input);
+                *input = &[];
+                return None;
+            }
+        };
+        let (last, rest) = input.split_at_checked(end)?;
+        *input = rest;
+        self.trailer.extend_from_slice(last);
+        self.state = State::Ended;
+        let section = std::mem::take(&mut self.trailer);
+        let fields = section.strip_prefix(b"\r\n").unwrap_or(&section);
+        if fields.is_empty() {
+            return Some(ChunkedStep::End(Headers::default()));
+        }
+        if fields == b"\n" {
+            self.ambiguous = true;
+        }
+        Some(match head::trailers(fields) {
+            Some(trailers) => ChunkedStep::End(trailers),
+            None => ChunkedStep::Invalid,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

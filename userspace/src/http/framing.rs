@@ -1,0 +1,188 @@
+//! Says where a body ends: RFC 9112 section 6.3.
+//!
+//! Reads no byte of a body.
+
+use crate::model::{Headers, Mark, Marks, Version};
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is no body.
+    Empty,
+    /// This many bytes.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+    /// Everything until the connection closes.
+    UntilClose,
+    /// The connection leaves HTTP/1.x.
+    Tunnel,
+    /// It cannot be found.
+    Invalid,
+}
+
+/// What the fields say about the length of a body.
+struct Lengths {
+    transfer: Transfer,
+    content: ContentLength,
+    marks: Marks,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transfer {
+    Absent,
+    /// Chunked is the last coding.
+    Chunked,
+    /// Another coding is the last.
+    Other,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ContentLength {
+    Absent,
+    Bytes(u64),
+    Invalid,
+}
+
+/// The framing of a request with this method and these fields.
+pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> (Framing, Marks) {
+    let Lengths { transfer, content, marks } = lengths(version, headers);
+    let framing = match (transfer, content) {
+        // RFC 9110 section 9.3.6: a CONNECT request has no content, and what follows depends on the answer.
+        _ if method == b"CONNECT" => Framing::Tunnel,
+        (Transfer::Chunked, _) => Framing::Chunked,
+        (Transfer::Other, _) | (Transfer::Absent, ContentLength::Invalid) => Framing::Invalid,
+        (Transfer::Absent, ContentLength::Bytes(0) | ContentLength::Absent) => Framing::Empty,
+        (Transfer::Absent, ContentLength::Bytes(bytes)) => Framing::Length(bytes),
+    };
+    (framing, marks)
+}
+
+/// The framing of a response to `method` (`None`: not known) with this status and these fields.
+pub(super) fn of_response(
+    method: Option<&[u8]>,
+    status: u16,
+    version: Version,
+    headers: &Headers,
+) -> (Framing, Marks) {
+    let Lengths { transfer, content, marks } = lengths(version, headers);
+    let framing = match (transfer, content) {
+        _ if status == 101 => Framing::Tunnel,
+        _ if method == Some(b"CONNECT") && (200..300).contains(&status) => Framing::Tunnel,
+        _ if method == Some(b"HEAD") || (100..200).contains(&status) || status == 204 || status == 304 => {
+            Framing::Empty
+        }
+        (Transfer::Chunked, _) => Framing::Chunked,
+        (Transfer::Other, _) | (Transfer::Absent, ContentLength::Absent) => Framing::UntilClose,
+        (Transfer::Absent, ContentLength::Bytes(0)) => Framing::Empty,
+        (Transfer::Absent, ContentLength::Bytes(bytes)) => Framing::Length(bytes),
+        (Transfer::Absent, ContentLength::Invalid) => Framing::Invalid,
+    };
+    (framing, marks)
+}
+
+fn lengths(version: Version, headers: &Headers) -> Lengths {
+    let mut transfer = Transfer::Absent;
+    let mut content = ContentLength::Absent;
+    let mut ambiguous = false;
+    for (name, value) in headers.iter() {
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let repeated = content != ContentLength::Absent || value.contains(&b',');
+                ambiguous |= repeated;
+                content = value.split(|byte| *byte == b',').map(content_length).fold(content, merge);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                // Several fields are one list (RFC 9110 section 5.3); its last member counts.
+                let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+                ambiguous |= transfer == Transfer::Chunked || !value.eq_ignore_ascii_case(b"chunked");
+                transfer = if last.eq_ignore_ascii_case(b"chunked") {
+                    Transfer::Chunked
+                } else if last.eq_ignore_ascii_case(b"identity") && transfer == Transfer::Absent {
+                    // RFC 2616 servers said so for "no coding"; RFC 9112 has no such coding.
+                    Transfer::Absent
+                } else {
+                    Transfer::Other
+                };
+            }
+            _ => {}
+        }
+    }
+    // RFC 9112 section 6.1: both fields, or transfer codings in HTTP/1.0, may be an attempt to smuggle.
+    ambiguous |=
+        transfer != Transfer::Absent && (content != ContentLength::Absent || version == Version::Http10);
+    ambiguous |= content == ContentLength::Invalid;
+    let mut marks = Marks::default();
+    if ambiguous {
+        marks.set(Mark::Ambiguous);
+    }
+    Lengths { transfer, content, marks }
+}
+
+/// `1*DIGIT`, and nothing else: `from_str` alone would take a sign.
+fn content_length(value: &[u8]) -> ContentLength {
+    let digits = value.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return ContentLength::Invalid;
+    }
+    match std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
+        Some(bytes) => ContentLength::Bytes(bytes),
+        None => ContentLength::Invalid,
+    }
+}
+
+/// Equal lengths are one length (RFC 9110 section 8.6); different ones are none.
+fn merge(have: ContentLength, next: ContentLength) -> ContentLength {
+    if have == ContentLength::Absent || have == next { next } else { ContentLength::Invalid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> Headers {
+        Headers::from_pairs(fields.iter().copied())
+    }
+
+    #[track_caller]
+    fn check(fields: &[(&str, &str)], request: Framing, response: Framing, ambiguous: bool) {
+        let headers = headers(fields);
+        let of_request = of_request(b"POST", Version::Http11, &headers);
+        let of_response = of_response(Some(b"POST"), 200, Version::Http11, &headers);
+        assert_eq!((of_request.0, of_response.0), (request, response), "{fields:?}");
+        assert_eq!(of_request.1.has(Mark::Ambiguous), ambiguous, "{fields:?}");
+    }
+
+    #[test]
+    fn follows_the_list_of_section_6_3() {
+        use Framing::{Chunked, Empty, Invalid, Length, UntilClose};
+        check(&[], Empty, UntilClose, false);
+        check(&[("Content-Length", "0")], Empty, Empty, false);
+        check(&[("content-length", " 12 ")], Length(12), Length(12), false);
+        check(&[("Transfer-Encoding", "chunked")], Chunked, Chunked, false);
+        check(&[("Transfer-Encoding", "Chunked"), ("Content-Length", "3")], Chunked, Chunked, true);
+        check(&[("Transfer-Encoding", "gzip, chunked")], Chunked, Chunked, true);
+        check(&[("Transfer-Encoding", "chunked, gzip")], Invalid, UntilClose, true);
+        check(&[("Transfer-Encoding", "identity"), ("Content-Length", "3")], Length(3), Length(3), true);
+        check(&[("Content-Length", "5"), ("Content-Length", "5")], Length(5), Length(5), true);
+        check(&[("Content-Length", "5, 5")], Length(5), Length(5), true);
+        check(&[("Content-Length", "5"), ("Content-Length", "6")], Invalid, Invalid, true);
+        for bad in ["", "+5", "-1", "0x5", "5 5", "18446744073709551616"] {
+            check(&[("Content-Length", bad)], Invalid, Invalid, true);
+        }
+    }
+
+    #[test]
+    fn knows_the_messages_without_a_body() {
+        let length = headers(&[("Content-Length", "12")]);
+        let framing = |method: &[u8], status| of_response(Some(method), status, Version::Http11, &length).0;
+        assert_eq!(framing(b"HEAD", 200), Framing::Empty);
+        assert_eq!(framing(b"GET", 204), Framing::Empty);
+        assert_eq!(framing(b"GET", 304), Framing::Empty);
+        assert_eq!(framing(b"GET", 103), Framing::Empty);
+        assert_eq!(framing(b"GET", 101), Framing::Tunnel);
+        assert_eq!(framing(b"CONNECT", 200), Framing::Tunnel);
+        assert_eq!(framing(b"CONNECT", 407), Framing::Length(12));
+        assert_eq!(of_request(b"CONNECT", Version::Http11, &length).0, Framing::Tunnel);
+    }
+}

@@ -1,0 +1,332 @@
+//! Reads the head of a message: start line and header fields.
+//!
+//! `httparse` reads what follows RFC 9112. What it refuses and lenient servers accept is read here by lines, and
+//! marked as ambiguous.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::{memchr, memchr_iter};
+
+use crate::model::{Headers, Mark, Marks, Version};
+
+/// A request's head.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: Bytes,
+    pub(super) target: Bytes,
+    pub(super) version: Version,
+    pub(super) headers: Headers,
+    pub(super) marks: Marks,
+}
+
+/// A response's head.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: u16,
+    pub(super) version: Version,
+    pub(super) headers: Headers,
+    pub(super) marks: Marks,
+}
+
+/// What the bytes at a message boundary hold.
+#[derive(Debug)]
+pub(super) enum Parsed<H> {
+    /// A whole head and its length in bytes.
+    Whole(H, usize),
+    /// The beginning of a head.
+    Partial,
+    /// No head of HTTP/1.x.
+    Invalid,
+}
+
+/// Whether bytes look like the start of a message, before a whole head is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// They begin a start line.
+    Yes,
+    /// Too few bytes to tell.
+    Unsure,
+    /// They do not.
+    No,
+}
+
+/// Header fields that a head may have. nginx and Apache stop at 100 or at 8 KiB lines by default; more than this
+/// is not read by any common server.
+const FIELDS_MAX: usize = 256;
+
+/// Longest method in the IANA registry is 17 characters (UPDATEREDIRECTREF); private ones may be longer.
+const METHOD_BYTES_MAX: usize = 32;
+
+type FieldRange = (Range<usize>, Range<usize>);
+
+/// Reads a request head.
+pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Ok(httparse::Status::Complete(length)) => {
+            let line = parsed.method.zip(parsed.path);
+            let spans = line.and_then(|(method, target)| {
+                Some((span(bytes, method.as_bytes())?, span(bytes, target.as_bytes())?))
+            });
+            if let Some((method, target)) = spans {
+                let version = version(parsed.version);
+                let ranges = field_ranges(bytes, parsed.headers);
+                return Parsed::Whole(whole_request(bytes, length, method, target, version, ranges), length);
+            }
+        }
+        Err(_) => {}
+    }
+    lenient(bytes, |line, start| {
+        let method_end = memchr(b' ', line)?;
+        let version_start = line.len().checked_sub(9)?;
+        let version = lenient_version(line.get(version_start..)?.strip_prefix(b" ")?)?;
+        let target = method_end.checked_add(1)?..version_start;
+        let method = line.get(..method_end)?;
+        let target_bytes = line.get(target.clone())?;
+        (is_method(method) && !target_bytes.is_empty() && !target_bytes.contains(&b' ')).then(|| {
+            let at = |range: Range<usize>| start.saturating_add(range.start)..start.saturating_add(range.end);
+            (at(0..method_end), at(target), version)
+        })
+    })
+    .map(|(method, target, version), length, ranges| {
+        let mut head = whole_request(bytes, length, method, target, version, ranges);
+        head.marks.set(Mark::Ambiguous);
+        head
+    })
+}
+
+/// Reads a response head.
+pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Ok(httparse::Status::Complete(length)) => {
+            if let Some(status) = parsed.code {
+                let version = version(parsed.version);
+                let ranges = field_ranges(bytes, parsed.headers);
+                return Parsed::Whole(whole_response(bytes, length, status, version, ranges), length);
+            }
+        }
+        Err(_) => {}
+    }
+    lenient(bytes, |line, _| {
+        let version = lenient_version(line.get(..8)?)?;
+        let code = line.get(8..)?.strip_prefix(b" ")?;
+        let digits = code.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        let ends = code.get(3).is_none_or(|after| *after == b' ');
+        let status = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        ends.then_some((status, version))
+    })
+    .map(|(status, version), length, ranges| {
+        let mut head = whole_response(bytes, length, status, version, ranges);
+        head.marks.set(Mark::Ambiguous);
+        head
+    })
+}
+
+/// Reads a trailer section: fields up to an empty line. `None` when it cannot be read.
+pub(super) fn trailers(bytes: &[u8]) -> Option<Headers> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    match httparse::parse_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete((_, found))) => {
+            Some(Headers::from_ranges(Bytes::copy_from_slice(bytes), field_ranges(bytes, found)))
+        }
+        Ok(httparse::Status::Partial) | Err(_) => None,
+    }
+}
+
+/// Whether these bytes begin a request line: a token, a space, and, as far as it is there, a target and version.
+pub(super) fn looks_like_request(bytes: &[u8]) -> Look {
+    let prefix = bytes.get(..METHOD_BYTES_MAX.saturating_add(1)).unwrap_or(bytes);
+    match memchr(b' ', prefix) {
+        Some(end) if prefix.get(..end).is_some_and(is_method) => match memchr(b'\n', bytes) {
+            Some(line_end) => {
+                let line = bytes.get(..line_end).unwrap_or_default().trim_ascii_end();
+                let version = line.len().checked_sub(8).and_then(|start| line.get(start..));
+                if version.and_then(lenient_version).is_some() { Look::Yes } else { Look::No }
+            }
+            None => Look::Unsure,
+        },
+        Some(_) => Look::No,
+        None if prefix.len() <= METHOD_BYTES_MAX && prefix.iter().copied().all(is_token) => Look::Unsure,
+        None => Look::No,
+    }
+}
+
+/// Whether these bytes begin a status line of HTTP/1.x.
+pub(super) fn looks_like_response(bytes: &[u8]) -> Look {
+    const START: &[u8] = b"HTTP/1.";
+    let prefix = bytes.get(..START.len()).unwrap_or(bytes);
+    match START.starts_with(prefix) {
+        true if prefix.len() == START.len() => Look::Yes,
+        true => Look::Unsure,
+        false => Look::No,
+    }
+}
+
+/// Bytes of `next` up to the empty line that ends a head whose beginning is `before`. Both CRLF and bare LF
+/// end a line (RFC 9112 section 2.2).
+pub(super) fn end(before: &[u8], next: &[u8]) -> Option<usize> {
+    let byte_at = |index: usize, back: usize| match index.checked_sub(back) {
+        Some(at) => next.get(at).copied(),
+        None => {
+            let beyond = back.checked_sub(index)?;
+            before.len().checked_sub(beyond).and_then(|at| before.get(at)).copied()
+        }
+    };
+    memchr_iter(b'\n', next)
+        .find(|index| match byte_at(*index, 1) {
+            Some(b'\n') => true,
+            Some(b'\r') => byte_at(*index, 2) == Some(b'\n'),
+            Some(_) | None => false,
+        })
+        .map(|index| index.saturating_add(1))
+}
+
+fn whole_request(
+    bytes: &[u8],
+    length: usize,
+    method: Range<usize>,
+    target: Range<usize>,
+    version: Version,
+    ranges: Vec<FieldRange>,
+) -> RequestHead {
+    let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
+    let marks = line_marks(&raw, &ranges);
+    let part = |range: Range<usize>| {
+        if range.end <= raw.len() && range.start <= range.end { raw.slice(range) } else { Bytes::new() }
+    };
+    let (method, target) = (part(method), part(target));
+    RequestHead { method, target, version, headers: Headers::from_ranges(raw, ranges), marks }
+}
+
+fn whole_response(
+    bytes: &[u8],
+    length: usize,
+    status: u16,
+    version: Version,
+    ranges: Vec<FieldRange>,
+) -> ResponseHead {
+    let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
+    let marks = line_marks(&raw, &ranges);
+    ResponseHead { status, version, headers: Headers::from_ranges(raw, ranges), marks }
+}
+
+/// Lines that end with a bare LF are ambiguous: some readers see a line's end there, some do not.
+fn line_marks(raw: &[u8], ranges: &[FieldRange]) -> Marks {
+    let mut marks = Marks::default();
+    let after_crlf = |start: usize| {
+        start.checked_sub(2).and_then(|from| raw.get(from..start)).is_none_or(|before| before == b"\r\n")
+    };
+    if !raw.ends_with(b"\r\n\r\n") || !ranges.iter().all(|(name, _)| after_crlf(name.start)) {
+        marks.set(Mark::Ambiguous);
+    }
+    marks
+}
+
+fn field_ranges(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Vec<FieldRange> {
+    fields
+        .iter()
+        .map(|field| {
+            let name = span(bytes, field.name.as_bytes()).unwrap_or_default();
+            let value = span(bytes, field.value).unwrap_or(name.end..name.end);
+            (name, value)
+        })
+        .collect()
+}
+
+/// Where `part`, a slice of `whole`, lies in it.
+fn span(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::Http10 } else { Version::Http11 }
+}
+
+/// `HTTP/1.` and a digit. A higher minor version is read as 1.1 (RFC 9110 section 2.5).
+fn lenient_version(bytes: &[u8]) -> Option<Version> {
+    match bytes.strip_prefix(b"HTTP/1.")? {
+        b"0" => Some(Version::Http10),
+        [digit] if digit.is_ascii_digit() => Some(Version::Http11),
+        _ => None,
+    }
+}
+
+fn is_method(bytes: &[u8]) -> bool {
+    (1..=METHOD_BYTES_MAX).contains(&bytes.len()) && bytes.iter().copied().all(is_token)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What a lenient reading found.
+enum Lenient<L> {
+    Whole(L, usize, Vec<FieldRange>),
+    Partial,
+    Invalid,
+}
+
+impl<L> Lenient<L> {
+    fn map<H>(self, build: impl FnOnce(L, usize, Vec<FieldRange>) -> H) -> Parsed<H> {
+        match self {
+            Lenient::Whole(line, length, ranges) => Parsed::Whole(build(line, length, ranges), length),
+            Lenient::Partial => Parsed::Partial,
+            Lenient::Invalid => Parsed::Invalid,
+        }
+    }
+}
+
+/// Reads a head line by line: bare LF, obs-fold (RFC 9112 section 5.2) and white space before the colon pass.
+/// `start_line` gets the line and its offset.
+fn lenient<L>(bytes: &[u8], start_line: impl FnOnce(&[u8], usize) -> Option<L>) -> Lenient<L> {
+    let leading = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let rest = bytes.get(leading..).unwrap_or_default();
+    let Some(length) = end(&[], rest).map(|end| end.saturating_add(leading)) else { return Lenient::Partial };
+    let mut start_line = Some(start_line);
+    let mut found = None;
+    let mut ranges: Vec<FieldRange> = Vec::new();
+    let mut start = leading;
+    while start < length {
+        let rest = bytes.get(start..length).unwrap_or_default();
+        let line_bytes = memchr(b'\n', rest).map_or(rest.len(), |at| at.saturating_add(1));
+        let line = rest.get(..line_bytes).unwrap_or_default().trim_ascii_end();
+        if let Some(start_line) = start_line.take() {
+            match start_line(line, start) {
+                Some(line) => found = Some(line),
+                None => return Lenient::Invalid,
+            }
+        } else if line.starts_with(b" ") || line.starts_with(b"\t") {
+            if let Some((_, value)) = ranges.last_mut() {
+                value.end = start.saturating_add(line.len());
+            }
+        } else if let Some(colon) = memchr(b':', line) {
+            if ranges.len() >= FIELDS_MAX {
+                return Lenient::Invalid;
+            }
+            let name = line.get(..colon).unwrap_or_default().trim_ascii_end().len();
+            let after = line.get(colon.saturating_add(1)..).unwrap_or_default();
+            let value_end = start.saturating_add(line.len());
+            let value_start = value_end.saturating_sub(after.trim_ascii_start().len());
+            ranges.push((start..start.saturating_add(name), value_start..value_end));
+        }
+        start = start.saturating_add(line_bytes);
+    }
+    match found {
+        Some(line) => Lenient::Whole(line, length, ranges),
+        None => Lenient::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! Cuts one direction of a connection into messages.
+//!
+//! Pairs nothing. After lost bytes it goes on at the next chunk that begins like a message.
+
+use crate::model::{Headers, Timestamp};
+
+use super::chunked::{Chunked, ChunkedStep};
+use super::framing::Framing;
+use super::head::{self, Look, Parsed};
+
+/// Reads messages whose heads are `H`.
+#[derive(Debug)]
+pub(super) struct MessageReader<H> {
+    parse: fn(&[u8]) -> Parsed<H>,
+    look: fn(&[u8]) -> Look,
+    state: State,
+    /// A head that has come in part.
+    partial: Vec<u8>,
+    /// Where the message began.
+    start: Start,
+    /// No message was read yet, so that bytes that are no head say that the flow is not HTTP.
+    first: bool,
+    /// The head that is being read was only guessed to begin here.
+    tentative: bool,
+}
+
+/// Where and when a message began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Start {
+    pub(super) offset: u64,
+    pub(super) at: Timestamp,
+    /// Bytes of the other direction that the sender had received.
+    pub(super) acknowledged: u64,
+}
+
+/// What one chunk brings along.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkContext {
+    pub(super) offset: u64,
+    pub(super) bytes: usize,
+    pub(super) at: Timestamp,
+    pub(super) acknowledged: u64,
+    pub(super) head_bytes_max: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At a message boundary, or in a head.
+    Head,
+    /// A head was read; its framing is not set yet.
+    Framing,
+    /// The message is over.
+    End,
+    Length {
+        left: u64,
+    },
+    Chunked(Box<Chunked>),
+    UntilClose,
+    /// The next message boundary is not known.
+    Lost,
+    /// Nothing more is read.
+    Stopped,
+}
+
+/// The next thing in this direction.
+#[derive(Debug)]
+pub(super) enum Step<'a, H> {
+    /// A head and where its message began. [`MessageReader::set_framing`] must follow.
+    Head(H, Start),
+    /// Bytes of the body.
+    Body(&'a [u8]),
+    /// The message is over, and whether something in its body coding was ambiguous.
+    End { trailers: Headers, ambiguous: bool },
+    /// The body's coding is broken: the message is over, incomplete, and the next boundary is not known.
+    Broken,
+    /// No head is where one should be.
+    Malformed,
+    /// A head is longer than the limit.
+    Oversize,
+    /// The first bytes of the flow are no HTTP/1.x.
+    NotHttp,
+}
+
+/// What missing bytes, or the end of the stream, did to the message that was being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) message: MessageLoss,
+    /// The next message boundary is no longer known, and messages may be missing.
+    pub(super) boundary: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageLoss {
+    /// No message was being read.
+    None,
+    /// A head was cut off.
+    Head,
+    /// Its body has a hole and goes on.
+    Hole,
+    /// It is over and incomplete.
+    Cut,
+    /// It is over and complete: its framing is the end of the stream.
+    Complete,
+}
+
+// === impl MessageReader ===
+
+impl<H> MessageReader<H> {
+    /// A reader at a message boundary, or, with `mid_stream`, somewhere.
+    pub(super) fn new(parse: fn(&[u8]) -> Parsed<H>, look: fn(&[u8]) -> Look, mid_stream: bool) -> Self {
+        Self {
+            parse,
+            look,
+            state: if mid_stream { State::Lost } else { State::Head },
+            partial: Vec::new(),
+            start: Start::default(),
+            first: !mid_stream,
+            tentative: false,
+        }
+    }
+
+    /// Says how the body of the head just read ends.
+    pub(super) fn set_framing(&mut self, framing: Framing) {
+        self.state = match framing {
+            Framing::Empty => State::End,
+            Framing::Length(left) => State::Length { left },
+            Framing::Chunked => State::Chunked(Box::new(Chunked::new())),
+            Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::End,
+            Framing::Invalid => State::Lost,
+        };
+    }
+
+    /// Reads nothing more.
+    pub(super) fn stop(&mut self) {
+        self.state = State::Stopped;
+    }
+
+    /// Gives up the body that is being read: what follows is the next message.
+    pub(super) fn abandon_body(&mut self) {
+        self.state = State::Head;
+    }
+
+    /// True when `input` begins like a message.
+    pub(super) fn sees_message(&self, input: &[u8]) -> bool {
+        (self.look)(input) == Look::Yes
+    }
+
+    /// Takes what it can off the front of `input`. `None` when it needs more.
+    pub(super) fn step<'a>(&mut self, input: &mut &'a [u8], chunk: &ChunkContext) -> Option<Step<'a, H>> {
+        loop {
+            match &mut self.state {
+                State::Stopped | State::Framing => {
+                    *input = &[];
+                    return None;
+                }
+                State::End => return Some(self.end(Headers::default(), false)),
+                State::Length { left: 0 } => return Some(self.end(Headers::default(), false)),
+                State::Length { left } => {
+                    if input.is_empty() {
+                        return None;
+                    }
+                    let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                    let (body, rest) = input.split_at_checked(take)?;
+                    *input = rest;
+                    *left = left.saturating_sub(take as u64);
+                    return Some(Step::Body(body));
+                }
+                State::UntilClose => {
+                    let body = std::mem::take(input);
+                    return (!body.is_empty()).then_some(Step::Body(body));
+                }
+                State::Chunked(chunked) => {
+                    let step = chunked.step(input, chunk.head_bytes_max)?;
+                    let ambiguous = chunked.is_ambiguous();
+                    return Some(match step {
+                        ChunkedStep::Data(body) => Step::Body(body),
+                        ChunkedStep::End(trailers) => self.end(trailers, ambiguous),
+                        ChunkedStep::Invalid => {
+                            self.state = State::Lost;
+                            *input = &[];
+                            Step::Broken
+                        }
+                    });
+                }
+                State::Lost => {
+                    // A message begins where a segment begins, as far as anyone can tell; to look for one inside
+                    // would find the quoted messages of other protocols.
+                    if input.len() == chunk.bytes && (self.look)(input) != Look::No {
+                        self.state = State::Head;
+                        self.tentative = true;
+                        continue;
+                    }
+                    *input = &[];
+                    return None;
+                }
+                State::Head => return self.head(input, chunk),
+            }
+        }
+    }
+
+    /// Bytes are missing here.
+    pub(super) fn skip(&mut self, bytes: u64) -> Loss {
+        let lost = |message| Loss { message, boundary: true };
+        let hole = Loss { message: MessageLoss::Hole, boundary: false };
+        let loss = match &mut self.state {
+            State::Length { left } if *left >= bytes => {
+                *left = left.saturating_sub(bytes);
+                return hole;
+            }
+            State::Chunked(chunked) => {
+                if chunked.skip(bytes) {
+                    return hole;
+                }
+                lost(MessageLoss::Cut)
+            }
+            State::UntilClose => return hole,
+            State::Stopped => return Loss { message: MessageLoss::None, boundary: false },
+            State::Length { left: _ } => lost(MessageLoss::Cut),
+            State::Head if !self.partial.is_empty() && !self.tentative => lost(MessageLoss::Head),
+            State::Head | State::Framing | State::End | State::Lost => lost(MessageLoss::None),
+        };
+        self.lose();
+        loss
+    }
+
+    /// The stream is over. `finished`: by FIN, with everything before it seen.
+    pub(super) fn close(&mut self, finished: bool) -> Loss {
+        let message = match &self.state {
+            State::UntilClose if finished => MessageLoss::Complete,
+            State::UntilClose | State::Length { left: _ } | State::Chunked(_) => MessageLoss::Cut,
+            State::Head if !self.partial.is_empty() && !self.tentative => MessageLoss::Head,
+            State::Head | State::Framing | State::End | State::Lost | State::Stopped => MessageLoss::None,
+        };
+        self.stop();
+        Loss { message, boundary: false }
+    }
+
+    fn end<'a>(&mut self, trailers: Headers, ambiguous: bool) -> Step<'a, H> {
+        self.state = State::Head;
+        Step::End { trailers, ambiguous }
+    }
+
+    fn lose(&mut self) {
+        self.state = State::Lost;
+        self.partial = Vec::new();
+    }
+
+    fn head<'a>(&mut self, input: &mut &'a [u8], chunk: &ChunkContext) -> Option<Step<'a, H>> {
+        if self.partial.is_empty() {
+            // RFC 9112 section 2.2: a reader passes over empty lines before a start line.
+            while let [b'\r' | b'\n', rest @ ..] = input {
+                *input = rest;
+            }
+            if input.is_empty() {
+                return None;
+            }
+            let before = chunk.bytes.saturating_sub(input.len()) as u64;
+            self.start = Start {
+                offset: chunk.offset.saturating_add(before),
+                at: chunk.at,
+                acknowledged: chunk.acknowledged,
+            };
+            let limited = input.get(..chunk.head_bytes_max).unwrap_or(input);
+            return match (self.parse)(limited) {
+                Parsed::Whole(head, bytes) => {
+                    *input = input.get(bytes..).unwrap_or_default();
+                    Some(self.found(head))
+                }
+                Parsed::Partial if (self.look)(limited) == Look::No => self.failed(input, Step::Malformed),
+                Parsed::Partial if limited.len() < input.len() => self.failed(input, Step::Oversize),
+                Parsed::Partial => {
+                    self.partial.extend_from_slice(input);
+                    *input = &[];
+                    None
+                }
+                Parsed::Invalid => self.failed(input, Step::Malformed),
+            };
+        }
+        let end = head::end(&self.partial, input);
+        let (piece, rest) = input.split_at_checked(end.unwrap_or(input.len()))?;
+        if self.partial.len().saturating_add(piece.len()) > chunk.head_bytes_max {
+            return self.failed(input, Step::Oversize);
+        }
+        self.partial.extend_from_slice(piece);
+        *input = rest;
+        if end.is_none() {
+            // Only the start line can tell early that this is no message.
+            let undecided = self.partial.len() <= 4096 || self.tentative;
+            if undecided && (self.look)(&self.partial) == Look::No {
+                return self.failed(input, Step::Malformed);
+            }
+            return None;
+        }
+        let partial = std::mem::take(&mut self.partial);
+        match (self.parse)(&partial) {
+            Parsed::Whole(head, _) => Some(self.found(head)),
+            Parsed::Partial | Parsed::Invalid => self.failed(input, Step::Malformed),
+        }
+    }
+
+    fn found<'a>(&mut self, head: H) -> Step<'a, H> {
+        self.state = State::Framing;
+        self.first = false;
+        self.tentative = false;
+        Step::Head(head, self.start)
+    }
+
+    /// No head here. Says so, unless it was only a guess that there is one.
+    fn failed<'a>(&mut self, input: &mut &'a [u8], step: Step<'a, H>) -> Option<Step<'a, H>> {
+        *input = &[];
+        self.lose();
+        if std::mem::take(&mut self.tentative) {
+            return None;
+        }
+        Some(if self.first { Step::NotHttp } else { step })
+    }
+}

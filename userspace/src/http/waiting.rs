@@ -1,0 +1,117 @@
+//! A request on its way to its response.
+//!
+//! Decides nothing about which response is its own; that is `pair`'s.
+
+use crate::model::{
+    Body, Exchange, ExchangeId, Flow, Headers, Mark, Marks, Request, Response, Times, Timestamp,
+};
+
+use super::body::BodyBuilder;
+use super::head::RequestHead;
+use super::reader::Start;
+use super::{HttpContext, count};
+
+/// A request that is not answered in full.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: Request,
+    /// The request's body while it is read.
+    pub(super) body: Option<BodyBuilder>,
+    pub(super) start: Start,
+    pub(super) last: Timestamp,
+    /// Requests may be missing before this one.
+    pub(super) after_loss: bool,
+    pub(super) expects_continue: bool,
+    pub(super) interim: Vec<u16>,
+    pub(super) response: Option<Answer>,
+    pub(super) marks: Marks,
+}
+
+/// The final response to a waiting request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// The body while it is read.
+    pub(super) body: Option<BodyBuilder>,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    pub(super) tunnel: bool,
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// A request of which the head was read.
+    pub(super) fn new(
+        head: RequestHead,
+        marks: Marks,
+        start: Start,
+        at: Timestamp,
+        after_loss: bool,
+    ) -> Self {
+        let RequestHead { method, target, version, headers, marks: head_marks } = head;
+        let expects_continue =
+            headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        let (trailers, body) = (Headers::default(), Body::default());
+        let mut waiting = Self {
+            request: Request { method, target, version, headers, trailers, body },
+            body: Some(BodyBuilder::default()),
+            start,
+            last: at,
+            after_loss,
+            expects_continue,
+            interim: Vec::new(),
+            response: None,
+            marks,
+        };
+        waiting.marks.merge(head_marks);
+        waiting
+    }
+
+    /// True when the whole response was read, or all of it that will come.
+    pub(super) fn is_answered(&self) -> bool {
+        self.response.as_ref().is_some_and(|answer| answer.body.is_none())
+    }
+
+    /// Hands the exchange on as it is.
+    pub(super) fn emit(self, flow: Flow, flow_hash: u64, context: &mut HttpContext) {
+        let Self { request, start, last, interim, response, mut marks, .. } = self;
+        let mut kept = request.body.kept.len();
+        let (response, response_times) = match response {
+            Some(Answer { response, first, last, body: _, tunnel: _ }) => {
+                kept = kept.saturating_add(response.body.kept.len());
+                (Some(response), Some((first, last)))
+            }
+            None => {
+                marks.set(Mark::NoResponse);
+                (None, None)
+            }
+        };
+        context.kept_bytes = context.kept_bytes.saturating_sub(kept);
+        let is_cut = |body: &Body| body.digest.is_some();
+        if is_cut(&request.body) || response.as_ref().is_some_and(|response| is_cut(&response.body)) {
+            marks.set(Mark::Cut);
+        }
+        count(&mut context.tally.exchanges);
+        context.exchanges.push(Exchange {
+            id: ExchangeId { flow: flow_hash, offset: start.offset },
+            flow,
+            request,
+            response,
+            interim,
+            times: Times { request_first: start.at, request_last: last, response: response_times },
+            marks,
+        });
+    }
+}
+
+/// FNV-1a, 64 bits (RFC 9923), over the ends and the opening time: the same on every host and in every version.
+pub(super) fn flow_hash(flow: &Flow) -> u64 {
+    let Flow { key, opened } = flow;
+    let bytes = (key.client.addr.into_iter())
+        .chain(key.client.port.to_be_bytes())
+        .chain(key.server.addr)
+        .chain(key.server.port.to_be_bytes())
+        .chain(opened.0.to_be_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,298 @@
+//! Puts the bytes of one direction of a flow in order.
+//!
+//! Knows no flow, no clock and no other direction; offsets are 64 bits wide, so nothing here wraps but the
+//! numbers on the wire.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::model::{Seq, Timestamp};
+
+use super::{StreamLimits, StreamTally};
+
+/// One direction. Invariant: the pieces in `waiting` do not overlap, none is empty, and all lie after `next`.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    /// Sequence number of the byte at offset `next`.
+    next_seq: Seq,
+    /// Offset of the next byte to hand on.
+    next: u64,
+    /// Bytes that came before their turn, by offset.
+    waiting: BTreeMap<u64, Piece>,
+    waiting_bytes: usize,
+    /// Since when `waiting` is not empty.
+    waiting_since: Timestamp,
+    /// The other side has these bytes: a gap below this offset is certain.
+    acknowledged: u64,
+    /// Offset after the last byte, once FIN was seen.
+    end: Option<u64>,
+    /// `Ready::End` was handed on; nothing follows.
+    ended: bool,
+}
+
+/// Bytes that came before their turn.
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    stamp: Stamp,
+}
+
+/// When bytes were captured and what their sender had received by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) at: Timestamp,
+    pub(super) acknowledged: u64,
+}
+
+/// The next thing to hand on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Bytes that had waited.
+    Bytes(Bytes, Stamp, u64),
+    /// Bytes that were never seen: how many, and the offset of the first.
+    Gap(u64, u64),
+    /// All bytes up to FIN were handed on.
+    End(u64),
+}
+
+/// Why a gap is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GapCause {
+    /// The receiver acknowledged past it (cumulative ACK, RFC 9293 section 3.4).
+    Acknowledged,
+    /// A bound of waiting bytes was reached.
+    Bound,
+    /// The wait was too long.
+    Timeout,
+    /// The flow is over.
+    Over,
+}
+
+/// Numbers farther from the expected one than this do not belong to the stream: the largest window that
+/// TCP can announce (RFC 7323 section 2.3).
+const WINDOW_MAX: i32 = 1 << 30;
+
+// === impl Assembler ===
+
+impl Assembler {
+    /// A direction whose next byte has number `next`.
+    pub(super) fn new(next: Seq) -> Self {
+        Self {
+            next_seq: next,
+            next: 0,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            waiting_since: Timestamp::default(),
+            acknowledged: 0,
+            end: None,
+            ended: false,
+        }
+    }
+
+    /// Offset of the next byte to hand on.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes that wait for earlier ones.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Since when bytes wait.
+    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
+        (!self.waiting.is_empty()).then_some(self.waiting_since)
+    }
+
+    /// The offset of a number near the expected one; `None` before the first byte or outside the window.
+    pub(super) fn offset_of(&self, seq: Seq) -> Option<u64> {
+        let distance = self.next_seq.distance_to(seq);
+        if !(-WINDOW_MAX..=WINDOW_MAX).contains(&distance) {
+            return None;
+        }
+        self.next.checked_add_signed(i64::from(distance))
+    }
+
+    /// Notes that the other side has received everything below `seq`.
+    pub(super) fn acknowledge(&mut self, seq: Seq) {
+        if let Some(offset) = self.offset_of(seq) {
+            // An acknowledged FIN counts one number that is no byte.
+            let offset = self.end.map_or(offset, |end| offset.min(end));
+            self.acknowledged = self.acknowledged.max(offset);
+        }
+    }
+
+    /// Notes that no byte follows the one before `offset`. The first FIN counts.
+    pub(super) fn finish(&mut self, offset: u64) {
+        if self.end.is_none() && offset >= self.next {
+            self.end = Some(offset);
+            self.acknowledged = self.acknowledged.min(offset);
+        }
+    }
+
+    /// Takes a segment's payload. Returns the part that can be handed on at once, if any; the rest waits, or was
+    /// known already. Ask [`Assembler::ready`] afterwards.
+    pub(super) fn take<'a>(
+        &mut self,
+        seq: Seq,
+        payload: &'a [u8],
+        stamp: Stamp,
+        tally: &mut StreamTally,
+    ) -> Option<(&'a [u8], u64)> {
+        let distance = self.next_seq.distance_to(seq);
+        if !(-WINDOW_MAX..=WINDOW_MAX).contains(&distance) {
+            tally.out_of_window = tally.out_of_window.saturating_add(1);
+            return None;
+        }
+        if distance > 0 {
+            let start = self.next.saturating_add(u64::from(distance.unsigned_abs()));
+            self.hold(start, payload, stamp, tally);
+            return None;
+        }
+        let known = distance.unsigned_abs() as usize;
+        let fresh = payload.get(known..).unwrap_or_default();
+        tally.repeated_bytes =
+            tally.repeated_bytes.saturating_add(payload.len().saturating_sub(fresh.len()) as u64);
+        // Bytes past FIN do not exist for the application.
+        let fresh = match self.end {
+            Some(end) => {
+                let room = usize::try_from(end.saturating_sub(self.next)).unwrap_or(usize::MAX);
+                fresh.get(..room).unwrap_or(fresh)
+            }
+            None => fresh,
+        };
+        // Where bytes wait already, the first copy wins: hand on only up to the first of them.
+        let fresh = match self.waiting.first_key_value() {
+            Some((first, _)) => {
+                let room = usize::try_from(first.saturating_sub(self.next)).unwrap_or(usize::MAX);
+                match fresh.split_at_checked(room) {
+                    Some((before, after)) => {
+                        self.hold(*first, after, stamp, tally);
+                        before
+                    }
+                    None => fresh,
+                }
+            }
+            None => fresh,
+        };
+        if fresh.is_empty() {
+            return None;
+        }
+        let offset = self.next;
+        self.advance(fresh.len() as u64);
+        tally.bytes = tally.bytes.saturating_add(fresh.len() as u64);
+        Some((fresh, offset))
+    }
+
+    /// The next thing that can be handed on without waiting, if there is one.
+    pub(super) fn ready(&mut self, limits: &StreamLimits, tally: &mut StreamTally) -> Option<Ready> {
+        if self.end == Some(self.next) && !self.ended {
+            self.ended = true;
+            return Some(Ready::End(self.next));
+        }
+        let (&first, _) = self.waiting.first_key_value()?;
+        if first == self.next {
+            let (offset, piece) = self.waiting.pop_first()?;
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
+            self.advance(piece.bytes.len() as u64);
+            tally.bytes = tally.bytes.saturating_add(piece.bytes.len() as u64);
+            return Some(Ready::Bytes(piece.bytes, piece.stamp, offset));
+        }
+        if self.acknowledged >= first {
+            return self.give_up(GapCause::Acknowledged, tally);
+        }
+        if self.waiting_bytes > limits.flow_waiting_bytes_max
+            || self.waiting.len() > limits.flow_waiting_pieces_max
+        {
+            return self.give_up(GapCause::Bound, tally);
+        }
+        None
+    }
+
+    /// Declares the bytes before the first waiting one lost. When the flow is over, also the bytes that were
+    /// acknowledged, or end with FIN, and were never seen.
+    pub(super) fn give_up(&mut self, cause: GapCause, tally: &mut StreamTally) -> Option<Ready> {
+        let first = self.waiting.first_key_value().map(|(first, _)| *first);
+        let known = match cause {
+            GapCause::Acknowledged | GapCause::Bound | GapCause::Timeout => first,
+            GapCause::Over => first.or(self.end).or(Some(self.acknowledged)),
+        };
+        let bytes = known?.checked_sub(self.next).filter(|bytes| *bytes > 0)?;
+        let offset = self.next;
+        self.advance(bytes);
+        tally.gaps = tally.gaps.saturating_add(1);
+        tally.gap_bytes = tally.gap_bytes.saturating_add(bytes);
+        match cause {
+            GapCause::Bound => tally.gaps_at_bound = tally.gaps_at_bound.saturating_add(1),
+            GapCause::Timeout => tally.gaps_at_timeout = tally.gaps_at_timeout.saturating_add(1),
+            GapCause::Acknowledged | GapCause::Over => {}
+        }
+        Some(Ready::Gap(bytes, offset))
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.next = self.next.saturating_add(bytes);
+        // Truncation is what wraps the number on the wire.
+        self.next_seq = self.next_seq.plus((bytes & u64::from(u32::MAX)) as u32);
+    }
+
+    /// Keeps the parts of `payload` that are not known yet.
+    fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, tally: &mut StreamTally) {
+        let payload = match self.end {
+            Some(end) => {
+                let room = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+                payload.get(..room).unwrap_or(payload)
+            }
+            None => payload,
+        };
+        if payload.is_empty() {
+            return;
+        }
+        if self.waiting.is_empty() {
+            self.waiting_since = stamp.at;
+        }
+        let end = start.saturating_add(payload.len() as u64);
+        let mut holes: Vec<(u64, u64)> = Vec::new();
+        let mut cursor = start;
+        let mut conflict = false;
+        // The piece that begins at or before the payload may reach into it; pieces do not overlap, so it is one.
+        let from = self.waiting.range(..=start).next_back().map_or(start, |(at, _)| *at);
+        for (&at, piece) in self.waiting.range(from..end) {
+            let piece_end = at.saturating_add(piece.bytes.len() as u64);
+            if piece_end <= cursor {
+                continue;
+            }
+            if at > cursor {
+                holes.push((cursor, at));
+            }
+            let overlap = (cursor.max(at), piece_end.min(end));
+            conflict |= slice(payload, start, overlap) != slice(&piece.bytes, at, overlap);
+            cursor = piece_end.min(end);
+        }
+        if cursor < end {
+            holes.push((cursor, end));
+        }
+        if conflict {
+            tally.conflicts = tally.conflicts.saturating_add(1);
+        }
+        let mut held = 0usize;
+        for hole in holes {
+            let bytes = Bytes::copy_from_slice(slice(payload, start, hole).unwrap_or_default());
+            held = held.saturating_add(bytes.len());
+            self.waiting.insert(hole.0, Piece { bytes, stamp });
+        }
+        self.waiting_bytes = self.waiting_bytes.saturating_add(held);
+        tally.repeated_bytes = tally.repeated_bytes.saturating_add(payload.len().saturating_sub(held) as u64);
+    }
+}
+
+/// The bytes of `span` out of `bytes`, which begin at offset `start`.
+fn slice(bytes: &[u8], start: u64, span: (u64, u64)) -> Option<&[u8]> {
+    let from = usize::try_from(span.0.checked_sub(start)?).ok()?;
+    let to = usize::try_from(span.1.checked_sub(start)?).ok()?;
+    bytes.get(from..to)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! The connections that are known, and the way of a segment through them.
+//!
+//! Reads no clock: time comes with segments, and with [`FlowTable::tick`].
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::model::{Direction, Flow, FlowKey, Interest, Opened, Segment, StreamEvent, Timestamp, Unused};
+
+use super::assembler::GapCause;
+use super::entry::{Entry, Half, Shared, State};
+use super::recency::Recency;
+use super::{StreamLimits, StreamTally};
+
+/// All flows, with whatever `R` their reader keeps for each.
+#[derive(Debug)]
+pub struct FlowTable<R> {
+    limits: StreamLimits,
+    tally: StreamTally,
+    by_key: HashMap<FlowKey, u32, foldhash::fast::RandomState>,
+    slots: Vec<Option<Entry<R>>>,
+    free: Vec<u32>,
+    /// Flows that are open, by their last packet.
+    open: Recency,
+    /// Flows that have ended and linger, by their end.
+    ended: Recency,
+    /// Directions in which bytes wait, by when they began to.
+    waits: VecDeque<Wait>,
+    waiting_bytes: usize,
+    forgotten: Vec<FlowKey>,
+    generations: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    slot: u32,
+    generation: u64,
+    direction: Direction,
+}
+
+// === impl FlowTable ===
+
+impl<R: From<Opened>> FlowTable<R> {
+    /// An empty table.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self {
+            limits,
+            tally: StreamTally::default(),
+            by_key: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            open: Recency::default(),
+            ended: Recency::default(),
+            waits: VecDeque::new(),
+            waiting_bytes: 0,
+            forgotten: Vec::new(),
+            generations: 0,
+        }
+    }
+
+    /// What was met so far.
+    pub fn tally(&self) -> StreamTally {
+        self.tally
+    }
+
+    /// Flows known now, ended ones that linger included.
+    pub fn flows(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Bytes that wait for earlier ones, in all flows.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Flows that readers no longer want, since the last call.
+    pub fn take_forgotten(&mut self) -> Vec<FlowKey> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Puts one segment in its place, and calls `read` with whatever can be read now.
+    ///
+    /// # Errors
+    /// Why the segment told nothing.
+    pub fn accept(
+        &mut self,
+        segment: &Segment<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Result<(), Unused> {
+        let (key, direction) = self.orient(segment).ok_or(Unused::NoFlow)?;
+        let slot = match self.by_key.get(&key) {
+            Some(slot) if self.is_reopened(*slot, direction, segment) => {
+                let slot = *slot;
+                self.close(slot, read);
+                self.remove(slot);
+                self.insert(key, segment, read)
+            }
+            Some(slot) => *slot,
+            None if segment.flags.syn || !segment.payload.is_empty() => self.insert(key, segment, read),
+            None => return Err(Unused::NoFlow),
+        };
+        let Self { limits, tally, slots, open, ended, waits, waiting_bytes, forgotten, .. } = self;
+        let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return Err(Unused::NoFlow);
+        };
+        match entry.state {
+            State::Open => {}
+            State::Ended => return Err(Unused::FlowEnded),
+            State::Forgotten => return Err(Unused::FlowNotHttp),
+        }
+        entry.last_seen = entry.last_seen.max(segment.captured_at);
+        open.touch(slot);
+        let shared = &mut Shared { limits, tally, waiting_bytes };
+        if entry.segment(direction, segment, shared, read) == Interest::Forget {
+            entry.state = State::Forgotten;
+            forgotten.push(key);
+            entry.discard(shared);
+        }
+        for (direction, half) in
+            [(Direction::ToServer, &mut entry.to_server), (Direction::ToClient, &mut entry.to_client)]
+        {
+            if !half.queued && half.waiting_since().is_some() {
+                half.queued = true;
+                waits.push_back(Wait { slot, generation: entry.generation, direction });
+            }
+        }
+        if entry.state == State::Open && entry.to_server.ended && entry.to_client.ended {
+            entry.state = State::Ended;
+            open.remove(slot);
+            ended.touch(slot);
+        }
+        Ok(())
+    }
+
+    /// Lets time pass: gives up gaps that waited too long, forgets idle and ended flows.
+    pub fn tick(&mut self, now: Timestamp, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
+        self.give_up_waits(now, read);
+        while let Some(slot) = self.open.oldest() {
+            if !self.is_older(slot, now, self.limits.idle_max) {
+                break;
+            }
+            self.tally.flows_idle = self.tally.flows_idle.saturating_add(1);
+            self.close(slot, read);
+            self.remove(slot);
+        }
+        while let Some(slot) = self.ended.oldest() {
+            if !self.is_older(slot, now, self.limits.linger) {
+                break;
+            }
+            self.remove(slot);
+        }
+    }
+
+    /// Ends every flow, so that what is half read comes out as far as it is known.
+    pub fn finish(&mut self, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
+        while let Some(slot) = self.open.oldest() {
+            self.close(slot, read);
+            self.remove(slot);
+        }
+    }
+
+    /// Which end is the server. Where the source does not say: the end that does not send the first SYN, or what
+    /// is known of the flow.
+    fn orient(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {
+        let to_server = FlowKey { client: segment.source, server: segment.destination, scope: segment.scope };
+        let to_client = FlowKey { client: segment.destination, server: segment.source, scope: segment.scope };
+        match segment.direction {
+            Some(Direction::ToServer) => Some((to_server, Direction::ToServer)),
+            Some(Direction::ToClient) => Some((to_client, Direction::ToClient)),
+            None if self.by_key.contains_key(&to_server) => Some((to_server, Direction::ToServer)),
+            None if self.by_key.contains_key(&to_client) => Some((to_client, Direction::ToClient)),
+            None if segment.flags.syn && segment.ack.is_none() => Some((to_server, Direction::ToServer)),
+            None if segment.flags.syn => Some((to_client, Direction::ToClient)),
+            None => None,
+        }
+    }
+
+    /// True when a SYN shows that the same addresses and ports now name a new connection (RFC 9293 section 3.6.1).
+    fn is_reopened(&self, slot: u32, direction: Direction, segment: &Segment<'_>) -> bool {
+        let Some(entry) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return true };
+        if !segment.flags.syn {
+            return false;
+        }
+        let half = entry.half(direction);
+        match (half.initial, &half.assembler) {
+            (Some(initial), _) => initial != segment.seq,
+            // Joined mid-stream. A SYN that fits what came first was only late.
+            (None, Some(assembler)) => assembler.offset_of(segment.seq.plus(1)) != Some(0),
+            (None, None) => entry.state != State::Open,
+        }
+    }
+
+    fn is_older(&self, slot: u32, now: Timestamp, age_max: std::time::Duration) -> bool {
+        self.slots
+            .get(slot as usize)
+            .and_then(Option::as_ref)
+            .is_none_or(|entry| now.since(entry.last_seen) > age_max)
+    }
+
+    fn insert(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> u32 {
+        while self.by_key.len() >= self.limits.flows_max.max(1) {
+            let Some(slot) = self.ended.oldest().or_else(|| self.open.oldest()) else { break };
+            if self.ended.oldest().is_none() {
+                self.tally.flows_evicted = self.tally.flows_evicted.saturating_add(1);
+                self.close(slot, read);
+            }
+            self.remove(slot);
+        }
+        let flow = Flow { key, opened: segment.captured_at };
+        let mid_stream = !segment.flags.syn;
+        self.tally.flows = self.tally.flows.saturating_add(1);
+        self.tally.flows_mid_stream = self.tally.flows_mid_stream.saturating_add(u64::from(mid_stream));
+        self.generations = self.generations.wrapping_add(1);
+        let entry = Entry {
+            flow,
+            state: State::Open,
+            last_seen: segment.captured_at,
+            generation: self.generations,
+            to_server: Half::default(),
+            to_client: Half::default(),
+            reader: R::from(Opened { flow, mid_stream }),
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                u32::try_from(self.slots.len().saturating_sub(1)).unwrap_or(u32::MAX)
+            }
+        };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(entry);
+        }
+        self.by_key.insert(key, slot);
+        self.open.touch(slot);
+        slot
+    }
+
+    /// Tells the reader of an open flow that nothing more will come.
+    fn close(&mut self, slot: u32, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
+        let Self { limits, tally, slots, waiting_bytes, .. } = self;
+        let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        if entry.state == State::Open {
+            let shared = &mut Shared { limits, tally, waiting_bytes };
+            entry.abort(entry.last_seen, shared, read);
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.open.remove(slot);
+        self.ended.remove(slot);
+        if let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::take) {
+            let held = entry.to_server.waiting_bytes().saturating_add(entry.to_client.waiting_bytes());
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(held);
+            self.by_key.remove(&entry.flow.key);
+            self.free.push(slot);
+        }
+    }
+
+    fn give_up_waits(&mut self, now: Timestamp, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
+        let Self { limits, tally, slots, waits, waiting_bytes, forgotten, .. } = self;
+        // Each direction is listed once, so one round over the list is enough and bounded.
+        for _ in 0..waits.len() {
+            let Some(wait) = waits.front().copied() else { return };
+            let entry = slots
+                .get_mut(wait.slot as usize)
+                .and_then(Option::as_mut)
+                .filter(|entry| entry.generation == wait.generation && entry.state == State::Open);
+            let Some(entry) = entry else {
+                waits.pop_front();
+                continue;
+            };
+            match entry.half(wait.direction).waiting_since() {
+                Some(since) if now.since(since) <= limits.gap_wait_max => return,
+                Some(_) => {
+                    let shared = &mut Shared { limits, tally, waiting_bytes };
+                    if entry.give_up(wait.direction, GapCause::Timeout, now, shared, read) == Interest::Forget
+                    {
+                        entry.state = State::Forgotten;
+                        forgotten.push(entry.flow.key);
+                        entry.discard(shared);
+                    }
+                }
+                None => {}
+            }
+            waits.pop_front();
+            let half = entry.half_mut(wait.direction);
+            half.queued = half.waiting_since().is_some();
+            if half.queued {
+                waits.push_back(wait);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Segments through the table, and what each flow's reader is told.
+//!
+//! The reader here writes down what it hears.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Chunk, Endpoint, Seq, TcpFlags};
+
+/// A reader that writes down what it hears: `>abc` to the server, `<abc` to the client.
+#[derive(Debug)]
+struct Log;
+
+impl From<Opened> for Log {
+    fn from(_: Opened) -> Self {
+        Log
+    }
+}
+
+struct Table {
+    table: FlowTable<Log>,
+    heard: String,
+    now: Timestamp,
+}
+
+fn end(port: u16) -> Endpoint {
+    Endpoint { addr: [0; 16], port }
+}
+
+fn segment(
+    direction: Direction,
+    port: u16,
+    seq: u32,
+    ack: u32,
+    flags: &str,
+    payload: &'static str,
+) -> Segment<'static> {
+    let (source, destination) = match direction {
+        Direction::ToServer => (end(port), end(80)),
+        Direction::ToClient => (end(80), end(port)),
+    };
+    Segment {
+        captured_at: Timestamp::default(),
+        source,
+        destination,
+        scope: 0,
+        direction: Some(direction),
+        seq: Seq(seq),
+        ack: (ack != 0).then_some(Seq(ack)),
+        flags: TcpFlags { syn: flags.contains('S'), fin: flags.contains('F'), rst: flags.contains('R') },
+        payload: payload.as_bytes(),
+        wire_payload_bytes: payload.len() as u32,
+        ends_packet: true,
+    }
+}
+
+fn up(seq: u32, ack: u32, flags: &str, payload: &'static str) -> Segment<'static> {
+    segment(Direction::ToServer, 4000, seq, ack, flags, payload)
+}
+
+fn down(seq: u32, ack: u32, flags: &str, payload: &'static str) -> Segment<'static> {
+    segment(Direction::ToClient, 4000, seq, ack, flags, payload)
+}
+
+impl Table {
+    fn new(limits: StreamLimits) -> Self {
+        Self { table: FlowTable::new(limits), heard: String::new(), now: Timestamp(1) }
+    }
+
+    fn write(heard: &mut String, event: StreamEvent<'_>) -> Interest {
+        *heard += if event.direction == Direction::ToServer { ">" } else { "<" };
+        match event.chunk {
+            Chunk::Bytes(bytes) => *heard += &String::from_utf8_lossy(bytes),
+            Chunk::Gap { bytes } => *heard += &format!("[{bytes}]"),
+            Chunk::End => *heard += "end",
+            Chunk::Abort => *heard += "abort",
+        }
+        *heard += " ";
+        if event.chunk == Chunk::Bytes(b"forget") { Interest::Forget } else { Interest::Keep }
+    }
+
+    fn accept(&mut self, mut segment: Segment<'_>) -> Result<(), Unused> {
+        self.now = self.now.after(Duration::from_millis(1));
+        segment.captured_at = self.now;
+        let Self { table, heard, now: _ } = self;
+        table.accept(&segment, &mut |_, event| Self::write(heard, event))
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        let Self { table, heard, now } = self;
+        table.tick(*now, &mut |_, event| Self::write(heard, event));
+    }
+}
+
+#[track_caller]
+fn check(segments: &[Segment<'_>], heard: &str) {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in segments {
+        let _unused = table.accept(*segment);
+    }
+    assert_eq!(table.heard.trim(), heard);
+    assert_eq!(table.table.waiting_bytes(), 0);
+}
+
+#[test]
+fn a_whole_connection() {
+    check(
+        &[
+            up(9, 0, "S", ""),
+            down(99, 10, "S", ""),
+            up(10, 100, "", "abc"),
+            down(100, 13, "", "de"),
+            down(102, 13, "F", "f"),
+            up(13, 104, "F", ""),
+        ],
+        ">abc <de <f <end >end",
+    );
+}
+
+#[test]
+fn fin_before_its_data_waits() {
+    check(&[up(9, 0, "S", ""), up(13, 0, "F", "de"), up(10, 0, "", "abc")], ">abc >de >end");
+}
+
+#[test]
+fn an_acknowledgement_proves_a_gap() {
+    check(
+        &[up(9, 0, "S", ""), down(99, 10, "S", ""), up(13, 100, "", "def"), down(100, 16, "", "x")],
+        ">[3] >def <x",
+    );
+}
+
+#[test]
+fn late_data_before_the_acknowledgement_is_no_gap() {
+    check(
+        &[up(9, 0, "S", ""), up(13, 100, "", "def"), up(10, 100, "", "abc"), down(100, 16, "", "x")],
+        ">abc >def <x",
+    );
+}
+
+#[test]
+fn reset_brings_out_what_waits() {
+    check(&[up(9, 0, "S", ""), up(13, 0, "", "d"), up(14, 0, "R", "")], ">[3] >d >abort <abort");
+}
+
+#[test]
+fn a_reset_from_elsewhere_is_ignored() {
+    check(&[up(9, 0, "S", ""), up(2_000_000_000, 0, "R", ""), up(10, 0, "", "a")], ">a");
+}
+
+#[test]
+fn a_port_used_again_is_a_new_flow() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [
+        up(9, 0, "S", ""),
+        up(10, 0, "", "old"),
+        up(9, 0, "S", ""),
+        up(500, 0, "S", ""),
+        up(501, 0, "", "new"),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    assert_eq!(table.heard.trim(), ">old >abort <abort >new");
+    assert_eq!((table.table.tally().flows, table.table.flows()), (2, 1));
+}
+
+#[test]
+fn an_ended_flow_absorbs_late_packets_and_is_then_forgotten() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [up(9, 0, "S", ""), up(10, 0, "F", "a"), down(99, 12, "SF", "")] {
+        table.accept(segment).unwrap();
+    }
+    assert_eq!(table.accept(up(10, 0, "F", "a")), Err(Unused::FlowEnded));
+    table.wait(Duration::from_secs(6));
+    assert_eq!(table.table.flows(), 0);
+    assert_eq!(table.accept(up(11, 0, "", "")), Err(Unused::NoFlow));
+}
+
+#[test]
+fn a_flow_that_nobody_wants_is_named_once() {
+    let mut table = Table::new(StreamLimits::default());
+    table.accept(up(10, 0, "", "forget")).unwrap();
+    assert_eq!(table.accept(up(16, 0, "", "more")), Err(Unused::FlowNotHttp));
+    assert_eq!(table.table.take_forgotten().len(), 1);
+    assert_eq!(table.table.take_forgotten().len(), 0);
+    table.accept(up(900, 0, "S", "")).unwrap();
+    table.accept(up(901, 0, "", "again")).unwrap();
+    assert_eq!(table.heard.trim(), ">forget >again");
+}
+
+#[test]
+fn time_gives_up_what_nobody_acknowledged() {
+    let mut table = Table::new(StreamLimits::default());
+    table.accept(up(9, 0, "S", "")).unwrap();
+    table.accept(up(13, 0, "", "d")).unwrap();
+    table.wait(Duration::from_millis(400));
+    assert_eq!(table.heard, "");
+    table.wait(Duration::from_millis(200));
+    assert_eq!(table.heard.trim(), ">[3] >d");
+    assert_eq!((table.table.tally().gaps_at_timeout, table.table.waiting_bytes()), (1, 0));
+    table.wait(Duration::from_secs(301));
+    assert_eq!(table.heard.trim(), ">[3] >d >abort <abort");
+    assert_eq!(table.table.flows(), 0);
+}
+
+#[test]
+fn a_full_table_drops_the_idlest_flow() {
+    let mut table = Table::new(StreamLimits { flows_max: 3, ..StreamLimits::default() });
+    for port in [1, 2, 3, 1, 4] {
+        table.accept(segment(Direction::ToServer, port, 9, 0, "S", "")).unwrap();
+    }
+    assert_eq!(table.table.flows(), 3);
+    assert_eq!(table.table.tally().flows_evicted, 1);
+    let known = |port| table.table.by_key.keys().any(|key| key.client.port == port);
+    assert_eq!([known(1), known(2), known(3), known(4)], [true, false, true, true]);
+}
+
+#[test]
+fn waiting_bytes_of_all_flows_are_bounded() {
+    let mut table = Table::new(StreamLimits { waiting_bytes_max: 8, ..StreamLimits::default() });
+    for port in 1..50 {
+        table.accept(segment(Direction::ToServer, port, 9, 0, "S", "")).unwrap();
+        table.accept(segment(Direction::ToServer, port, 20, 0, "", "abcd")).unwrap();
+        assert!(table.table.waiting_bytes() <= 8);
+    }
+    table.wait(Duration::from_secs(1));
+    assert_eq!(table.table.waiting_bytes(), 0);
+}
