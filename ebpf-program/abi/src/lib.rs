@@ -8,12 +8,19 @@
 pub const ABI_VERSION: u32 = 1;
 
 /// Payload capacities of the record classes, in bytes. A ring-buffer record has one of these sizes plus the
-/// header, because `bpf_ringbuf_reserve` takes a size that the verifier must know.
-pub const PAYLOAD_CLASSES: [usize; 7] = [0, 256, 1024, 2048, 8192, 16384, 32768];
+/// header, because `bpf_ringbuf_reserve` takes a size that the verifier must know. Most HTTP messages are small,
+/// so the steps are small there: at most half of a record of 128 to 16,384 bytes is padding.
+///
+/// A payload above the largest class is cut into full records of that class and one more for the rest.
+pub const PAYLOAD_CLASSES: [usize; 11] = [0, 128, 256, 512, 1024, 1536, 2048, 4096, 8192, 16_384, 32_768];
 
 /// Records that one packet may need. 24 records of 32 KiB hold 768 KiB, more than `GSO_MAX_SIZE` with BIG TCP
 /// (8 × 65,535, `include/linux/netdevice.h`).
 pub const RECORDS_PER_PACKET_MAX: usize = 24;
+
+/// The largest payload that is captured.
+pub const PAYLOAD_BYTES_MAX: u32 =
+    (RECORDS_PER_PACKET_MAX * PAYLOAD_CLASSES[PAYLOAD_CLASSES.len() - 1]) as u32;
 
 /// One record's header; `payload_bytes` bytes of payload follow it, then padding up to the record's class.
 ///
@@ -31,7 +38,8 @@ pub struct RecordHeader {
     pub local_addr: [u8; 16],
     /// Address of the other end.
     pub remote_addr: [u8; 16],
-    /// TCP sequence number of the first payload byte of this record (of the SYN or FIN when there is none).
+    /// TCP sequence number of the SYN when `tcp_flags` has it, and payload then starts one later; else of the
+    /// first payload byte of this record, or of the FIN when there is none.
     pub sequence: u32,
     /// TCP acknowledgement number; meaningful when `tcp_flags` has ACK.
     pub acknowledgement: u32,
@@ -66,7 +74,7 @@ pub const RECORD_FIRST: u8 = 1;
 /// [`RecordHeader::part`]: the last record of its packet. A packet counts as captured when this one arrives.
 pub const RECORD_LAST: u8 = 2;
 
-/// Index into the per-CPU counter array. The law, for packets of wanted ports:
+/// Index into the counters, which are one array of 64-bit numbers per CPU. The law, for packets of wanted ports:
 /// `WANTED = CAPTURED + Σ drops`, where the drops are [`DROP_COUNTERS`].
 pub mod counter {
     /// Packets that the probe ran for.
@@ -116,6 +124,9 @@ pub struct Settings {
     /// Always zero.
     pub reserved: u32,
 }
+
+/// Flows that the map of unwanted flows holds before the oldest falls out.
+pub const UNWANTED_FLOWS_MAX: u32 = 65_536;
 
 /// Key of the map of flows that user space no longer wants.
 #[repr(C)]

@@ -2,6 +2,11 @@
 //!
 //! Knows nothing of TCP streams or HTTP, and never makes the traffic wait.
 
+pub mod cgroup;
+pub mod kernel;
+
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{FlowKey, Packet};
@@ -56,4 +61,145 @@ pub struct SourceCounts {
 
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum CaptureError {}
+pub enum CaptureError {
+    /// The library was built without the eBPF object.
+    #[error("this binary holds no probe: run `cargo xtask probe`, then build again")]
+    NoProbe,
+    /// The process may not load eBPF programs.
+    #[error("capturing needs root or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; missing: {}", missing.join(", "))]
+    MissingCapabilities {
+        /// Those that the process does not have.
+        missing: Vec<&'static str>,
+    },
+    /// There is nothing to attach to.
+    #[error("no cgroup v2 hierarchy is mounted (`mount -t cgroup2 none /sys/fs/cgroup` mounts one)")]
+    NoCgroup2,
+    /// The mount table or a cgroup cannot be read.
+    #[error("failed to read {}", path.display())]
+    ReadCgroups {
+        /// What was read.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No cgroup of this path or unit name exists.
+    #[error("no cgroup `{cgroup}` under {}{}", mount.display(), close_matches(close))]
+    UnknownCgroup {
+        /// What was asked for.
+        cgroup: String,
+        /// Where cgroup v2 is mounted.
+        mount: PathBuf,
+        /// Cgroups with similar names, as paths under the mount point.
+        close: Vec<String>,
+    },
+    /// A unit name stands for more than one cgroup.
+    #[error("`{cgroup}` names more than one cgroup, give one of these paths: {}", candidates.join(", "))]
+    AmbiguousCgroup {
+        /// What was asked for.
+        cgroup: String,
+        /// The cgroups, as paths under the mount point.
+        candidates: Vec<String>,
+    },
+    /// A setting that the kernel would refuse.
+    #[error("ring_bytes = {ring_bytes} is not a power of two between 4,096 and 1,073,741,824")]
+    RingBytes {
+        /// The setting.
+        ring_bytes: u32,
+    },
+    /// The probe was built from another version of this repository.
+    #[error(
+        "the probe has version {probe} of the kernel border and this binary {binary}: run `cargo xtask probe`, then build again"
+    )]
+    AbiMismatch {
+        /// The probe's version, 0 when it names none.
+        probe: u32,
+        /// Ours.
+        binary: u32,
+    },
+    /// The object is not one that this library can load, or the kernel refused one of its maps.
+    #[error(
+        "failed to load the probe's maps into kernel {kernel} (it needs 5.8 or later and memory for the ring)"
+    )]
+    LoadMaps {
+        /// The running kernel's release.
+        kernel: String,
+        /// Why not.
+        #[source]
+        source: Box<aya::EbpfError>,
+    },
+    /// The kernel refused a program.
+    #[error(
+        "kernel {kernel} refused the program `{program}` (cgroup_skb, kernel 5.8 or later){}",
+        tail(verifier_log)
+    )]
+    LoadProgram {
+        /// The program.
+        program: &'static str,
+        /// The running kernel's release.
+        kernel: String,
+        /// The last lines of what the verifier said; empty when it said nothing.
+        verifier_log: String,
+        /// Why not.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The kernel refused to attach a program.
+    #[error("failed to attach `{program}` to the cgroup {}", cgroup.display())]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// The cgroup's folder.
+        cgroup: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// A part that the probe must have is not in the object.
+    #[error("the probe has no {part}")]
+    IncompleteProbe {
+        /// The program or map.
+        part: &'static str,
+    },
+    /// A map could not be read or written.
+    #[error("failed to {operation} the probe's map {map}")]
+    Map {
+        /// What was tried: `open`, `read`, `write`.
+        operation: &'static str,
+        /// The map.
+        map: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+    /// The log of the probe could not be opened.
+    #[error("failed to open the probe's log")]
+    OpenLog {
+        /// Why not.
+        #[source]
+        source: Box<aya_log::Error>,
+    },
+    /// Waiting for packets failed.
+    #[error("failed to wait for packets")]
+    Wait {
+        /// Why.
+        source: io::Error,
+    },
+    /// The ring holds something that the probe does not write.
+    #[error("the ring holds a record of {record_bytes} bytes that claims {payload_bytes} bytes of payload")]
+    BadRecord {
+        /// Its length.
+        record_bytes: usize,
+        /// What its header says.
+        payload_bytes: usize,
+    },
+}
+
+/// The end of the message of [`CaptureError::UnknownCgroup`].
+fn close_matches(close: &[String]) -> String {
+    if close.is_empty() { String::new() } else { format!("; close matches: {}", close.join(", ")) }
+}
+
+/// The end of the message of [`CaptureError::LoadProgram`].
+fn tail(verifier_log: &str) -> String {
+    if verifier_log.is_empty() { String::new() } else { format!("; the verifier said:\n{verifier_log}") }
+}

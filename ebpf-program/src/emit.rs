@@ -1,0 +1,222 @@
+//! Writes packets into the ring buffer, in as many records as they need, and counts.
+//!
+//! Never waits for room: a packet that does not fit is counted as dropped.
+
+use core::hint::black_box;
+
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::programs::SkBuffContext;
+use aya_log_ebpf::{debug, warn};
+use understudy_abi::{
+    PAYLOAD_BYTES_MAX, PAYLOAD_CLASSES, RECORD_FIRST, RECORD_LAST, RECORDS_PER_PACKET_MAX, RecordHeader,
+    Settings, counter,
+};
+
+use crate::headers::TcpPacket;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+
+/// Capacity of the records that a large payload is cut into.
+const PIECE_BYTES: usize = PAYLOAD_CLASSES[PAYLOAD_CLASSES.len() - 1];
+
+/// At most one wake-up in this time while the ring is past its mark. A reader that sleeps needs one, and a
+/// reader that is busy needs none; each costs more than a microsecond.
+const WAKE_SPACING_NS: u64 = 1_000_000;
+
+/// User space sets the size when it loads the probe.
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
+
+/// All counters of one CPU as one value, so that a packet needs one lookup.
+#[map]
+static COUNTERS: PerCpuArray<[u64; counter::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
+
+/// When user space was last woken, `boot_ns`. Written only while the ring is past its mark.
+#[map]
+static LAST_WAKE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Why a wanted packet was not captured.
+#[derive(Clone, Copy)]
+pub(crate) enum DropReason {
+    RingFull,
+    Malformed,
+    CopyFailed,
+    Oversize,
+    SampledOut,
+    FlowUnwanted,
+}
+
+/// The counters of this CPU.
+pub(crate) struct Tally {
+    counters: *mut [u64; counter::COUNT as usize],
+}
+
+/// A ring-buffer record with room for `CLASS` bytes of payload.
+#[repr(C)]
+struct Record<const CLASS: usize> {
+    header: RecordHeader,
+    payload: [u8; CLASS],
+}
+
+// === impl Tally ===
+
+impl Tally {
+    #[inline(always)]
+    pub(crate) fn this_cpu() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(|counters| Self { counters })
+    }
+
+    #[inline(always)]
+    pub(crate) fn saw_packet(&self) {
+        self.add(counter::SEEN, 1);
+    }
+
+    #[inline(always)]
+    pub(crate) fn wanted_packet(&self) {
+        self.add(counter::WANTED, 1);
+    }
+
+    #[inline(always)]
+    pub(crate) fn dropped_packet(&self, ctx: &SkBuffContext, reason: DropReason) {
+        let index = match reason {
+            DropReason::RingFull => counter::DROP_RING_FULL,
+            DropReason::Malformed => {
+                debug!(ctx, "A packet of a wanted port has a TCP header that contradicts itself.");
+                counter::DROP_MALFORMED
+            }
+            DropReason::CopyFailed => counter::DROP_COPY_FAILED,
+            DropReason::Oversize => {
+                warn!(ctx, "A packet is larger than the probe can cut.");
+                counter::DROP_OVERSIZE
+            }
+            DropReason::SampledOut => counter::DROP_SAMPLED_OUT,
+            DropReason::FlowUnwanted => counter::DROP_FLOW_UNWANTED,
+        };
+        self.add(index, 1);
+    }
+
+    /// Atomic although the memory is this CPU's own: an egress run in a system call can be interrupted by an
+    /// ingress run, and a plain addition would then lose one of the two.
+    ///
+    /// In assembly, because Rust offers no `fetch_add` on a target without compare-and-swap.
+    #[inline(always)]
+    fn add(&self, index: u32, amount: u64) {
+        // SAFETY: the map holds `COUNT` aligned numbers and `index` is one of the constants.
+        unsafe {
+            let counter = self.counters.cast::<u64>().add(index as usize);
+            core::arch::asm!("lock *(u64 *)({counter} + 0) += {amount}", counter = in(reg) counter, amount = in(reg) amount);
+        }
+    }
+}
+
+/// Writes one packet. On an error some of its records may have been written; none of them is marked as the last.
+#[inline(always)]
+pub(crate) fn emit(
+    ctx: &SkBuffContext,
+    packet: TcpPacket,
+    settings: &Settings,
+    tally: &Tally,
+) -> Result<(), DropReason> {
+    let TcpPacket { mut header, payload_at: mut at } = packet;
+    let flags = header.tcp_flags;
+    let mut remaining = header.packet_payload_bytes;
+    if remaining > PAYLOAD_BYTES_MAX {
+        return Err(DropReason::Oversize);
+    }
+
+    header.part = RECORD_FIRST;
+    header.tcp_flags = flags & !(FIN | RST);
+    header.payload_bytes = PIECE_BYTES as u32;
+    // Only full pieces are written in the loop, so the verifier meets one shape of it.
+    for _ in 1..RECORDS_PER_PACKET_MAX {
+        if remaining <= PIECE_BYTES as u32 {
+            break;
+        }
+        write::<PIECE_BYTES>(ctx, &header, at, settings, tally)?;
+        // The SYN occupies the number before the first payload byte (RFC 9293 section 3.4).
+        let syn = u32::from(header.tcp_flags & SYN != 0);
+        header.sequence = header.sequence.wrapping_add(PIECE_BYTES as u32 + syn);
+        header.part = 0;
+        header.tcp_flags &= !SYN;
+        at += PIECE_BYTES as u32;
+        remaining -= PIECE_BYTES as u32;
+    }
+
+    header.tcp_flags |= flags & (FIN | RST);
+    header.part |= RECORD_LAST;
+    header.payload_bytes = remaining;
+    const CLASS: [usize; 11] = PAYLOAD_CLASSES;
+    match remaining as usize {
+        0 => write::<0>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[1] => write::<{ CLASS[1] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[2] => write::<{ CLASS[2] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[3] => write::<{ CLASS[3] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[4] => write::<{ CLASS[4] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[5] => write::<{ CLASS[5] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[6] => write::<{ CLASS[6] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[7] => write::<{ CLASS[7] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[8] => write::<{ CLASS[8] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[9] => write::<{ CLASS[9] }>(ctx, &header, at, settings, tally),
+        _ => write::<{ CLASS[10] }>(ctx, &header, at, settings, tally),
+    }?;
+    tally.add(counter::CAPTURED, 1);
+    Ok(())
+}
+
+/// Writes one record of the given class.
+#[inline(always)]
+fn write<const CLASS: usize>(
+    ctx: &SkBuffContext,
+    header: &RecordHeader,
+    at: u32,
+    settings: &Settings,
+    tally: &Tally,
+) -> Result<(), DropReason> {
+    let Some(mut entry) = RECORDS.reserve::<Record<CLASS>>(0) else { return Err(DropReason::RingFull) };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the reservation is as large as the record and aligned to 8 bytes.
+    unsafe { (&raw mut (*record).header).write(*header) };
+    if CLASS > 0 {
+        // The caller chose the class by this length; LLVM knows it and would remove the test that the verifier
+        // needs next to the helper call.
+        let bytes = black_box(header.payload_bytes);
+        if bytes == 0 || bytes > CLASS as u32 {
+            entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+            return Err(DropReason::CopyFailed);
+        }
+        // SAFETY: `bytes` is at most `CLASS`, the length of the payload part.
+        let status =
+            unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), at, (&raw mut (*record).payload).cast(), bytes) };
+        if status != 0 {
+            entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+            return Err(DropReason::CopyFailed);
+        }
+        tally.add(counter::CAPTURED_BYTES, u64::from(bytes));
+    }
+    entry.submit(wake_flag(header, settings));
+    Ok(())
+}
+
+/// Whether submitting a record wakes user space: only past the mark, and not again at once.
+#[inline(always)]
+fn wake_flag(header: &RecordHeader, settings: &Settings) -> u64 {
+    let sleep_on = u64::from(BPF_RB_NO_WAKEUP);
+    if RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(settings.wake_bytes) {
+        return sleep_on;
+    }
+    let Some(last) = LAST_WAKE.get_ptr_mut(0) else { return sleep_on };
+    // SAFETY: the map holds one aligned number, which eBPF loads and stores whole. CPUs that race here wake once
+    // more than needed.
+    unsafe {
+        if header.boot_ns.wrapping_sub(last.read_volatile()) < WAKE_SPACING_NS {
+            return sleep_on;
+        }
+        last.write_volatile(header.boot_ns);
+    }
+    u64::from(BPF_RB_FORCE_WAKEUP)
+}

@@ -1,0 +1,89 @@
+//! Decides which packets are copied: by local port, by flow sample, by what user space has asked to forget.
+//!
+//! Decides per flow, never per packet, so that what is kept stays complete.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap};
+use understudy_abi::{FlowKey, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX};
+
+use crate::emit::DropReason;
+
+const SYN: u8 = 2;
+
+/// Wanted ports, one bit each.
+#[map]
+static PORTS: Array<u32> = Array::with_max_entries(PORT_WORDS, 0);
+
+/// One entry, which user space writes before it attaches.
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Flows that user space no longer wants. At its bound the flow that was asked for longest ago falls out and is
+/// copied again, which costs work and loses nothing.
+#[map]
+static UNWANTED_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(UNWANTED_FLOWS_MAX, 0);
+
+/// Whether user space asked for this local port.
+#[inline(always)]
+pub(crate) fn port_is_wanted(port: u16) -> bool {
+    PORTS.get(u32::from(port) / 32).is_some_and(|word| (word >> (port % 32)) & 1 == 1)
+}
+
+/// What user space wrote.
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+/// Whether packets of this flow are copied, or why not.
+#[inline(always)]
+pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<(), DropReason> {
+    if settings.flow_sample_max != u32::MAX && hash(header) > settings.flow_sample_max {
+        return Err(DropReason::SampledOut);
+    }
+    let key = FlowKey {
+        scope: header.scope,
+        local_addr: header.local_addr,
+        remote_addr: header.remote_addr,
+        local_port: header.local_port,
+        remote_port: header.remote_port,
+        reserved: 0,
+    };
+    if header.tcp_flags & SYN != 0 {
+        // A new connection has nothing to do with an old one that had the same ports. An absent entry is the
+        // usual case and no error.
+        UNWANTED_FLOWS.remove(&key).unwrap_or_default();
+        return Ok(());
+    }
+    if UNWANTED_FLOWS.get_ptr(&key).is_some() {
+        return Err(DropReason::FlowUnwanted);
+    }
+    Ok(())
+}
+
+/// Hash of both ends, the same for both directions. Must spread well, need not resist an adversary: a client
+/// that chooses its port can choose whether it is sampled.
+#[inline(always)]
+fn hash(header: &RecordHeader) -> u32 {
+    let mut state = u64::from(header.local_port) << 16 | u64::from(header.remote_port);
+    let (local_high, local_low) = halves(&header.local_addr);
+    let (remote_high, remote_low) = halves(&header.remote_addr);
+    state = mix(state ^ local_high);
+    state = mix(state ^ local_low);
+    state = mix(state ^ remote_high);
+    state = mix(state ^ remote_low);
+    (state >> 32) as u32
+}
+
+#[inline(always)]
+fn halves(address: &[u8; 16]) -> (u64, u64) {
+    let whole = u128::from_ne_bytes(*address);
+    (whole as u64, (whole >> 64) as u64)
+}
+
+/// One round of a multiply-and-shift mixer; the constant is 2^64 divided by the golden ratio.
+#[inline(always)]
+fn mix(state: u64) -> u64 {
+    let state = (state ^ (state >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state ^ (state >> 29)
+}

@@ -1,0 +1,427 @@
+//! The eBPF probe as a source of packets: loads it, attaches it to a cgroup, drains its ring.
+//!
+//! Pins nothing and holds every link by file descriptor, so that the kernel detaches the probe when this process
+//! ends in whatever way. Reads no clock, and starts no thread.
+
+use std::fs::{self, File};
+use std::io;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya_log::EbpfLogger;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+use understudy_abi::{self as abi, RecordHeader};
+
+use super::cgroup::CgroupSelector;
+use super::{CaptureError, Polled, Source, SourceCounts};
+use crate::model::{FlowKey, LinkType, Packet, Timestamp};
+
+static PROBE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/understudy-probe"));
+
+/// The ring asks for a reader when it is this part full; below that the reader's own timer drains it.
+const WAKE_DIVISOR: u32 = 4;
+/// Lines of the verifier's log that an error shows; the reason stands in the last ones.
+const VERIFIER_LINES_MAX: usize = 12;
+const PROGRAMS: [(&str, CgroupSkbAttachType); 2] = [
+    ("understudy_ingress", CgroupSkbAttachType::Ingress),
+    ("understudy_egress", CgroupSkbAttachType::Egress),
+];
+
+/// What to capture, and how much memory it may take.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// Local TCP ports whose packets are copied. Default: none.
+    pub ports: Vec<u16>,
+    /// The cgroup whose sockets are watched. Default: the root, so every service of the host.
+    pub cgroup: CgroupSelector,
+    /// Size of the ring in bytes, a power of two from 4,096 to 1 GiB. Default: 16 MiB. When it is full, packets
+    /// are not copied and count as `ring_full`.
+    pub ring_bytes: u32,
+    /// Which flows are copied. Default: all. Others count as `sampled_out`.
+    pub flow_sample: FlowSample,
+    /// Records that one [`Source::poll`] hands over before it returns to its caller. Default: 4,096.
+    pub records_per_poll_max: usize,
+}
+
+/// The part of all flows that is copied: whole connections, never single packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSample {
+    /// See [`abi::Settings::flow_sample_max`].
+    hash_max: u32,
+}
+
+/// Turns the probe's time since boot into wall-clock time.
+#[derive(Clone, Copy, Debug)]
+pub struct BootClock {
+    wall_at_boot: Timestamp,
+}
+
+/// The probe, loaded and attached. Dropping it detaches.
+pub struct KernelSource {
+    records: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, Counters>,
+    unwanted_flows: HashMap<MapData, FlowKeyValue, u32>,
+    log: EbpfLogger<&'static dyn log::Log>,
+    clock: BootClock,
+    records_per_poll_max: usize,
+    cgroup: PathBuf,
+    /// Holds the programs and their links.
+    ebpf: Ebpf,
+}
+
+/// How often the probe ran and how long that took; all zero unless `kernel.bpf_stats_enabled` is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCost {
+    /// Runs of both programs.
+    pub runs: u64,
+    /// Time spent in them.
+    pub run_time: Duration,
+}
+
+type Counters = [u64; abi::counter::COUNT as usize];
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct SettingsValue(abi::Settings);
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct FlowKeyValue(abi::FlowKey);
+
+// SAFETY: plain integers without padding; `abi` asserts the size.
+unsafe impl aya::Pod for SettingsValue {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowKeyValue {}
+
+/// Whether this library was built with a probe.
+pub fn probe_is_embedded() -> bool {
+    !PROBE.is_empty()
+}
+
+// === impl KernelConfig ===
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            cgroup: CgroupSelector::Root,
+            ring_bytes: 16 << 20,
+            flow_sample: FlowSample::ALL,
+            records_per_poll_max: 4096,
+        }
+    }
+}
+
+impl KernelConfig {
+    /// The bit set of [`KernelConfig::ports`], word by word as the probe reads it.
+    fn port_words(&self) -> Vec<u32> {
+        let mut words = vec![0; abi::PORT_WORDS as usize];
+        for port in &self.ports {
+            if let Some(word) = words.get_mut(usize::from(port / 32)) {
+                *word |= 1 << (port % 32);
+            }
+        }
+        words
+    }
+}
+
+// === impl FlowSample ===
+
+impl FlowSample {
+    /// Every flow.
+    pub const ALL: Self = Self { hash_max: u32::MAX };
+
+    /// A part from 0.0 to 1.0 of all flows; `None` for other numbers.
+    pub fn from_fraction(fraction: f64) -> Option<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the product lies within the range of u32"
+        )]
+        (0.0..=1.0).contains(&fraction).then(|| Self { hash_max: (fraction * f64::from(u32::MAX)) as u32 })
+    }
+}
+
+// === impl BootClock ===
+
+impl BootClock {
+    /// From one point in time read on both clocks: the wall clock, and `CLOCK_BOOTTIME`.
+    pub fn new(wall: Timestamp, since_boot: Duration) -> Self {
+        let since_boot_ns = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
+        Self { wall_at_boot: Timestamp(wall.0.saturating_sub(since_boot_ns)) }
+    }
+
+    /// The wall-clock time of a number of nanoseconds since boot.
+    fn to_wall(self, boot_ns: u64) -> Timestamp {
+        self.wall_at_boot.after(Duration::from_nanos(boot_ns))
+    }
+}
+
+// === impl KernelSource ===
+
+impl KernelSource {
+    /// Loads the probe and attaches it.
+    ///
+    /// # Errors
+    /// [`CaptureError`] says what is missing: the probe, a capability, cgroup v2, the cgroup, a kernel feature.
+    pub fn open(config: &KernelConfig, clock: BootClock) -> Result<Self, CaptureError> {
+        if !probe_is_embedded() {
+            return Err(CaptureError::NoProbe);
+        }
+        if !config.ring_bytes.is_power_of_two() || !(1 << 12..=1 << 30).contains(&config.ring_bytes) {
+            return Err(CaptureError::RingBytes { ring_bytes: config.ring_bytes });
+        }
+        require_capabilities()?;
+        let cgroup = config.cgroup.resolve()?;
+        let folder = File::open(&cgroup)
+            .map_err(|source| CaptureError::ReadCgroups { path: cgroup.clone(), source })?;
+
+        let mut ebpf = load_maps(config.ring_bytes)?;
+        check_abi(&ebpf)?;
+        let log = EbpfLogger::init(&mut ebpf)
+            .map_err(|source| CaptureError::OpenLog { source: Box::new(source) })?;
+        write_settings(&mut ebpf, config)?;
+        let source = Self {
+            records: open_map(&mut ebpf, "RECORDS")?,
+            counters: open_map(&mut ebpf, "COUNTERS")?,
+            unwanted_flows: open_map(&mut ebpf, "UNWANTED_FLOWS")?,
+            log,
+            clock,
+            records_per_poll_max: config.records_per_poll_max,
+            cgroup,
+            ebpf,
+        };
+        source.attach(&folder)
+    }
+
+    /// The folder of the cgroup that the probe is attached to.
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    /// Sets the clock anew, after the wall clock was corrected.
+    pub fn set_clock(&mut self, clock: BootClock) {
+        self.clock = clock;
+    }
+
+    /// What the probe has cost since it was loaded.
+    ///
+    /// # Errors
+    /// [`CaptureError::IncompleteProbe`] when the kernel does not tell.
+    pub fn cost(&self) -> Result<ProbeCost, CaptureError> {
+        let mut cost = ProbeCost::default();
+        for (name, _) in PROGRAMS {
+            let counted = self.ebpf.program(name).and_then(|program| program.info().ok());
+            let counted = counted.ok_or(CaptureError::IncompleteProbe { part: name })?;
+            cost.runs = cost.runs.saturating_add(counted.run_count());
+            cost.run_time = cost.run_time.saturating_add(counted.run_time());
+        }
+        Ok(cost)
+    }
+
+    fn attach(mut self, cgroup: &File) -> Result<Self, CaptureError> {
+        for (name, attach_type) in PROGRAMS {
+            let program = self.ebpf.program_mut(name).ok_or(CaptureError::IncompleteProbe { part: name })?;
+            let program: &mut CgroupSkb = <&mut Program>::try_into(program)
+                .map_err(|source| refused_program(name, ProgramError::from(source)))?;
+            program.load().map_err(|source| refused_program(name, source))?;
+            program.attach(cgroup, attach_type, CgroupAttachMode::Single).map_err(|source| {
+                CaptureError::Attach { program: name, cgroup: self.cgroup.clone(), source: Box::new(source) }
+            })?;
+        }
+        Ok(self)
+    }
+
+    /// Hands over what the ring holds, up to the limit.
+    fn drain(&mut self, take: &mut dyn FnMut(&Packet<'_>)) -> Result<usize, CaptureError> {
+        let mut handed_over = 0;
+        while handed_over < self.records_per_poll_max {
+            let Some(record) = self.records.next() else { break };
+            let (boot_ns, bytes) = unpack(&record)?;
+            take(&Packet {
+                captured_at: self.clock.to_wall(boot_ns),
+                link: LinkType::Probe,
+                wire_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                bytes,
+            });
+            handed_over += 1;
+        }
+        Ok(handed_over)
+    }
+
+    /// Sleeps until the ring asks for a reader, a signal comes, or the time is over.
+    fn wait(&self, wait: Duration) -> Result<(), CaptureError> {
+        // The wait is a limit: one that the kernel's type cannot hold becomes none.
+        let timeout = wait.try_into().ok();
+        match rustix::event::poll(&mut [PollFd::new(&self.records, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(CaptureError::Wait { source: errno.into() }),
+        }
+    }
+}
+
+impl Source for KernelSource {
+    fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
+        let mut packets = self.drain(take)?;
+        if packets == 0 && !wait.is_zero() {
+            self.wait(wait)?;
+            packets = self.drain(take)?;
+        }
+        self.log.flush();
+        Ok(Polled::Open { packets })
+    }
+
+    fn forget_flow(&mut self, flow: &FlowKey) -> Result<(), CaptureError> {
+        let FlowKey { client, server, scope } = flow;
+        let key = FlowKeyValue(abi::FlowKey {
+            scope: *scope,
+            local_addr: server.addr,
+            remote_addr: client.addr,
+            local_port: server.port,
+            remote_port: client.port,
+            reserved: 0,
+        });
+        self.unwanted_flows.insert(key, 1, 0).map_err(|source| map_error("write", "UNWANTED_FLOWS", source))
+    }
+
+    fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
+        let per_cpu = self.counters.get(&0, 0).map_err(|source| map_error("read", "COUNTERS", source))?;
+        let sum = |index: u32| {
+            per_cpu
+                .iter()
+                .filter_map(|counters| counters.get(index as usize))
+                .fold(0, |sum: u64, count| sum.wrapping_add(*count))
+        };
+        Ok(SourceCounts {
+            seen: sum(abi::counter::SEEN),
+            wanted: sum(abi::counter::WANTED),
+            captured: sum(abi::counter::CAPTURED),
+            captured_bytes: sum(abi::counter::CAPTURED_BYTES),
+            drops: abi::DROP_COUNTERS.map(|(index, label)| (label, sum(index))).to_vec(),
+        })
+    }
+}
+
+/// The capture time of a record, and its header with its payload, without the padding.
+fn unpack(record: &[u8]) -> Result<(u64, &[u8]), CaptureError> {
+    const PAYLOAD_BYTES_AT: usize = offset_of!(RecordHeader, payload_bytes);
+    let boot_ns = record.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    let payload_bytes =
+        record.get(PAYLOAD_BYTES_AT..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes));
+    let payload_bytes = payload_bytes.map_or(usize::MAX, |bytes| bytes as usize);
+    let whole = record.get(..size_of::<RecordHeader>().saturating_add(payload_bytes));
+    boot_ns.zip(whole).ok_or(CaptureError::BadRecord { record_bytes: record.len(), payload_bytes })
+}
+
+/// Fails with the names of the capabilities that are missing (capabilities(7)).
+fn require_capabilities() -> Result<(), CaptureError> {
+    let Ok(sets) = rustix::thread::capabilities(None) else {
+        // Then the kernel itself refuses below, and that error is shown.
+        return Ok(());
+    };
+    // CAP_SYS_ADMIN stands for all of the others (`bpf_capable` and its kin, `include/linux/capability.h`).
+    if sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    let needed = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ];
+    let missing: Vec<_> =
+        needed.iter().filter(|(bit, _)| !sets.effective.contains(*bit)).map(|(_, name)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(CaptureError::MissingCapabilities { missing }) }
+}
+
+/// Parses the object and makes its maps.
+fn load_maps(ring_bytes: u32) -> Result<Ebpf, CaptureError> {
+    // The numbers of `log::Level` and of the probe's log agree: 1 is ERROR, 5 is TRACE, 0 is none.
+    let log_level = log::max_level() as u8;
+    EbpfLoader::new()
+        // The probe has no relocations that need the kernel's types.
+        .btf(None)
+        .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)
+        .map_max_entries("RECORDS", ring_bytes)
+        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .load(PROBE)
+        .map_err(|source| CaptureError::LoadMaps { kernel: kernel_release(), source: Box::new(source) })
+}
+
+/// Refuses a probe that was built from another version of the border.
+fn check_abi(ebpf: &Ebpf) -> Result<(), CaptureError> {
+    let probe = ebpf
+        .map(".rodata.abi")
+        .and_then(|map| Array::<_, u32>::try_from(map).ok())
+        .and_then(|version| version.get(&0, 0).ok())
+        .unwrap_or(0);
+    if probe == abi::ABI_VERSION {
+        return Ok(());
+    }
+    Err(CaptureError::AbiMismatch { probe, binary: abi::ABI_VERSION })
+}
+
+fn write_settings(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<(), CaptureError> {
+    let mut settings = Array::<_, SettingsValue>::try_from(borrow_map(ebpf, "SETTINGS")?)
+        .map_err(|source| map_error("open", "SETTINGS", source))?;
+    let value = SettingsValue(abi::Settings {
+        abi_version: abi::ABI_VERSION,
+        flow_sample_max: config.flow_sample.hash_max,
+        wake_bytes: config.ring_bytes / WAKE_DIVISOR,
+        reserved: 0,
+    });
+    settings.set(0, value, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
+
+    let mut ports = Array::<_, u32>::try_from(borrow_map(ebpf, "PORTS")?)
+        .map_err(|source| map_error("open", "PORTS", source))?;
+    for (index, word) in (0..).zip(config.port_words()).filter(|(_, word)| *word != 0) {
+        ports.set(index, word, 0).map_err(|source| map_error("write", "PORTS", source))?;
+    }
+    Ok(())
+}
+
+/// A map that stays in the probe.
+fn borrow_map<'a>(ebpf: &'a mut Ebpf, map: &'static str) -> Result<&'a mut Map, CaptureError> {
+    ebpf.map_mut(map).ok_or(CaptureError::IncompleteProbe { part: map })
+}
+
+/// Takes a map out of the probe. It must live until the programs are loaded, which refer to it by descriptor.
+fn open_map<M>(ebpf: &mut Ebpf, map: &'static str) -> Result<M, CaptureError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let taken = ebpf.take_map(map).ok_or(CaptureError::IncompleteProbe { part: map })?;
+    M::try_from(taken).map_err(|source| map_error("open", map, source))
+}
+
+fn map_error(operation: &'static str, map: &'static str, source: MapError) -> CaptureError {
+    CaptureError::Map { operation, map, source: Box::new(source) }
+}
+
+/// The error for a program that the kernel refused, with what the verifier said last.
+fn refused_program(program: &'static str, source: ProgramError) -> CaptureError {
+    let log = match &source {
+        ProgramError::LoadError { verifier_log, io_error: _ } => verifier_log.to_string(),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the other errors carry no log")]
+        _ => String::new(),
+    };
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = lines.get(lines.len().saturating_sub(VERIFIER_LINES_MAX)..).unwrap_or_default();
+    CaptureError::LoadProgram {
+        program,
+        kernel: kernel_release(),
+        verifier_log: tail.join("\n"),
+        source: Box::new(source),
+    }
+}
+
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|release| release.trim().to_owned())
+        .unwrap_or_else(|_: io::Error| "of unknown release".to_owned())
+}
