@@ -52,10 +52,10 @@ pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<()
     if header.tcp_flags & SYN != 0 {
         // A new connection has nothing to do with an old one that had the same ports. An absent entry is the
         // usual case and no error.
-        UNWANTED_FLOWS.remove(&key).unwrap_or_default();
+        UNWANTED_FLOWS.remove(key).unwrap_or_default();
         return Ok(());
     }
-    if UNWANTED_FLOWS.get_ptr(&key).is_some() {
+    if UNWANTED_FLOWS.get_ptr(key).is_some() {
         return Err(DropReason::FlowUnwanted);
     }
     Ok(())

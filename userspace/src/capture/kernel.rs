@@ -228,8 +228,8 @@ impl KernelSource {
     fn attach(mut self, cgroup: &File) -> Result<Self, CaptureError> {
         for (name, attach_type) in PROGRAMS {
             let program = self.ebpf.program_mut(name).ok_or(CaptureError::IncompleteProbe { part: name })?;
-            let program: &mut CgroupSkb = <&mut Program>::try_into(program)
-                .map_err(|source| refused_program(name, ProgramError::from(source)))?;
+            let program: &mut CgroupSkb =
+                <&mut Program>::try_into(program).map_err(|source| refused_program(name, source))?;
             program.load().map_err(|source| refused_program(name, source))?;
             program.attach(cgroup, attach_type, CgroupAttachMode::Single).map_err(|source| {
                 CaptureError::Attach { program: name, cgroup: self.cgroup.clone(), source: Box::new(source) }
@@ -405,10 +405,10 @@ fn map_error(operation: &'static str, map: &'static str, source: MapError) -> Ca
 
 /// The error for a program that the kernel refused, with what the verifier said last.
 fn refused_program(program: &'static str, source: ProgramError) -> CaptureError {
-    let log = match &source {
-        ProgramError::LoadError { verifier_log, io_error: _ } => verifier_log.to_string(),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the other errors carry no log")]
-        _ => String::new(),
+    let log = if let ProgramError::LoadError { verifier_log, io_error: _ } = &source {
+        verifier_log.to_string()
+    } else {
+        String::new()
     };
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines.get(lines.len().saturating_sub(VERIFIER_LINES_MAX)..).unwrap_or_default();
