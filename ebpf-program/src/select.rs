@@ -41,6 +41,9 @@ pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<()
     if settings.flow_sample_max != u32::MAX && hash(header) > settings.flow_sample_max {
         return Err(DropReason::SampledOut);
     }
+    if settings.has_unwanted_flows == 0 {
+        return Ok(());
+    }
     let key = FlowKey {
         scope: header.scope,
         local_addr: header.local_addr,

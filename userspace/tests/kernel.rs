@@ -394,6 +394,117 @@ fn sees_into_other_network_namespaces() {
     assert!(captured.join().unwrap().counts.captured > 0);
 }
 
+/// A packet that a raw socket sends from the wanted port to the discard port of loopback is copied as written.
+#[track_caller]
+fn check_raw(ip: &[u8], tcp_and_payload: &[u8], destination: &str, expected: Option<&[u8]>) {
+    use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, sendto, socket};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut source = open(&config(&listener));
+    let mut packet = [ip, tcp_and_payload].concat();
+    packet[ip.len()..][..2].copy_from_slice(&listener.local_addr().unwrap().port().to_be_bytes());
+    let destination: SocketAddr = destination.parse().unwrap();
+    let family = if destination.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let raw = Protocol::from_raw(255.try_into().unwrap());
+    let sender = socket(family, SocketType::RAW, Some(raw)).unwrap();
+    assert_eq!(sendto(&sender, &packet, SendFlags::empty(), &destination), Ok(packet.len()));
+    let captured = Captured::drain(&mut source);
+    captured.assert_law();
+    let sent = captured.records.iter().find(|record| record.direction == EGRESS);
+    assert_eq!(sent.map(|record| record.payload.as_slice()), expected, "{:?}", captured.counts);
+    assert_eq!(captured.drops("malformed"), u64::from(expected.is_none()));
+}
+
+/// A TCP header to port 9 with this data offset (in 32-bit words), then a payload.
+fn tcp(offset: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, offset << 4, 0x10, 0, 1, 0, 0, 0, 0];
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// An IPv4 header from and to loopback, with options that fill `words` 32-bit words.
+fn ipv4(words: u8, payload_bytes: usize) -> Vec<u8> {
+    let total = (20 + usize::from(words) * 4 + payload_bytes) as u16;
+    let mut bytes = vec![0x45 + words, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1];
+    bytes[2..4].copy_from_slice(&total.to_be_bytes());
+    // No-operation options (RFC 791 section 3.1).
+    bytes.extend(std::iter::repeat_n(1, usize::from(words) * 4));
+    bytes
+}
+
+/// An IPv6 header from and to loopback, then these bytes of extension headers.
+fn ipv6(first: u8, extensions: &[u8], payload_bytes: usize) -> Vec<u8> {
+    let payload = (extensions.len() + payload_bytes) as u16;
+    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, first, 64];
+    bytes[4..6].copy_from_slice(&payload.to_be_bytes());
+    for _ in 0..2 {
+        bytes.extend([0; 15]);
+        bytes.push(1);
+    }
+    bytes.extend_from_slice(extensions);
+    bytes
+}
+
+#[test]
+fn reads_past_ipv4_options() {
+    let Some(_turn) = turn("reads_past_ipv4_options") else { return };
+    let segment = tcp(5, b"after options");
+    for words in [0, 1, 10] {
+        check_raw(&ipv4(words, segment.len()), &segment, "127.0.0.1:0", Some(b"after options"));
+    }
+}
+
+#[test]
+fn reads_past_ipv6_extension_headers() {
+    let Some(_turn) = turn("reads_past_ipv6_extension_headers") else { return };
+    let segment = tcp(5, b"after extensions");
+    let check = |first: u8, extensions: &[u8]| {
+        check_raw(&ipv6(first, extensions, segment.len()), &segment, "[::1]:0", Some(b"after extensions"));
+    };
+    check(6, &[]);
+    // Hop-by-hop with padding, then destination options of 16 bytes, then a fragment header of a whole packet.
+    let hop_by_hop = [60, 0, 1, 4, 0, 0, 0, 0];
+    let destination = [44, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let fragment = [6, 0, 0, 0, 0, 0, 0, 1];
+    check(0, &[hop_by_hop.as_slice(), &destination, &fragment].concat());
+    // Routing header without segments left (RFC 8200 section 4.4).
+    check(43, &[6, 0, 4, 0, 0, 0, 0, 0]);
+    // The longest extension header there is.
+    let mut longest = vec![0; 2048];
+    longest[1] = 255;
+    longest[0] = 6;
+    check(60, &longest);
+}
+
+#[test]
+fn counts_and_logs_a_tcp_header_that_contradicts_itself() {
+    let Some(_turn) = turn("counts_and_logs_a_tcp_header_that_contradicts_itself") else { return };
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    log::set_logger(&LINES).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    for offset in [0, 4, 15] {
+        let segment = tcp(offset, b"short");
+        check_raw(&ipv4(0, segment.len()), &segment, "127.0.0.1:0", None);
+    }
+    log::set_max_level(log::LevelFilter::Off);
+    let lines = LINES.0.lock().unwrap();
+    assert_eq!(lines.iter().filter(|line| line.contains("contradicts itself")).count(), 3, "{lines:?}");
+}
+
+/// A logger that keeps what it is given.
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
 #[test]
 fn leaves_no_link_behind() {
     let Some(_turn) = turn("leaves_no_link_behind") else { return };

@@ -121,8 +121,9 @@ pub struct Settings {
     pub flow_sample_max: u32,
     /// Wake user space when the ring holds at least this many bytes; below it a timer drains.
     pub wake_bytes: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Not zero once user space has put a flow into the map of unwanted flows; until then no packet pays for a
+    /// look into it.
+    pub has_unwanted_flows: u32,
 }
 
 /// Flows that the map of unwanted flows holds before the oldest falls out.

@@ -67,6 +67,9 @@ pub struct KernelSource {
     records: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Counters>,
     unwanted_flows: HashMap<MapData, FlowKeyValue, u32>,
+    settings: Array<MapData, SettingsValue>,
+    /// Whether the probe was told to look into `unwanted_flows`.
+    has_unwanted_flows: bool,
     log: EbpfLogger<&'static dyn log::Log>,
     clock: BootClock,
     records_per_poll_max: usize,
@@ -191,6 +194,8 @@ impl KernelSource {
             records: open_map(&mut ebpf, "RECORDS")?,
             counters: open_map(&mut ebpf, "COUNTERS")?,
             unwanted_flows: open_map(&mut ebpf, "UNWANTED_FLOWS")?,
+            settings: open_map(&mut ebpf, "SETTINGS")?,
+            has_unwanted_flows: false,
             log,
             clock,
             records_per_poll_max: config.records_per_poll_max,
@@ -287,7 +292,17 @@ impl Source for KernelSource {
             remote_port: client.port,
             reserved: 0,
         });
-        self.unwanted_flows.insert(key, 1, 0).map_err(|source| map_error("write", "UNWANTED_FLOWS", source))
+        self.unwanted_flows
+            .insert(key, 1, 0)
+            .map_err(|source| map_error("write", "UNWANTED_FLOWS", source))?;
+        if !self.has_unwanted_flows {
+            let read = self.settings.get(&0, 0).map_err(|source| map_error("read", "SETTINGS", source))?;
+            let SettingsValue(settings) = read;
+            let changed = SettingsValue(abi::Settings { has_unwanted_flows: 1, ..settings });
+            self.settings.set(0, changed, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
+            self.has_unwanted_flows = true;
+        }
+        Ok(())
     }
 
     fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
@@ -373,7 +388,7 @@ fn write_settings(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<(), CaptureE
         abi_version: abi::ABI_VERSION,
         flow_sample_max: config.flow_sample.hash_max,
         wake_bytes: config.ring_bytes / WAKE_DIVISOR,
-        reserved: 0,
+        has_unwanted_flows: 0,
     });
     settings.set(0, value, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
 
