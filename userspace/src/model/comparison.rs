@@ -94,11 +94,22 @@ pub enum Outcome {
         differences: Vec<Difference>,
         /// Which rules hid other differences: rule, number of differences.
         ignored: Vec<(Arc<str>, u32)>,
+        /// Differences beyond the limits, counted and not kept.
+        omitted: u32,
     },
     /// Differences, each explained by a rule: rule, number of differences.
     Ignored(Vec<(Arc<str>, u32)>),
     /// No statement can be made.
     Incomparable(IncomparableReason),
+}
+
+/// What many mismatches have in common: one route, one set of difference paths and kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause {
+    /// A short name, stable over runs and versions: hexadecimal digits.
+    pub id: String,
+    /// The set in words: `json:$.items[*].price value; status value`.
+    pub signature: String,
 }
 
 /// Why no statement can be made about an exchange.
@@ -110,7 +121,7 @@ pub enum IncomparableReason {
     BodyCut,
     /// A's or B's body could not be decoded, or decoded to more than the cap.
     Undecodable,
-    /// A's or B's body is nested deeper than the limit.
+    /// A's or B's body is nested deeper than the limit, or holds more values than the limit.
     TooDeep,
     /// B could not be reached.
     CandidateUnreachable,
@@ -162,7 +173,7 @@ impl Outcome {
     pub fn label(&self) -> &'static str {
         match self {
             Outcome::Match => "match",
-            Outcome::Mismatch { differences: _, ignored: _ } => "mismatch",
+            Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => "mismatch",
             Outcome::Ignored(_) => "ignored",
             Outcome::Incomparable(_) => "incomparable",
         }

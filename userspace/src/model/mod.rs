@@ -14,7 +14,7 @@ mod time;
 
 pub use chunk::{Chunk, Interest, Opened, StreamEvent};
 pub use comparison::{
-    BranchFailure, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
+    BranchFailure, Cause, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
 };
 pub use exchange::{Exchange, ExchangeId, Mark, Marks, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};

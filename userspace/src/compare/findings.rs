@@ -1,0 +1,222 @@
+//! Collects differences, asks the rules about each, and keeps a bounded number.
+//!
+//! Does not look for differences: checks do.
+
+use std::fmt::{self, Display, Write};
+use std::sync::Arc;
+
+use super::CompareLimits;
+use super::rules::Rule;
+use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
+
+/// What was found in one comparison so far.
+#[derive(Debug)]
+pub struct Findings<'c> {
+    rules: &'c [Rule],
+    limits: &'c CompareLimits,
+    differences: Vec<Difference>,
+    omitted: u32,
+    /// Differences that each rule hid, in the order of `rules`; empty until one did.
+    hidden: Vec<u32>,
+}
+
+/// Where two answers can differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// The status code.
+    Status,
+    /// A header field, or the named part of one (one cookie of `Set-Cookie`).
+    Header {
+        /// Name in lower case.
+        name: &'a str,
+        /// The part.
+        part: Option<&'a str>,
+    },
+    /// A place in a JSON document.
+    Json(&'a [Step<'a>]),
+    /// A line of a text.
+    Text {
+        /// Counted from 1 in A's text.
+        line: usize,
+    },
+    /// A body as a whole.
+    Body,
+}
+
+/// One step into a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Into the member of an object.
+    Key(&'a str),
+    /// Into the element of an array, counted from 0: A's position where A has the element, else B's.
+    Index(usize),
+}
+
+/// Text from bytes that may be anything.
+pub(super) struct Lossy<'a>(pub(super) &'a [u8]);
+
+/// A text that takes no more than a number of bytes, then ends with `…`.
+struct Bounded {
+    text: String,
+    bytes_max: usize,
+}
+
+// === impl Findings ===
+
+impl<'c> Findings<'c> {
+    pub(super) fn new(rules: &'c [Rule], limits: &'c CompareLimits) -> Self {
+        Self { rules, limits, differences: Vec::new(), omitted: 0, hidden: Vec::new() }
+    }
+
+    /// The bounds of this comparison.
+    pub fn limits(&self) -> &'c CompareLimits {
+        self.limits
+    }
+
+    /// Reports one place where the answers differ, with both values where they exist.
+    ///
+    /// Values are written only when the difference is kept, and no further than the limit.
+    pub fn add(
+        &mut self,
+        place: &Place<'_>,
+        kind: DifferenceKind,
+        control: Option<&dyn Display>,
+        candidate: Option<&dyn Display>,
+    ) {
+        if let Some(index) = self.rules.iter().position(|rule| rule.hides(place)) {
+            self.hide(index);
+            return;
+        }
+        if self.differences.len() >= self.limits.differences_max {
+            self.omitted = self.omitted.saturating_add(1);
+            return;
+        }
+        let path = bounded(&Written { place, exact: false }, self.limits.path_bytes_max);
+        let alike = self.differences.iter().filter(|have| have.kind == kind && have.path == path).count();
+        if alike >= self.limits.differences_per_path_max {
+            self.omitted = self.omitted.saturating_add(1);
+            return;
+        }
+        let value = |shown: &dyn Display| bounded(shown, self.limits.value_bytes_max);
+        self.differences.push(Difference {
+            path,
+            kind,
+            place: bounded(&Written { place, exact: true }, self.limits.path_bytes_max),
+            control: control.map(value),
+            candidate: candidate.map(value),
+        });
+    }
+
+    /// The number of the `unordered` rule that names this place.
+    pub(super) fn unordered(&self, place: &Place<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.unorders(place))
+    }
+
+    /// Counts a difference that rule number `index` hid.
+    pub(super) fn hide(&mut self, index: usize) {
+        self.hidden.resize(self.rules.len(), 0);
+        if let Some(count) = self.hidden.get_mut(index) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// True when there is a difference that no rule hides.
+    pub fn has_differences(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
+    pub(super) fn into_outcome(self, reason: Option<IncomparableReason>) -> Outcome {
+        let Self { rules, limits: _, differences, omitted, hidden } = self;
+        let ignored: Vec<(Arc<str>, u32)> = rules
+            .iter()
+            .zip(hidden)
+            .filter(|(_, count)| *count > 0)
+            .map(|(rule, count)| (Arc::clone(rule.text()), count))
+            .collect();
+        match reason {
+            _ if !differences.is_empty() => Outcome::Mismatch { differences, ignored, omitted },
+            Some(reason) => Outcome::Incomparable(reason),
+            None if !ignored.is_empty() => Outcome::Ignored(ignored),
+            None => Outcome::Match,
+        }
+    }
+}
+
+// === impl Place ===
+
+/// A place as text; array positions are written as `[*]` unless `exact`.
+struct Written<'a> {
+    place: &'a Place<'a>,
+    exact: bool,
+}
+
+impl Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Place::Status => f.write_str("status"),
+            Place::Header { name, part: None } => write!(f, "header:{name}"),
+            Place::Header { name, part: Some(part) } => write!(f, "header:{name}[{part}]"),
+            Place::Json(steps) => {
+                f.write_str("json:$")?;
+                steps.iter().try_for_each(|step| match step {
+                    Step::Key(key) => write_key(f, key),
+                    Step::Index(index) if self.exact => write!(f, "[{index}]"),
+                    Step::Index(_) => f.write_str("[*]"),
+                })
+            }
+            Place::Text { line } if self.exact => write!(f, "text:{line}"),
+            Place::Text { line: _ } => f.write_str("text"),
+            Place::Body => f.write_str("body"),
+        }
+    }
+}
+
+/// `.key` where that reads back as the same key, else `['key']`.
+fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+    if super::rules::is_plain_key(key) {
+        return write!(f, ".{key}");
+    }
+    f.write_str("['")?;
+    for c in key.chars() {
+        match c {
+            '\'' | '\\' => write!(f, "\\{c}")?,
+            c if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_str("']")
+}
+
+// === impl Lossy ===
+
+impl Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() { Ok(()) } else { f.write_char(char::REPLACEMENT_CHARACTER) }
+        })
+    }
+}
+
+// === impl Bounded ===
+
+impl Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.bytes_max.saturating_sub(self.text.len());
+        if more.len() <= room {
+            self.text.push_str(more);
+            return Ok(());
+        }
+        self.text.push_str(more.get(..more.floor_char_boundary(room)).unwrap_or_default());
+        self.text.push('…');
+        // The error ends the writing: what lies beyond the bound costs nothing.
+        Err(fmt::Error)
+    }
+}
+
+fn bounded(shown: &dyn Display, bytes_max: usize) -> String {
+    let mut bounded = Bounded { text: String::new(), bytes_max };
+    match write!(bounded, "{shown}") {
+        Ok(()) | Err(fmt::Error) => bounded.text,
+    }
+}

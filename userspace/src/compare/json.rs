@@ -1,0 +1,276 @@
+//! Compares JSON documents by structure.
+//!
+//! Does not judge values: `1`, `1.0` and `1.00` are three numbers, since clients that read decimals as text
+//! see three; a missing member, `null` and an empty value are three things. The order of an object's members
+//! means nothing (RFC 8259 section 4), that of an array's elements does, unless a rule says otherwise. A key
+//! that was sent twice is compared twice: the first with the first, the second with the second.
+
+use super::align::{Budget, in_order};
+use super::json_text::{Node, Value};
+use super::{Findings, Place, Step};
+use crate::model::DifferenceKind;
+
+/// Members or elements looked at when two elements are asked how much they have in common.
+const LIKENESS_PARTS_MAX: usize = 32;
+
+/// Steps that one such question costs.
+const LIKENESS_PRICE: usize = 64;
+
+struct Walk<'w, 'f, 'p> {
+    found: &'w mut Findings<'f>,
+    budget: Budget,
+    steps: Vec<Step<'p>>,
+}
+
+/// Reports each place where `b` differs from `a`.
+pub(super) fn compare(a: &Node<'_>, b: &Node<'_>, found: &mut Findings<'_>) {
+    let budget = Budget::new(found.limits().align_steps_max);
+    Walk { found, budget, steps: Vec::new() }.values(a, b);
+}
+
+// === impl Walk ===
+
+impl<'p> Walk<'_, '_, 'p> {
+    fn values(&mut self, a: &'p Node<'p>, b: &'p Node<'p>) {
+        let same = match (&a.value, &b.value) {
+            (Value::Array(a), Value::Array(b)) => return self.arrays(a, b),
+            (Value::Object(a), Value::Object(b)) => return self.objects(a, b),
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Number(a), Value::Number(b)) => a == b,
+            (Value::Text(a), Value::Text(b)) => a == b,
+            (a, b) => {
+                debug_assert_ne!(a.type_name(), b.type_name(), "values of one type have an arm of their own");
+                false
+            }
+        };
+        if !same {
+            let of_one_type = a.value.type_name() == b.value.type_name();
+            let kind = if of_one_type { DifferenceKind::Value } else { DifferenceKind::Type };
+            self.report(kind, Some(a), Some(b));
+        }
+    }
+
+    fn report(&mut self, kind: DifferenceKind, a: Option<&Node<'_>>, b: Option<&Node<'_>>) {
+        self.found.add(&Place::Json(&self.steps), kind, a.map(|a| a as _), b.map(|b| b as _));
+    }
+
+    fn within(&mut self, step: Step<'p>, visit: impl FnOnce(&mut Self)) {
+        self.steps.push(step);
+        visit(self);
+        self.steps.pop();
+    }
+
+    /// One member or element: in both, in A alone, or in B alone.
+    fn part(&mut self, step: Step<'p>, a: Option<&'p Node<'p>>, b: Option<&'p Node<'p>>) {
+        self.within(step, |walk| match (a, b) {
+            (Some(a), Some(b)) => walk.values(a, b),
+            (Some(_), None) => walk.report(DifferenceKind::Missing, a, None),
+            (None, Some(_)) => walk.report(DifferenceKind::Added, None, b),
+            (None, None) => {}
+        });
+    }
+
+    fn objects(&mut self, a: &'p [Member<'p>], b: &'p [Member<'p>]) {
+        // Two versions of one program send the same members in the same order, nearly always.
+        if a.len() == b.len() && a.iter().zip(b).all(|((x, _), (y, _))| x == y) {
+            for ((key, x), (_, y)) in a.iter().zip(b) {
+                self.part(Step::Key(key), Some(x), Some(y));
+            }
+            return;
+        }
+        // A stable sort keeps members of one key in the order they were sent, so that repetitions pair up.
+        let sorted = |members: &'p [Member<'p>]| {
+            let mut members: Vec<&'p Member<'p>> = members.iter().collect();
+            members.sort_by(|(x, _), (y, _)| x.cmp(y));
+            members.into_iter().peekable()
+        };
+        let (mut a, mut b) = (sorted(a), sorted(b));
+        loop {
+            let order = match (a.peek(), b.peek()) {
+                (None, None) => return,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((x, _)), Some((y, _))) => x.cmp(y),
+            };
+            let x = if order.is_le() { a.next() } else { None };
+            let y = if order.is_ge() { b.next() } else { None };
+            if let Some((key, _)) = x.or(y) {
+                self.part(Step::Key(key), x.map(|(_, node)| node), y.map(|(_, node)| node));
+            }
+        }
+    }
+
+    fn arrays(&mut self, a: &'p [Node<'p>], b: &'p [Node<'p>]) {
+        if let Some(rule) = self.found.unordered(&Place::Json(&self.steps)) {
+            self.multisets(a, b, rule);
+            return;
+        }
+        if is_reordered(a, b) {
+            let (a, b) = (Elements(a), Elements(b));
+            self.found.add(&Place::Json(&self.steps), DifferenceKind::Order, Some(&a), Some(&b));
+            return;
+        }
+        for (i, j) in self.align(a, b) {
+            let step = Step::Index(i.or(j).unwrap_or(0));
+            self.part(step, i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j)));
+        }
+    }
+
+    /// Which elements belong together: position in A, position in B. Covers all elements, in order.
+    ///
+    /// Hashes only guide this: elements that are paired are compared in full.
+    fn align(&mut self, a: &[Node<'_>], b: &[Node<'_>]) -> Vec<(Option<usize>, Option<usize>)> {
+        let start = a.iter().zip(b).take_while(|(x, y)| x.hash == y.hash).count();
+        let rest = a.len().min(b.len()).saturating_sub(start);
+        let end = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x.hash == y.hash).count();
+        let (a_end, b_end) = (a.len().saturating_sub(end), b.len().saturating_sub(end));
+        let (n, m) = (a_end.saturating_sub(start), b_end.saturating_sub(start));
+
+        let mut aligned: Vec<_> = (0..start).map(|at| (Some(at), Some(at))).collect();
+        let hash = |nodes: &[Node<'_>], at: usize| nodes.get(at).map(|node| node.hash);
+        let anchors = if n > 0 && m > 0 && n.max(m) > 1 && self.budget.pay(n, m, 1) {
+            let score = |i: usize, j: usize| {
+                u32::from(hash(a, start.saturating_add(i)) == hash(b, start.saturating_add(j)))
+            };
+            in_order(n, m, score)
+        } else {
+            Vec::new()
+        };
+        let shifted = anchors.into_iter().map(|(i, j)| (start.saturating_add(i), start.saturating_add(j)));
+        let (mut i, mut j) = (start, start);
+        for (next_i, next_j) in shifted.chain([(a_end, b_end)]) {
+            self.align_unequal(a, (i, next_i), b, (j, next_j), &mut aligned);
+            if next_i < a_end || next_j < b_end {
+                aligned.push((Some(next_i), Some(next_j)));
+            }
+            (i, j) = (next_i.saturating_add(1), next_j.saturating_add(1));
+        }
+        aligned.extend((a_end..a.len()).zip(b_end..b.len()).map(|(i, j)| (Some(i), Some(j))));
+        aligned
+    }
+
+    /// Pairs elements of a stretch in which no two are equal: the most alike ones, the rest by position.
+    fn align_unequal(
+        &mut self,
+        a: &[Node<'_>],
+        (a_from, a_to): (usize, usize),
+        b: &[Node<'_>],
+        (b_from, b_to): (usize, usize),
+        aligned: &mut Vec<(Option<usize>, Option<usize>)>,
+    ) {
+        let (n, m) = (a_to.saturating_sub(a_from), b_to.saturating_sub(b_from));
+        let pairs = if n > 0 && m > 0 && n.max(m) > 1 && self.budget.pay(n, m, LIKENESS_PRICE) {
+            in_order(n, m, |i, j| likeness(a.get(a_from.saturating_add(i)), b.get(b_from.saturating_add(j))))
+        } else {
+            Vec::new()
+        };
+        let shifted = pairs.into_iter().map(|(i, j)| (a_from.saturating_add(i), b_from.saturating_add(j)));
+        let (mut i, mut j) = (a_from, b_from);
+        for (next_i, next_j) in shifted.chain([(a_to, b_to)]) {
+            let (rest_a, rest_b) = (next_i.saturating_sub(i), next_j.saturating_sub(j));
+            for at in 0..rest_a.max(rest_b) {
+                let in_a = (at < rest_a).then(|| i.saturating_add(at));
+                let in_b = (at < rest_b).then(|| j.saturating_add(at));
+                aligned.push((in_a, in_b));
+            }
+            if next_i < a_to && next_j < b_to {
+                aligned.push((Some(next_i), Some(next_j)));
+            }
+            (i, j) = (next_i.saturating_add(1), next_j.saturating_add(1));
+        }
+    }
+
+    /// Compares without regard to order. Equal elements pair first, then alike ones; the rest is missing or added.
+    fn multisets(&mut self, a: &'p [Node<'p>], b: &'p [Node<'p>], rule: usize) {
+        if a.iter().map(|x| x.hash).ne(b.iter().map(|y| y.hash)) && is_reordered(a, b) {
+            self.found.hide(rule);
+        }
+        let sorted = |nodes: &'p [Node<'p>]| {
+            let mut nodes: Vec<(usize, &'p Node<'p>)> = nodes.iter().enumerate().collect();
+            nodes.sort_by_key(|(index, node)| (node.hash, *index));
+            nodes.into_iter().peekable()
+        };
+        let (mut a, mut b) = (sorted(a), sorted(b));
+        let (mut only_a, mut only_b) = (Vec::new(), Vec::new());
+        loop {
+            match (a.peek(), b.peek()) {
+                (None, None) => break,
+                (Some((_, x)), Some((_, y))) if x.hash == y.hash => {
+                    if let (Some((i, x)), Some((_, y))) = (a.next(), b.next()) {
+                        self.part(Step::Index(i), Some(x), Some(y));
+                    }
+                }
+                (Some((_, x)), Some((_, y))) if x.hash > y.hash => only_b.extend(b.next()),
+                (None, Some(_)) => only_b.extend(b.next()),
+                (Some(_), _) => only_a.extend(a.next()),
+            }
+        }
+        only_a.sort_by_key(|(i, _)| *i);
+        only_b.sort_by_key(|(j, _)| *j);
+        let pairs_up = self.budget.pay(only_a.len(), only_b.len(), LIKENESS_PRICE);
+        for (i, x) in only_a {
+            let alike = only_b
+                .iter()
+                .enumerate()
+                .take_while(|_| pairs_up)
+                .map(|(at, (_, y))| (likeness(Some(x), Some(y)), at))
+                .filter(|(likeness, _)| *likeness > 0)
+                // The first of equals, so that the result does not depend on the order of a search.
+                .max_by_key(|(likeness, at)| (*likeness, std::cmp::Reverse(*at)));
+            let y = alike.map(|(_, at)| only_b.remove(at).1);
+            self.part(Step::Index(i), Some(x), y);
+        }
+        for (j, y) in only_b {
+            self.part(Step::Index(j), None, Some(y));
+        }
+    }
+}
+
+type Member<'p> = (std::borrow::Cow<'p, str>, Node<'p>);
+
+/// The elements of an array as compact JSON.
+struct Elements<'a>(&'a [Node<'a>]);
+
+impl std::fmt::Display for Elements<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, element) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "[" } else { "," })?;
+            element.fmt(f)?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// True when both arrays hold the same elements and in another order.
+fn is_reordered(a: &[Node<'_>], b: &[Node<'_>]) -> bool {
+    if a.len() != b.len() || a.iter().map(|x| x.hash).eq(b.iter().map(|y| y.hash)) {
+        return false;
+    }
+    let sorted = |nodes: &[Node<'_>]| {
+        let mut hashes: Vec<u64> = nodes.iter().map(|node| node.hash).collect();
+        hashes.sort_unstable();
+        hashes
+    };
+    sorted(a) == sorted(b)
+}
+
+/// How many of their first members or elements two values share; 0 for values that share none.
+fn likeness(a: Option<&Node<'_>>, b: Option<&Node<'_>>) -> u32 {
+    let shared = match (a.map(|a| &a.value), b.map(|b| &b.value)) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => a
+            .iter()
+            .take(LIKENESS_PARTS_MAX)
+            .enumerate()
+            .filter(|(at, (key, x))| {
+                let is_same = |(other, y): &Member<'_>| other == key && y.hash == x.hash;
+                b.get(*at).is_some_and(is_same) || b.iter().take(LIKENESS_PARTS_MAX).any(is_same)
+            })
+            .count(),
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.iter().zip(b).take(LIKENESS_PARTS_MAX).filter(|(x, y)| x.hash == y.hash).count()
+        }
+        (_, _) => 0,
+    };
+    u32::try_from(shared).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,246 @@
+//! Rules that hide differences, and the paths that they are written in.
+//!
+//! Never matches a part of a name: a rule names a whole place, with wildcards for whole steps.
+
+use std::sync::Arc;
+
+use super::findings::{Place, Step};
+use super::{CompareConfigError, headers};
+
+/// One rule of the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    text: Arc<str>,
+    effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+enum Effect {
+    Ignore(Pattern),
+    Unordered(Vec<PathStep>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    Status,
+    Text,
+    Body,
+    AnyHeader,
+    Header { name: String, part: Option<String> },
+    Json(Vec<PathStep>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PathStep {
+    Key(String),
+    Index(usize),
+    AnyKey,
+    AnyIndex,
+    Many,
+}
+
+// === impl Rule ===
+
+impl Rule {
+    pub(super) fn ignore(text: &str) -> Result<Self, CompareConfigError> {
+        let pattern = parse_pattern(text).map_err(|problem| bad("ignore", text, problem))?;
+        Ok(Self { text: text.into(), effect: Effect::Ignore(pattern) })
+    }
+
+    pub(super) fn unordered(text: &str) -> Result<Self, CompareConfigError> {
+        let path = text.strip_prefix("json:").ok_or_else(|| "must begin with `json:`".to_owned());
+        let steps = path.and_then(parse_path).map_err(|problem| bad("unordered", text, problem))?;
+        Ok(Self { text: format!("unordered {text}").into(), effect: Effect::Unordered(steps) })
+    }
+
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    pub(super) fn hides(&self, place: &Place<'_>) -> bool {
+        match &self.effect {
+            Effect::Ignore(pattern) => pattern.matches(place),
+            Effect::Unordered(_) => false,
+        }
+    }
+
+    pub(super) fn unorders(&self, place: &Place<'_>) -> bool {
+        match (&self.effect, place) {
+            (Effect::Unordered(pattern), Place::Json(steps)) => path_matches(pattern, steps),
+            (Effect::Unordered(_) | Effect::Ignore(_), _) => false,
+        }
+    }
+}
+
+fn bad(list: &'static str, rule: &str, problem: String) -> CompareConfigError {
+    CompareConfigError::Rule { list, rule: rule.to_owned(), problem }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn matches(&self, place: &Place<'_>) -> bool {
+        match (self, place) {
+            (Pattern::Status, Place::Status)
+            | (Pattern::Text, Place::Text { line: _ })
+            | (Pattern::Body, Place::Body)
+            | (Pattern::AnyHeader, Place::Header { name: _, part: _ }) => true,
+            (Pattern::Header { name, part }, Place::Header { name: have, part: have_part }) => {
+                // A rule for a field covers its parts; a rule for a part covers that part alone.
+                name == have && (part.is_none() || part.as_deref() == *have_part)
+            }
+            (Pattern::Json(pattern), Place::Json(steps)) => path_matches(pattern, steps),
+            (
+                Pattern::Status
+                | Pattern::Text
+                | Pattern::Body
+                | Pattern::AnyHeader
+                | Pattern::Header { name: _, part: _ }
+                | Pattern::Json(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    match text.split_once(':') {
+        None => match text {
+            "status" => Ok(Pattern::Status),
+            "text" => Ok(Pattern::Text),
+            "body" => Ok(Pattern::Body),
+            other => Err(format!(
+                "`{other}` is no place; write `status`, `text`, `body`, `header:NAME` or `json:$.PATH`"
+            )),
+        },
+        Some(("header", "*")) => Ok(Pattern::AnyHeader),
+        Some(("header", field)) => parse_header(field),
+        Some(("json", path)) => parse_path(path).map(Pattern::Json),
+        Some((other, _)) => Err(format!("`{other}:` is no place; write `header:NAME` or `json:$.PATH`")),
+    }
+}
+
+fn parse_header(field: &str) -> Result<Pattern, String> {
+    let (name, part) = match field.split_once('[') {
+        None => (field, None),
+        Some((name, rest)) => {
+            let part = rest.strip_suffix(']').ok_or("`[` without `]`")?;
+            (name, Some(part.to_owned()))
+        }
+    };
+    if !headers::is_field_name(name) {
+        return Err(format!("`{name}` is not the name of a header field"));
+    }
+    if part.is_some() && !name.eq_ignore_ascii_case("set-cookie") {
+        return Err(format!("`{name}` has no named parts; only `set-cookie` has"));
+    }
+    Ok(Pattern::Header { name: name.to_ascii_lowercase(), part })
+}
+
+/// True for keys that are written as `.key`.
+pub(super) fn is_plain_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn parse_path(text: &str) -> Result<Vec<PathStep>, String> {
+    let mut rest = text.strip_prefix('$').ok_or("a JSON path begins with `$`")?;
+    let mut steps = Vec::new();
+    while !rest.is_empty() {
+        let (step, after) = match rest.strip_prefix('.') {
+            Some(named) => parse_named(named)?,
+            None => match rest.strip_prefix('[') {
+                Some(bracketed) => parse_bracketed(bracketed)?,
+                None => return Err(format!("expected `.` or `[` at `{rest}`")),
+            },
+        };
+        steps.push(step);
+        rest = after;
+    }
+    Ok(steps)
+}
+
+fn parse_named(text: &str) -> Result<(PathStep, &str), String> {
+    let (name, rest) = text.split_at(text.find(['.', '[']).unwrap_or(text.len()));
+    match name {
+        "" => Err("a `.` without a key after it".to_owned()),
+        "*" => Ok((PathStep::AnyKey, rest)),
+        "**" => Ok((PathStep::Many, rest)),
+        key if key.contains('*') => Err(format!("`{key}`: a wildcard stands for a whole step")),
+        key if key.chars().any(|c| c.is_control() || matches!(c, ']' | '\'' | '"')) => {
+            Err(format!("`{key}` must be written as `['{key}']`"))
+        }
+        key => Ok((PathStep::Key(key.to_owned()), rest)),
+    }
+}
+
+fn parse_bracketed(text: &str) -> Result<(PathStep, &str), String> {
+    if let Some(quoted) = text.strip_prefix('\'') {
+        return parse_quoted(quoted);
+    }
+    let (inner, rest) = text.split_once(']').ok_or("`[` without `]`")?;
+    if inner == "*" {
+        return Ok((PathStep::AnyIndex, rest));
+    }
+    match inner.parse() {
+        Ok(index) if inner.bytes().all(|b| b.is_ascii_digit()) => Ok((PathStep::Index(index), rest)),
+        Ok(_) | Err(_) => Err(format!("`[{inner}]` is neither `[*]`, a position, nor a key in quotes")),
+    }
+}
+
+fn parse_quoted(text: &str) -> Result<(PathStep, &str), String> {
+    let mut key = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => key.extend(chars.next()),
+            '\'' => {
+                let rest = chars.as_str().strip_prefix(']').ok_or("expected `]` after the quoted key")?;
+                return Ok((PathStep::Key(key), rest));
+            }
+            c => key.push(c),
+        }
+    }
+    Err("a quoted key without its end".to_owned())
+}
+
+/// Matches a whole path; time is at most the product of the lengths, since only the last `**` is retried.
+fn path_matches(pattern: &[PathStep], steps: &[Step<'_>]) -> bool {
+    let (mut p, mut s) = (0_usize, 0_usize);
+    let mut retry = None;
+    loop {
+        match (pattern.get(p), steps.get(s)) {
+            (None, None) => return true,
+            (Some(PathStep::Many), _) => {
+                retry = Some((p, s));
+                p = p.saturating_add(1);
+                continue;
+            }
+            (Some(wanted), Some(step)) if wanted.matches(step) => {
+                p = p.saturating_add(1);
+                s = s.saturating_add(1);
+                continue;
+            }
+            (Some(_) | None, _) => {}
+        }
+        let Some((many, from)) = retry.filter(|(_, from)| *from < steps.len()) else { return false };
+        s = from.saturating_add(1);
+        p = many.saturating_add(1);
+        retry = Some((many, s));
+    }
+}
+
+// === impl PathStep ===
+
+impl PathStep {
+    fn matches(&self, step: &Step<'_>) -> bool {
+        match (self, step) {
+            (PathStep::Key(wanted), Step::Key(key)) => wanted == key,
+            (PathStep::Index(wanted), Step::Index(index)) => wanted == index,
+            (PathStep::AnyKey, Step::Key(_)) | (PathStep::AnyIndex, Step::Index(_)) | (PathStep::Many, _) => {
+                true
+            }
+            (PathStep::Key(_) | PathStep::AnyKey, Step::Index(_))
+            | (PathStep::Index(_) | PathStep::AnyIndex, Step::Key(_)) => false,
+        }
+    }
+}
