@@ -1,3 +1,345 @@
-//! Keeps results.
+//! Keeps what was found: counts for ever, comparisons and examples within bounds.
 //!
-//! Decides nothing about them.
+//! Decides nothing about results, and never shows a secret: values of `Authorization`, `Cookie`, `Set-Cookie`
+//! and `Proxy-Authorization` are redacted before they are stored.
+//!
+//! A run has experiments; an experiment has counts (fates, outcomes, rules, causes), a bounded number of
+//! comparisons for people who ask in SQL and for latency, and a few examples of each cause.
+
+mod example;
+mod read;
+mod schema;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cause, Comparison, LedgerSnapshot, Timestamp};
+
+pub use sqlite::SqliteJournal;
+
+/// Names the cause of a mismatch: `compare::group::cause_of` outside of tests.
+pub type CauseOf = fn(&Comparison) -> Option<Cause>;
+
+/// Where results are kept. Calls block: the pipeline gives the journal a thread of its own.
+pub trait Journal: Send {
+    /// Opens a run. Runs beyond the limit are removed, the oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn begin(&mut self, run: &RunStart) -> Result<RunId, JournalError>;
+
+    /// Keeps a batch of comparisons, whole or not at all. A comparison that is there already (same experiment,
+    /// same exchange) changes nothing, as long as it has not been removed for its age.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or a comparison names an experiment that the run does not have.
+    fn record(&mut self, run: RunId, batch: &[Comparison]) -> Result<(), JournalError>;
+
+    /// Keeps the counts of one experiment, in place of those kept before.
+    ///
+    /// # Errors
+    /// As for [`Journal::record`].
+    fn record_ledger(
+        &mut self,
+        run: RunId,
+        experiment: &str,
+        ledger: &LedgerSnapshot,
+    ) -> Result<(), JournalError>;
+
+    /// Closes a run.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn finish(&mut self, run: RunId, ended_at: Timestamp) -> Result<(), JournalError>;
+
+    /// All that is known about a run, or about the newest one; none when there is no such run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn read(&self, run: Option<RunId>) -> Result<Option<RunRecord>, JournalError>;
+}
+
+/// Names a run in one journal; counts up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+/// What is known when a run begins.
+#[derive(Clone, Debug, Default)]
+pub struct RunStart {
+    /// When.
+    pub started_at: Timestamp,
+    /// Version of this program.
+    pub version: String,
+    /// The configuration in one line.
+    pub summary: String,
+    /// Captured ports.
+    pub ports: Vec<u16>,
+    /// The experiments.
+    pub experiments: Vec<ExperimentStart>,
+}
+
+/// What is known about an experiment when its run begins.
+#[derive(Clone, Debug)]
+pub struct ExperimentStart {
+    /// Its name, unique in the run.
+    pub name: Arc<str>,
+    /// B's URL.
+    pub candidate: String,
+    /// Its rules as `Comparator::rules` names them, so that those that hide nothing are known.
+    pub rules: Vec<Arc<str>>,
+    /// The verdict's policy, in a form that `report` reads back.
+    pub policy: String,
+}
+
+/// Bounds of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalLimits {
+    /// Comparisons kept over all runs; beyond, the oldest are removed in bulk and counted. Default 250,000,
+    /// about 50 MB.
+    pub comparisons_max: u64,
+    /// Runs kept. Default 50.
+    pub runs_max: u64,
+    /// Causes told apart in one experiment; mismatches of further ones are counted without a cause.
+    /// Default 1,000.
+    pub causes_max: usize,
+    /// Examples kept of one cause; the smallest requests win. Default 3.
+    pub examples_per_cause_max: usize,
+    /// Bytes of header fields kept of an example; further fields are left out. Default 16 KiB.
+    pub example_head_bytes_max: usize,
+    /// Bytes of body kept of an example. Default 64 KiB.
+    pub example_body_bytes_max: usize,
+}
+
+/// A run as it was kept. Its size is bounded by [`JournalLimits`].
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// Its name.
+    pub id: RunId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; none while it runs, or when it was killed.
+    pub ended_at: Option<Timestamp>,
+    /// Version of the program that made it.
+    pub version: String,
+    /// The configuration in one line.
+    pub summary: String,
+    /// Captured ports.
+    pub ports: Vec<u16>,
+    /// Comparisons removed for their age, of this and older runs.
+    pub comparisons_removed: u64,
+    /// Its experiments, in the order of the configuration.
+    pub experiments: Vec<ExperimentRecord>,
+}
+
+/// An experiment as it was kept.
+#[derive(Clone, Debug)]
+pub struct ExperimentRecord {
+    /// Its name.
+    pub name: String,
+    /// B's URL.
+    pub candidate: String,
+    /// As in [`ExperimentStart::policy`].
+    pub policy: String,
+    /// Exchanges seen.
+    pub seen: u64,
+    /// Exchanges without a fate.
+    pub in_flight: u64,
+    /// Exchanges by fate label, in the order of `Fate::ALL`.
+    pub fates: Vec<(String, u64)>,
+    /// Comparisons by route and outcome.
+    pub outcomes: Vec<OutcomeCount>,
+    /// Causes, the most frequent first.
+    pub causes: Vec<CauseRecord>,
+    /// Mismatches whose cause was one too many.
+    pub causes_omitted: u64,
+    /// Rules, in the order of the configuration.
+    pub rules: Vec<RuleCount>,
+    /// Times of the comparisons that are kept and in which B answered.
+    pub latencies: Vec<LatencyRow>,
+}
+
+/// How many comparisons of one route came out in one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeCount {
+    /// The route.
+    pub route: String,
+    /// `Outcome::label`.
+    pub outcome: String,
+    /// `IncomparableReason::label`, empty for other outcomes.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// A cause as it was kept.
+#[derive(Clone, Debug)]
+pub struct CauseRecord {
+    /// `Cause::id`.
+    pub id: String,
+    /// The route.
+    pub route: String,
+    /// `Cause::signature`.
+    pub signature: String,
+    /// Mismatches.
+    pub count: u64,
+    /// Time of the first comparison.
+    pub first_seen: Timestamp,
+    /// Time of the last comparison.
+    pub last_seen: Timestamp,
+    /// Examples, the smallest first.
+    pub examples: Vec<Example>,
+}
+
+/// One mismatch, with the request that repeats it.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// `ExchangeId` in its text form.
+    pub exchange: String,
+    /// Method of the request.
+    pub method: String,
+    /// Target of the request.
+    pub target: String,
+    /// Header fields of the request as sent; secrets redacted.
+    pub headers: Vec<(String, String)>,
+    /// Header fields left out, since the head is longer than the limit.
+    pub headers_omitted: u64,
+    /// Body of the request, all of it or its beginning.
+    pub body: Vec<u8>,
+    /// Bytes of the whole body.
+    pub body_bytes: u64,
+    /// A's status.
+    pub control_status: u16,
+    /// B's status.
+    pub candidate_status: u16,
+    /// What differs.
+    pub differences: Vec<StoredDifference>,
+    /// Differences beyond the limits of the comparison.
+    pub differences_omitted: u64,
+}
+
+/// A `Difference` in the form in which it is kept and exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDifference {
+    /// The normalised path.
+    pub path: String,
+    /// `DifferenceKind::label`.
+    pub kind: String,
+    /// The exact place.
+    pub place: String,
+    /// A's value, shortened.
+    pub control: Option<String>,
+    /// B's value, shortened.
+    pub candidate: Option<String>,
+}
+
+/// What one rule hid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleCount {
+    /// The rule.
+    pub rule: String,
+    /// Comparisons in which it hid something.
+    pub comparisons: u64,
+    /// Differences that it hid.
+    pub differences: u64,
+}
+
+/// How long both branches took with one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatencyRow {
+    /// The route.
+    pub route: String,
+    /// A: last request byte to last response byte, in microseconds.
+    pub control_us: u64,
+    /// B: the same.
+    pub candidate_us: u64,
+}
+
+/// A journal that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file is not there.
+    #[error("there is no journal at `{}`: nothing has been recorded there yet", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be made.
+    #[error("failed to create journal `{}`", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened, or is not a journal.
+    #[error("failed to open journal `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A newer program wrote it.
+    #[error("journal `{}` has schema {found}, this program knows schemas up to {known}: use a newer understudy or another file", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema that this program knows.
+        known: i64,
+    },
+    /// A write failed.
+    #[error("failed to write {what} to the journal")]
+    Write {
+        /// What was written.
+        what: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A read failed.
+    #[error("failed to read {what} from the journal")]
+    Read {
+        /// What was read.
+        what: &'static str,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A part that is kept as JSON does not parse, or cannot be written.
+    #[error("{what} in the journal is not what this program writes")]
+    Json {
+        /// What it is.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The run has no such experiment.
+    #[error("run {run} has no experiment `{experiment}`")]
+    UnknownExperiment {
+        /// The run.
+        run: i64,
+        /// The name.
+        experiment: String,
+    },
+}
+
+// === impl JournalLimits ===
+
+impl Default for JournalLimits {
+    fn default() -> Self {
+        Self {
+            comparisons_max: 250_000,
+            runs_max: 50,
+            causes_max: 1_000,
+            examples_per_cause_max: 3,
+            example_head_bytes_max: 16 << 10,
+            example_body_bytes_max: 64 << 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

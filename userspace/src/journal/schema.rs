@@ -1,0 +1,104 @@
+//! The tables of the journal.
+//!
+//! Holds no query. A change here needs a new version and a step that brings old files up to it.
+
+/// Value of `PRAGMA user_version` that belongs to [`TABLES`].
+pub(super) const VERSION: i64 = 1;
+
+/// Times are nanoseconds since 1970, UTC. `experiment` in other tables is `experiment.id`.
+pub(super) const TABLES: &str = "
+    -- One use of `understudy run` or `replay`.
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        version TEXT NOT NULL,
+        summary TEXT NOT NULL,
+        ports TEXT NOT NULL,                              -- JSON: [8080]
+        comparisons_removed INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE experiment (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        candidate TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        seen INTEGER NOT NULL DEFAULT 0,
+        in_flight INTEGER NOT NULL DEFAULT 0,
+        causes_omitted INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (run, name)
+    ) STRICT;
+    -- Exchanges by how they left the pipeline.
+    CREATE TABLE fate (
+        experiment INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        fate TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (experiment, position)
+    ) STRICT, WITHOUT ROWID;
+    -- The newest comparisons, one row each.
+    CREATE TABLE comparison (
+        id INTEGER PRIMARY KEY,
+        experiment INTEGER NOT NULL,
+        exchange TEXT NOT NULL,
+        route TEXT NOT NULL,
+        method TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        reason TEXT NOT NULL,                             -- why incomparable; else empty
+        cause TEXT,                                       -- cause.id of a mismatch
+        at INTEGER NOT NULL,
+        control_us INTEGER,                               -- last request byte to last response byte
+        candidate_us INTEGER,
+        UNIQUE (experiment, exchange)
+    ) STRICT;
+    -- All comparisons, counted.
+    CREATE TABLE outcome (
+        experiment INTEGER NOT NULL,
+        route TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (experiment, route, outcome, reason)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE cause (
+        experiment INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        route TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        first_seen INTEGER NOT NULL,
+        last_seen INTEGER NOT NULL,
+        PRIMARY KEY (experiment, id)
+    ) STRICT, WITHOUT ROWID;
+    -- The smallest requests that show a cause.
+    CREATE TABLE example (
+        experiment INTEGER NOT NULL,
+        cause TEXT NOT NULL,
+        exchange TEXT NOT NULL,
+        bytes INTEGER NOT NULL,                           -- size of the request
+        method TEXT NOT NULL,
+        target TEXT NOT NULL,
+        headers TEXT NOT NULL,                            -- JSON: [[name, value]]
+        headers_omitted INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        body_bytes INTEGER NOT NULL,
+        control_status INTEGER NOT NULL,
+        candidate_status INTEGER NOT NULL,
+        differences TEXT NOT NULL,                        -- JSON: [{path, kind, place, control, candidate}]
+        differences_omitted INTEGER NOT NULL,
+        PRIMARY KEY (experiment, cause, exchange)
+    ) STRICT;
+    -- What each rule hid, also those that hid nothing.
+    CREATE TABLE rule (
+        experiment INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        rule TEXT NOT NULL,
+        comparisons INTEGER NOT NULL DEFAULT 0,
+        differences INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (experiment, position)
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 1;
+";
+
+/// The tables whose rows belong to an experiment.
+pub(super) const OF_EXPERIMENT: [&str; 6] = ["fate", "comparison", "outcome", "cause", "example", "rule"];

@@ -1,0 +1,268 @@
+//! Tests of the journal through its trait.
+//!
+//! Make comparisons by hand: what they say does not matter here, what is kept does.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::*;
+use crate::model::{
+    Body, BranchFailure, Difference, DifferenceKind, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey,
+    Headers, IncomparableReason, Ledger, Marks, Observation, Outcome, Request, Response, Times, Version,
+};
+
+fn response(status: u16) -> Response {
+    Response {
+        status,
+        version: Version::Http11,
+        headers: Headers::default(),
+        trailers: Headers::default(),
+        body: Body::whole("{}"),
+    }
+}
+
+fn comparison(number: u64, target: &str, outcome: Outcome) -> Comparison {
+    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
+    let at = Timestamp(1_700_000_000_000_000_000 + number);
+    let exchange = Exchange {
+        id: ExchangeId { flow: number, offset: 0 },
+        flow: Flow {
+            key: FlowKey { client: end("10.0.0.1:40000"), server: end("[::1]:8080"), scope: 0 },
+            opened: at,
+        },
+        request: Request {
+            method: "POST".into(),
+            target: target.to_owned().into(),
+            version: Version::Http11,
+            headers: Headers::from_pairs([
+                ("Host", "a"),
+                ("authorization", "Bearer s3cret"),
+                ("Cookie", "s3cret"),
+            ]),
+            trailers: Headers::default(),
+            body: Body::whole("0123456789"),
+        },
+        response: Some(response(200)),
+        interim: Vec::new(),
+        times: Times {
+            request_first: at,
+            request_last: at,
+            response: Some((at, at.after(Duration::from_millis(2)))),
+        },
+        marks: Marks::default(),
+    };
+    let served = Duration::from_millis(3);
+    Comparison {
+        experiment: "shop".into(),
+        route: "/items/{id}".into(),
+        exchange: Arc::new(exchange),
+        candidate: Observation::Answered { response: Box::new(response(500)), ttfb: served, served },
+        compared_at: at,
+        outcome,
+    }
+}
+
+fn mismatch(path: &str) -> Outcome {
+    let difference = Difference {
+        path: path.to_owned(),
+        kind: DifferenceKind::Value,
+        place: path.to_owned(),
+        control: Some("s3cret".into()),
+        candidate: None,
+    };
+    Outcome::Mismatch { differences: vec![difference], ignored: vec![("header:date".into(), 2)], omitted: 1 }
+}
+
+/// One cause for each path: the grouping proper is tested in `compare`.
+fn cause_of(comparison: &Comparison) -> Option<Cause> {
+    let Outcome::Mismatch { differences, .. } = &comparison.outcome else { return None };
+    let signature = differences.first()?.path.clone();
+    Some(Cause { id: signature.clone(), signature })
+}
+
+fn start() -> RunStart {
+    RunStart {
+        started_at: Timestamp(5),
+        version: "0.1.0".into(),
+        summary: "test".into(),
+        ports: vec![8080],
+        experiments: vec![ExperimentStart {
+            name: "shop".into(),
+            candidate: "http://b:9090".into(),
+            rules: vec!["header:date".into(), "status".into()],
+            policy: "{}".into(),
+        }],
+    }
+}
+
+fn journal(limits: JournalLimits) -> (SqliteJournal, RunId) {
+    let mut journal = SqliteJournal::in_memory(limits, cause_of).unwrap();
+    let run = journal.begin(&start()).unwrap();
+    (journal, run)
+}
+
+fn experiment(journal: &SqliteJournal) -> ExperimentRecord {
+    journal.read(None).unwrap().unwrap().experiments.remove(0)
+}
+
+#[test]
+fn what_was_recorded_is_read_back() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    let mut unreachable =
+        comparison(3, "/c", Outcome::Incomparable(IncomparableReason::CandidateUnreachable));
+    unreachable.candidate = Observation::Failed(BranchFailure::Unreachable);
+    let batch = [
+        comparison(1, "/a", Outcome::Match),
+        comparison(2, "/b", mismatch("json:$.x")),
+        unreachable,
+        comparison(4, "/d", Outcome::Ignored(vec![("header:date".into(), 1)])),
+    ];
+    journal.record(run, &batch).unwrap();
+    journal.finish(run, Timestamp(9)).unwrap();
+
+    let record = journal.read(Some(run)).unwrap().unwrap();
+    assert_eq!(
+        (record.started_at, record.ended_at, record.ports),
+        (Timestamp(5), Some(Timestamp(9)), vec![8080])
+    );
+    let experiment = &record.experiments[0];
+    let outcomes: Vec<_> =
+        experiment.outcomes.iter().map(|o| (o.outcome.as_str(), o.reason.as_str(), o.count)).collect();
+    let expected = [
+        ("ignored", "", 1),
+        ("incomparable", "candidate_unreachable", 1),
+        ("match", "", 1),
+        ("mismatch", "", 1),
+    ];
+    assert_eq!(outcomes, expected);
+    let rules: Vec<_> =
+        experiment.rules.iter().map(|r| (r.rule.as_str(), r.comparisons, r.differences)).collect();
+    assert_eq!(rules, [("header:date", 2, 3), ("status", 0, 0)]);
+    let latency = LatencyRow { route: "/items/{id}".into(), control_us: 2_000, candidate_us: 3_000 };
+    assert_eq!(experiment.latencies, vec![latency; 3]);
+    let example = &experiment.causes[0].examples[0];
+    assert_eq!(
+        (example.target.as_str(), &example.body[..], example.body_bytes),
+        ("/b", &b"0123456789"[..], 10)
+    );
+    assert_eq!((example.control_status, example.candidate_status), (200, 500));
+    assert_eq!(example.differences[0].control.as_deref(), Some("s3cret"));
+}
+
+#[test]
+fn a_repeated_comparison_changes_nothing() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    let batch = [comparison(1, "/a", Outcome::Match), comparison(2, "/b", mismatch("status"))];
+    journal.record(run, &batch).unwrap();
+    journal.record(run, &batch).unwrap();
+    let experiment = experiment(&journal);
+    assert!(experiment.outcomes.iter().all(|outcome| outcome.count == 1), "{:?}", experiment.outcomes);
+    assert_eq!((experiment.causes[0].count, experiment.rules[0].comparisons), (1, 1));
+}
+
+#[test]
+fn secrets_are_not_kept() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    journal.record(run, &[comparison(1, "/a", mismatch("header:set-cookie[sid]"))]).unwrap();
+    assert!(!format!("{:?}", experiment(&journal)).contains("s3cret"));
+}
+
+#[test]
+fn the_smallest_examples_of_a_cause_are_kept() {
+    let (mut journal, run) = journal(JournalLimits { examples_per_cause_max: 2, ..JournalLimits::default() });
+    for (number, target) in (0..).zip(["/long-long", "/long", "/longer", "/s", "/longest-of-all"]) {
+        journal.record(run, &[comparison(number, target, mismatch("status"))]).unwrap();
+    }
+    let cause = &experiment(&journal).causes[0];
+    let targets: Vec<_> = cause.examples.iter().map(|example| example.target.as_str()).collect();
+    assert_eq!((cause.count, targets), (5, vec!["/s", "/long"]));
+}
+
+#[test]
+fn causes_beyond_the_limit_are_counted() {
+    let (mut journal, run) = journal(JournalLimits { causes_max: 2, ..JournalLimits::default() });
+    let batch: Vec<_> = (0..5).map(|i| comparison(i, "/", mismatch(&format!("json:$.{}", i % 4)))).collect();
+    journal.record(run, &batch).unwrap();
+    let experiment = experiment(&journal);
+    let counts: Vec<_> = experiment.causes.iter().map(|cause| cause.count).collect();
+    assert_eq!((counts, experiment.causes_omitted), (vec![2, 1], 2));
+}
+
+#[test]
+fn comparisons_beyond_the_limit_are_removed_and_counts_stay() {
+    let (mut journal, run) = journal(JournalLimits { comparisons_max: 100, ..JournalLimits::default() });
+    for start in (0..1_000).step_by(10) {
+        let batch: Vec<_> = (start..start + 10).map(|i| comparison(i, "/", Outcome::Match)).collect();
+        journal.record(run, &batch).unwrap();
+    }
+    let record = journal.read(None).unwrap().unwrap();
+    let kept = record.experiments[0].latencies.len() as u64;
+    assert!((100..=110).contains(&kept), "{kept} kept");
+    assert_eq!(record.comparisons_removed + kept, 1_000);
+    assert_eq!(record.experiments[0].outcomes[0].count, 1_000);
+}
+
+#[test]
+fn runs_beyond_the_limit_are_removed() {
+    let (mut journal, first) = journal(JournalLimits { runs_max: 2, ..JournalLimits::default() });
+    journal.record(first, &[comparison(1, "/", mismatch("status"))]).unwrap();
+    journal.begin(&start()).unwrap();
+    journal.begin(&start()).unwrap();
+    assert!(journal.read(Some(first)).unwrap().is_none());
+    assert!(journal.read(Some(RunId(first.0 + 1))).unwrap().is_some());
+}
+
+#[test]
+fn a_failed_batch_leaves_nothing_behind() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    let mut stranger = comparison(2, "/", Outcome::Match);
+    stranger.experiment = "nobody".into();
+    let error = journal.record(run, &[comparison(1, "/", mismatch("status")), stranger]).unwrap_err();
+    assert_eq!(error.to_string(), "run 1 has no experiment `nobody`");
+    journal.record(run, &[comparison(1, "/", mismatch("status"))]).unwrap();
+    assert_eq!(experiment(&journal).causes[0].examples.len(), 1);
+}
+
+#[test]
+fn a_ledger_replaces_the_one_before() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    let ledger = Arc::new(Ledger::default());
+    for _ in 0..2 {
+        ledger.admit().settle(Fate::Matched);
+        journal.record_ledger(run, "shop", &ledger.snapshot()).unwrap();
+    }
+    let experiment = experiment(&journal);
+    assert_eq!((experiment.seen, experiment.in_flight), (2, 0));
+    let labels: Vec<_> = experiment.fates.iter().map(|(fate, _)| fate.as_str()).collect();
+    assert_eq!(labels, Fate::ALL.map(Fate::label));
+    assert!(experiment.fates.contains(&("matched".into(), 2)));
+}
+
+#[test]
+fn a_file_is_private_and_survives_and_is_refused_when_newer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let open = || SqliteJournal::open(&path, JournalLimits::default(), cause_of);
+    let missing = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of).unwrap_err();
+    assert!(matches!(missing, JournalError::Missing { path: _ }), "{missing}");
+
+    let mut journal = open().unwrap();
+    let run = journal.begin(&start()).unwrap();
+    journal.record(run, &[comparison(1, "/", mismatch("status"))]).unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+    drop(journal);
+
+    // Another process goes on with the same run: counts and examples add up.
+    let mut again = open().unwrap();
+    again.record(run, &[comparison(2, "/", mismatch("status"))]).unwrap();
+    assert_eq!(experiment(&again).causes[0].count, 2);
+    again.connection.execute_batch("PRAGMA user_version = 7").unwrap();
+    drop(again);
+    let error = open().unwrap_err().to_string();
+    assert!(error.contains("has schema 7, this program knows schemas up to 1"), "{error}");
+}
