@@ -220,14 +220,71 @@ impl Request {
 
     /// The path of the target: without scheme and authority of the absolute form, without the query.
     pub fn path(&self) -> &[u8] {
+        let path = self.path_and_query().split(|b| *b == b'?').next().unwrap_or_default();
+        // An absolute form without a path means the root (RFC 9112 section 3.2.1).
+        if path.is_empty() && !self.target.is_empty() { b"/" } else { path }
+    }
+
+    /// The target without scheme and authority of the absolute form (RFC 9112 section 3.2.2). The path is empty
+    /// where the absolute form has none (`http://host`, `http://host?query`).
+    pub fn path_and_query(&self) -> &[u8] {
+        match self.absolute_form() {
+            Some((_, rest)) => rest,
+            None => &self.target,
+        }
+    }
+
+    /// The authority of an absolute form, which readers have to prefer to the Host field.
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.absolute_form().map(|(authority, _)| authority)
+    }
+
+    /// Authority and rest of `scheme://authority/path?query`. A target that begins with `/` is in origin form,
+    /// whatever follows: `/login?next=http://other/`.
+    fn absolute_form(&self) -> Option<(&[u8], &[u8])> {
         let target = &self.target[..];
-        let after_authority = match target.iter().position(|b| *b == b':') {
-            Some(colon) if target.get(colon..).is_some_and(|rest| rest.starts_with(b"://")) => {
-                let rest = target.get(colon.saturating_add(3)..).unwrap_or_default();
-                rest.iter().position(|b| *b == b'/').and_then(|slash| rest.get(slash..)).unwrap_or(b"/")
-            }
-            _ => target,
+        let colon = target.iter().position(|b| matches!(b, b':' | b'/' | b'?'))?;
+        let (scheme, rest) = target.split_at_checked(colon)?;
+        let rest = rest.strip_prefix(b"://").filter(|_| !scheme.is_empty())?;
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+        rest.split_at_checked(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(target: &'static str, authority: Option<&str>, path_and_query: &str, path: &str) {
+        let request = Request {
+            method: Bytes::from_static(b"GET"),
+            target: Bytes::from_static(target.as_bytes()),
+            version: Version::Http11,
+            headers: Headers::default(),
+            trailers: Headers::default(),
+            body: Body::whole(""),
         };
-        after_authority.split(|b| *b == b'?').next().unwrap_or_default()
+        assert_eq!(request.authority(), authority.map(str::as_bytes), "authority of {target}");
+        assert_eq!(request.path_and_query(), path_and_query.as_bytes(), "path and query of {target}");
+        assert_eq!(request.path(), path.as_bytes(), "path of {target}");
+    }
+
+    #[test]
+    fn a_target_is_taken_apart_by_its_form() {
+        check("/a/b?c=d?e", None, "/a/b?c=d?e", "/a/b");
+        check("http://h:80/a?b", Some("h:80"), "/a?b", "/a");
+        check("http://h", Some("h"), "", "/");
+        check("http://h?b=/c", Some("h"), "?b=/c", "/");
+        check("*", None, "*", "*");
+        check("h:443", None, "h:443", "h:443");
+        check("", None, "", "");
+        check("://h/a", None, "://h/a", "://h/a");
+    }
+
+    #[test]
+    fn an_address_in_path_or_query_is_no_absolute_form() {
+        check("/login?next=http://other/x", None, "/login?next=http://other/x", "/login");
+        check("/go/http://other/x", None, "/go/http://other/x", "/go/http://other/x");
     }
 }

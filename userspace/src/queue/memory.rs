@@ -1,0 +1,264 @@
+//! The queue inside one process.
+//!
+//! Keeps nothing across a restart, and holds no more than its two bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::{Claim, Held, Offer, Offered, Queue};
+use crate::model::Ticket;
+
+/// Bounds of a memory queue. At either one an exchange is handed back to be shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryQueueLimits {
+    /// Exchanges that wait to be claimed. Default: 4,096.
+    pub exchanges_max: usize,
+    /// Bytes of all exchanges that wait or are claimed and not settled, as [`crate::model::Exchange::memory_bytes`]
+    /// counts them. Default: 32 MiB.
+    pub bytes_max: usize,
+}
+
+/// The capture side of a memory queue.
+#[derive(Clone, Debug)]
+pub struct MemoryOffer {
+    waiting: mpsc::Sender<Waiting>,
+    budget: Arc<Budget>,
+}
+
+/// The replay side of a memory queue.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    waiting: mpsc::Receiver<Waiting>,
+    budget: Arc<Budget>,
+}
+
+/// A share of a queue's bytes, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    offered: Offered,
+    lease: Lease,
+}
+
+#[derive(Debug)]
+struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// Both sides of a new queue.
+pub fn memory_queue(limits: MemoryQueueLimits) -> (MemoryOffer, MemoryQueue) {
+    let MemoryQueueLimits { exchanges_max, bytes_max } = limits;
+    let (sender, receiver) = mpsc::channel(exchanges_max.max(1));
+    let budget = Arc::new(Budget { used: AtomicUsize::new(0), max: bytes_max });
+    (MemoryOffer { waiting: sender, budget: Arc::clone(&budget) }, MemoryQueue { waiting: receiver, budget })
+}
+
+// === impl MemoryQueueLimits ===
+
+impl Default for MemoryQueueLimits {
+    fn default() -> Self {
+        Self { exchanges_max: 4096, bytes_max: 32 << 20 }
+    }
+}
+
+// === impl MemoryOffer ===
+
+impl Offer for MemoryOffer {
+    fn offer(&self, offered: Offered) -> Result<(), Ticket> {
+        let Some(lease) = Budget::take(&self.budget, offered.exchange.memory_bytes()) else {
+            return Err(offered.ticket);
+        };
+        self.waiting.try_send(Waiting { offered, lease }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(waiting) | mpsc::error::TrySendError::Closed(waiting) => {
+                waiting.offered.ticket
+            }
+        })
+    }
+}
+
+// === impl MemoryQueue ===
+
+impl MemoryQueue {
+    /// Bytes that are taken now.
+    pub fn bytes(&self) -> usize {
+        self.budget.used.load(Ordering::Relaxed)
+    }
+
+    /// Exchanges that wait to be claimed now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl Queue for MemoryQueue {
+    async fn claim(&mut self) -> Option<Claim> {
+        let Waiting { offered, lease } = self.waiting.recv().await?;
+        let Offered { exchange, route, ticket } = offered;
+        Some(Claim { exchange, route, ticket, held: Held::Memory(lease) })
+    }
+
+    fn close(&mut self) {
+        self.waiting.close();
+    }
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// Takes `bytes`, or nothing when they do not fit. Relaxed is enough: only the sum matters, and no other
+    /// memory is read because of it.
+    fn take(budget: &Arc<Self>, bytes: usize) -> Option<Lease> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= budget.max);
+        let taken = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.is_ok().then(|| Lease { budget: Arc::clone(budget), bytes })
+    }
+}
+
+// === impl Lease ===
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{
+        Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Request, Times,
+        Timestamp, Version,
+    };
+
+    fn exchange(offset: u64, body_bytes: usize) -> Arc<Exchange> {
+        let end = Endpoint { addr: [0; 16], port: 80 };
+        Arc::new(Exchange {
+            id: ExchangeId { flow: 0, offset },
+            flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: Timestamp(0) },
+            request: Request {
+                method: "GET".into(),
+                target: "/".into(),
+                version: Version::Http11,
+                headers: Headers::default(),
+                trailers: Headers::default(),
+                body: Body::whole(vec![0; body_bytes]),
+            },
+            response: None,
+            interim: Vec::new(),
+            times: Times { request_first: Timestamp(0), request_last: Timestamp(0), response: None },
+            marks: Marks::default(),
+        })
+    }
+
+    /// The claim, or `None` when a claim would have to wait or the queue has ended.
+    fn claim_now(queue: &mut MemoryQueue) -> Option<Claim> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(queue.claim()).poll(&mut context) {
+            std::task::Poll::Ready(claim) => claim,
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Offer { body_bytes: usize },
+        Claim,
+        Settle,
+        Close,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0usize..3_000).prop_map(|body_bytes| Step::Offer { body_bytes }),
+            4 => Just(Step::Claim),
+            4 => Just(Step::Settle),
+            1 => Just(Step::Close),
+        ]
+    }
+
+    proptest! {
+        /// Against a list of what should be in it: order, both bounds, closing, and the ledger.
+        #[test]
+        fn it_behaves_like_a_list_with_two_bounds(
+            steps in proptest::collection::vec(step(), 0..200),
+            exchanges_max in 1usize..8,
+            bytes_max in 0usize..12_000,
+        ) {
+            let (offer, mut queue) = memory_queue(MemoryQueueLimits { exchanges_max, bytes_max });
+            let ledger = Arc::new(Ledger::default());
+            let mut waiting: VecDeque<(u64, usize)> = VecDeque::new();
+            let mut claimed: VecDeque<(Claim, usize)> = VecDeque::new();
+            let mut closed = false;
+            for (number, step) in (0u64..).zip(steps) {
+                let used = waiting.iter().map(|(_, bytes)| bytes).sum::<usize>()
+                    + claimed.iter().map(|(_, bytes)| bytes).sum::<usize>();
+                prop_assert_eq!(queue.bytes(), used);
+                match step {
+                    Step::Offer { body_bytes } => {
+                        let exchange = exchange(number, body_bytes);
+                        let bytes = exchange.memory_bytes();
+                        let offered = Offered { exchange, route: "/".into(), ticket: ledger.admit() };
+                        let result = offer.offer(offered);
+                        let fits = !closed && waiting.len() < exchanges_max && used + bytes <= bytes_max;
+                        prop_assert_eq!(result.is_ok(), fits);
+                        match result {
+                            Ok(()) => waiting.push_back((number, bytes)),
+                            Err(ticket) => ticket.settle(Fate::Shed),
+                        }
+                    }
+                    Step::Claim => {
+                        let claim = claim_now(&mut queue);
+                        let expected = waiting.pop_front();
+                        prop_assert_eq!(
+                            claim.as_ref().map(|claim| claim.exchange.id.offset),
+                            expected.map(|(number, _)| number)
+                        );
+                        claimed.extend(claim.zip(expected.map(|(_, bytes)| bytes)));
+                    }
+                    Step::Settle => {
+                        if let Some((claim, _)) = claimed.pop_front() {
+                            claim.settle(Fate::Matched);
+                        }
+                    }
+                    Step::Close => { queue.close(); closed = true; }
+                }
+            }
+            claimed.into_iter().for_each(|(claim, _)| claim.settle(Fate::Matched));
+            while let Some(claim) = claim_now(&mut queue) {
+                claim.settle(Fate::Drained);
+            }
+            let end = ledger.snapshot();
+            prop_assert!(end.balances());
+            prop_assert_eq!((end.in_flight, end.count(Fate::Lost), queue.bytes()), (0, 0, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn it_drains_and_then_ends_when_the_capture_side_is_gone() {
+        let (offer, mut queue) = memory_queue(MemoryQueueLimits::default());
+        let ledger = Arc::new(Ledger::default());
+        for offset in 0..2 {
+            let offered =
+                Offered { exchange: exchange(offset, 0), route: "/".into(), ticket: ledger.admit() };
+            assert!(offer.offer(offered).is_ok());
+        }
+        drop(offer);
+        for _ in 0..2 {
+            queue.claim().await.expect("it was offered").settle(Fate::Matched);
+        }
+        assert!(queue.claim().await.is_none());
+        assert_eq!(ledger.snapshot().count(Fate::Matched), 2);
+    }
+}

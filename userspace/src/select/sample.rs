@@ -1,0 +1,114 @@
+//! Which part of the exchanges is wanted.
+//!
+//! Never asks for a random number: a key is in the sample on every host and in every run, or on none.
+
+use std::str::FromStr;
+
+use crate::model::Exchange;
+
+use super::{SelectConfigError, is_token};
+
+/// The part of the exchanges that is wanted, and what is kept together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// From 0 (none) to 1 (all). Default: 1.
+    pub fraction: f64,
+    /// What is taken or left as a whole. Default: flows.
+    pub by: SampleBy,
+}
+
+/// What is taken or left as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SampleBy {
+    /// A connection.
+    #[default]
+    Flow,
+    /// All requests that carry the same value in this field, such as one user; requests without it go by flow.
+    Header(String),
+}
+
+/// The checked form of a [`Sample`].
+#[derive(Debug)]
+pub(super) struct Sampler {
+    /// Hashes below this are in; `None` takes all.
+    below: Option<u64>,
+    by: SampleBy,
+}
+
+// === impl Sample ===
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { fraction: 1.0, by: SampleBy::default() }
+    }
+}
+
+impl Sample {
+    /// Parses `25%` or `0.25`.
+    ///
+    /// # Errors
+    ///
+    /// [`SelectConfigError::Sample`] when it is no number or lies outside of 0 to 1.
+    pub fn parse_fraction(text: &str) -> Result<f64, SelectConfigError> {
+        let error = || SelectConfigError::Sample { sample: text.to_owned() };
+        let (number, scale) = match text.trim().strip_suffix('%') {
+            Some(percent) => (percent.trim_end(), 100.0),
+            None => (text.trim(), 1.0),
+        };
+        let fraction = number.parse::<f64>().ok().map(|number| number / scale).ok_or_else(error)?;
+        if (0.0..=1.0).contains(&fraction) { Ok(fraction) } else { Err(error()) }
+    }
+}
+
+// === impl SampleBy ===
+
+/// Parses `flow` or `header:NAME`.
+impl FromStr for SampleBy {
+    type Err = SelectConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim().split_once(':') {
+            None if text.trim() == "flow" => Ok(SampleBy::Flow),
+            Some(("header", name)) if is_token(name.trim().as_bytes()) => {
+                Ok(SampleBy::Header(name.trim().to_owned()))
+            }
+            Some(_) | None => Err(SelectConfigError::SampleKey { key: text.to_owned() }),
+        }
+    }
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    pub(super) fn new(sample: Sample) -> Self {
+        let Sample { fraction, by } = sample;
+        // 2^64 as a float is exact, and the conversion of a float to an integer saturates.
+        let below = (fraction < 1.0).then_some((fraction * 18_446_744_073_709_551_616.0) as u64);
+        Self { below, by }
+    }
+
+    pub(super) fn wants(&self, exchange: &Exchange) -> bool {
+        let Some(below) = self.below else { return true };
+        let value = match &self.by {
+            SampleBy::Flow => None,
+            SampleBy::Header(name) => exchange.request.headers.get(name),
+        };
+        let hash = match value {
+            Some(value) => stable_hash(value),
+            None => stable_hash(&exchange.id.flow.to_le_bytes()),
+        };
+        hash < below
+    }
+}
+
+/// FNV-1a with 64 bits, then the finaliser of MurmurHash3: FNV alone leaves the upper bits of short keys alike,
+/// and the upper bits are what the comparison with a limit looks at. It must never change: hosts and runs
+/// of different versions have to choose the same keys.
+pub(super) fn stable_hash(key: &[u8]) -> u64 {
+    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ (mixed >> 33)
+}
