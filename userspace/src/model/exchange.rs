@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::{Flow, Request, Response, Timestamp};
 
+/// The field that every replayed request carries, in lower case; a captured request that has it is one of our own.
+pub const REPLAY_HEADER: &str = "understudy-replay";
+
 /// Names one exchange on every host and in every run over the same packets: a hash of the flow (its ends and
 /// its opening time) and the offset of the request in its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

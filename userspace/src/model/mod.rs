@@ -16,7 +16,7 @@ pub use chunk::{Chunk, Interest, Opened, StreamEvent};
 pub use comparison::{
     BranchFailure, Cause, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
 };
-pub use exchange::{Exchange, ExchangeId, Mark, Marks, Times};
+pub use exchange::{Exchange, ExchangeId, Mark, Marks, REPLAY_HEADER, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use message::{Body, Headers, Request, Response, Version};

@@ -20,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::model::{Exchange, Fate, Mark};
+use crate::model::{Exchange, Fate, Mark, REPLAY_HEADER};
 
 use header::Condition;
 use host::Hosts;
@@ -28,9 +28,6 @@ use route::Routes;
 use sample::Sampler;
 
 pub use sample::{Sample, SampleBy};
-
-/// The field that every replayed request carries; a captured request that has it is one of our own.
-pub const REPLAY_HEADER: &str = "understudy-replay";
 
 /// The route label of an exchange when no routes are configured.
 pub const ROUTE_OTHER: &str = "other";
