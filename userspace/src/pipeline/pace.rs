@@ -1,0 +1,215 @@
+//! When a request is to be sent, and whether the rate allows it.
+//!
+//! Waits for nothing and reads no clock: both are told the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::Timestamp;
+
+/// Ties captured times to the runtime's clock: the same moment on both.
+#[derive(Clone, Copy, Debug)]
+pub struct Anchor {
+    /// The moment in captured time.
+    pub wall: Timestamp,
+    /// The moment on the runtime's clock.
+    pub at: Instant,
+}
+
+/// Gives each request its intended time, from A's own spacing.
+#[derive(Debug)]
+pub struct Pace(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// A is running now: B follows at a fixed distance.
+    Live { anchor: Anchor, lag: Duration },
+    /// A ran some other time: the first request starts the clock.
+    Offline { anchor: Option<Anchor>, speed: f64 },
+}
+
+/// Allows a number of requests a second, evenly, with a little room for bunches.
+///
+/// The generic cell rate algorithm: one point in time instead of a bucket, the earliest one at which the next
+/// request would fit if requests came evenly.
+#[derive(Debug)]
+pub struct RateLimit {
+    interval: Duration,
+    room: Duration,
+    even: Option<Instant>,
+}
+
+// === impl Anchor ===
+
+impl Anchor {
+    /// The captured time at a moment of the runtime's clock.
+    pub fn wall_at(&self, now: Instant) -> Timestamp {
+        self.wall.after(now.saturating_duration_since(self.at))
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// For a capture that runs now: each request is sent `lag` after A got it. The lag leaves time for A's answer
+    /// and for its way through capture, so that B sees A's spacing.
+    pub fn live(anchor: Anchor, lag: Duration) -> Self {
+        Self(Kind::Live { anchor, lag })
+    }
+
+    /// For a capture file or a recording: the first request is sent at once, the others at A's distances divided
+    /// by `speed`. A speed that is not above zero reads as 1.
+    pub fn offline(speed: f64) -> Self {
+        let speed = if speed > 0.0 { speed } else { 1.0 };
+        Self(Kind::Offline { anchor: None, speed })
+    }
+
+    /// The intended time of a request whose first byte A got at `request_first`. May have passed: such a request
+    /// is sent at once, and its distance from here is its lateness.
+    pub fn due(&mut self, request_first: Timestamp, now: Instant) -> Instant {
+        match &mut self.0 {
+            Kind::Live { anchor, lag } => {
+                let due = shifted(*anchor, request_first, 1.0).and_then(|at| at.checked_add(*lag));
+                // A captured request lies in the past, so that a later time tells of a wall clock that was set
+                // back; requests must not pile up until it has caught up.
+                let latest = now.checked_add(*lag).unwrap_or(now);
+                due.map_or(latest, |due| due.min(latest))
+            }
+            Kind::Offline { anchor, speed } => {
+                let anchor = *anchor.get_or_insert(Anchor { wall: request_first, at: now });
+                shifted(anchor, request_first, *speed).unwrap_or(now)
+            }
+        }
+    }
+}
+
+/// `time` on the runtime's clock, `None` when it lies outside of the clock's range.
+fn shifted(anchor: Anchor, time: Timestamp, speed: f64) -> Option<Instant> {
+    let scaled = |distance: Duration| Duration::try_from_secs_f64(distance.as_secs_f64() / speed).ok();
+    if time < anchor.wall {
+        anchor.at.checked_sub(scaled(anchor.wall.since(time))?)
+    } else {
+        anchor.at.checked_add(scaled(time.since(anchor.wall))?)
+    }
+}
+
+// === impl RateLimit ===
+
+impl RateLimit {
+    /// Allows `per_second` requests in each second, and bunches of a tenth of that.
+    pub fn new(per_second: std::num::NonZeroU32) -> Self {
+        let interval = Duration::from_secs(1) / per_second.get();
+        Self {
+            interval,
+            room: interval.saturating_mul(per_second.get().div_ceil(10).saturating_sub(1)),
+            even: None,
+        }
+    }
+
+    /// True when a request may be sent now; it is then counted.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let even = self.even.map_or(now, |even| even.max(now));
+        let fits = even.saturating_duration_since(now) <= self.room;
+        if fits {
+            self.even = even.checked_add(self.interval);
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some point to start from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    const WALL: Timestamp = Timestamp(1_000_000_000_000);
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn live_requests_follow_at_a_fixed_distance() {
+        let at = start();
+        let mut pace = Pace::live(Anchor { wall: WALL, at }, ms(200));
+        for after in [0, 50, 10] {
+            let now = at + ms(after);
+            assert_eq!(pace.due(WALL.after(ms(after)), now), at + ms(after + 200));
+        }
+    }
+
+    #[test]
+    fn a_request_that_took_longer_than_the_lag_is_late_by_the_rest() {
+        let at = start();
+        let mut pace = Pace::live(Anchor { wall: WALL, at }, ms(200));
+        assert_eq!(pace.due(WALL.after(ms(100)), at + ms(500)), at + ms(300));
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_makes_nobody_wait_longer_than_the_lag() {
+        let at = start();
+        let mut pace = Pace::live(Anchor { wall: WALL, at }, ms(200));
+        assert_eq!(pace.due(WALL.after(Duration::from_secs(3600)), at), at + ms(200));
+        assert_eq!(pace.due(Timestamp(u64::MAX), at), at + ms(200));
+    }
+
+    #[test]
+    fn offline_requests_keep_their_distances_divided_by_the_speed() {
+        let at = start();
+        let mut pace = Pace::offline(2.0);
+        assert_eq!(pace.due(WALL, at), at);
+        assert_eq!(pace.due(WALL.after(ms(100)), at + ms(7)), at + ms(50));
+        let mut broken = Pace::offline(f64::NAN);
+        assert_eq!(broken.due(WALL, at), at);
+        assert_eq!(broken.due(WALL.after(ms(100)), at), at + ms(100));
+    }
+
+    #[test]
+    fn an_even_stream_at_the_rate_passes_whole() {
+        let at = start();
+        let mut rate = RateLimit::new(NonZeroU32::new(100).expect("not zero"));
+        assert!((0..1_000).all(|n| rate.take(at + ms(10 * n))));
+    }
+
+    #[test]
+    fn a_bunch_gets_a_tenth_of_a_second_at_once() {
+        let at = start();
+        let mut rate = RateLimit::new(NonZeroU32::new(100).expect("not zero"));
+        assert_eq!((0..50).filter(|_| rate.take(at)).count(), 10);
+        let mut slow = RateLimit::new(NonZeroU32::MIN);
+        assert_eq!((0..50).filter(|_| slow.take(at)).count(), 1);
+    }
+
+    proptest! {
+        /// In any second, whatever comes, no more than the rate and one bunch.
+        #[test]
+        fn no_second_has_more_than_the_rate_and_one_bunch(
+            per_second in 1u32..200,
+            gaps in proptest::collection::vec(0u64..30, 1..400),
+        ) {
+            let at = start();
+            let mut rate = RateLimit::new(NonZeroU32::new(per_second).expect("not zero"));
+            let mut elapsed = 0;
+            let mut taken: Vec<u64> = Vec::new();
+            for gap in gaps {
+                elapsed += gap;
+                if rate.take(at + ms(elapsed)) {
+                    taken.push(elapsed);
+                }
+            }
+            for first in &taken {
+                let within = taken.iter().filter(|time| (*first..first + 1_000).contains(*time)).count();
+                prop_assert!(within <= (per_second + per_second.div_ceil(10)) as usize, "{within}");
+            }
+        }
+    }
+}

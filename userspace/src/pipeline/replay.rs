@@ -1,0 +1,479 @@
+//! Sends claimed exchanges to a candidate at their intended times and hands on what came of them.
+//!
+//! Never retries, and never makes A's side wait: what has no room or no time gets a fate that says so.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, BreakerChange, BreakerLimits, Report};
+use super::pace::{Anchor, Pace, RateLimit};
+use crate::branch::{Branch, LoopGuard, Sent};
+use crate::model::{BranchFailure, Comparison, Exchange, Fate, Observation, Outcome};
+use crate::queue::{Claim, Queue};
+
+/// Bounds of the replay to one candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayLimits {
+    /// Requests that are under way at once. Default: 64. One that waits for room longer than `slot_wait_max` is
+    /// [`Fate::Overdue`].
+    pub in_flight_max: usize,
+    /// How long a request may take, from connecting to the last byte of the answer. Default: 10 s.
+    pub response_wait_max: Duration,
+    /// How long a request that is due waits for room. Default: 1 s.
+    pub slot_wait_max: Duration,
+    /// Requests in a second; more are [`Fate::RateLimited`]. Default: no limit.
+    pub requests_per_second_max: Option<NonZeroU32>,
+    /// Exchanges that are claimed and wait for their time or for room; beyond it they stay in the queue.
+    /// Default: 4,096.
+    pub waiting_max: usize,
+    /// How long the replay goes on after it is told to stop; the rest is [`Fate::Drained`]. Default: 4 s, so that
+    /// a report can be written within five.
+    pub drain_max: Duration,
+    /// When to pause.
+    pub breaker: BreakerLimits,
+}
+
+/// Compares what two branches did.
+pub type Compare = Arc<dyn Fn(&Exchange, &Observation) -> Outcome + Send + Sync>;
+
+/// The replay of one experiment to one candidate.
+pub struct Replayer<B, Q> {
+    /// The experiment's name.
+    pub experiment: Arc<str>,
+    /// Where requests go.
+    pub branch: Arc<B>,
+    /// Where exchanges come from.
+    pub queue: Q,
+    /// When each is due.
+    pub pace: Pace,
+    /// Ties captured times to the runtime's clock, for the time of a comparison.
+    pub anchor: Anchor,
+    /// Bounds.
+    pub limits: ReplayLimits,
+    /// How answers are compared.
+    pub compare: Compare,
+    /// Where comparisons go. While it is full, requests that are done keep their room in flight.
+    pub comparisons: mpsc::Sender<Comparison>,
+    /// Stops the replay when its own requests come back.
+    pub loop_guard: Arc<LoopGuard>,
+    /// What it did so far.
+    pub stats: Arc<ReplayStats>,
+}
+
+/// What a replay did so far, for metrics.
+#[derive(Debug, Default)]
+pub struct ReplayStats {
+    /// Requests handed to the branch.
+    pub sent: AtomicU64,
+    /// Requests that the client could not express; they are [`Fate::NotReplayable`].
+    pub not_sent: AtomicU64,
+    /// Microseconds by which all sent requests were later than intended. Latencies are measured from the send, so
+    /// this is what a comparison of them leaves out.
+    pub late_us: AtomicU64,
+    /// Requests under way now.
+    pub in_flight: AtomicU64,
+    /// Exchanges that are claimed and wait now.
+    pub waiting: AtomicU64,
+    /// True while the breaker is open.
+    pub breaker_open: AtomicBool,
+    /// Requests without an answer, in the order of [`BranchFailure::ALL`].
+    pub failures: [AtomicU64; BranchFailure::ALL.len()],
+}
+
+/// Why a replay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayEnd {
+    /// The queue ended and everything in it has its fate.
+    Finished,
+    /// It was told to stop.
+    Stopped,
+    /// Its own requests came back through the capture.
+    Loop,
+}
+
+struct Running<B> {
+    experiment: Arc<str>,
+    branch: Arc<B>,
+    pace: Pace,
+    anchor: Anchor,
+    limits: ReplayLimits,
+    compare: Compare,
+    comparisons: mpsc::Sender<Comparison>,
+    stats: Arc<ReplayStats>,
+    breaker: Breaker,
+    rate: Option<RateLimit>,
+    /// Claims whose time has not come, the next one on top.
+    scheduled: BinaryHeap<Reverse<Scheduled>>,
+    /// Orders claims that are due at the same time.
+    claimed: u64,
+    /// Claims that are due and wait for room, the one that waits longest in front.
+    ready: VecDeque<Scheduled>,
+    tasks: JoinSet<Done>,
+    /// The claims of `tasks`. They stay here, so that a task that is cut off cannot take a ticket with it.
+    in_flight: HashMap<Id, Claim>,
+    /// When the drain ends, once it has begun.
+    drain_until: Option<Instant>,
+}
+
+struct Scheduled {
+    /// When it is sent at the earliest: its intended time, or when it was claimed if that was later.
+    at: Instant,
+    order: u64,
+    intended: Instant,
+    claim: Claim,
+}
+
+/// What one request came to.
+enum Done {
+    NotSent,
+    Compared {
+        fate: Fate,
+        failure: Option<BranchFailure>,
+    },
+    /// Compared, but nobody takes comparisons any more.
+    Unwanted,
+}
+
+/// This module's clock.
+#[expect(clippy::disallowed_methods, reason = "`pipeline` reads the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The fate of an exchange that was compared.
+pub fn fate_of(outcome: &Outcome) -> Fate {
+    match outcome {
+        Outcome::Match => Fate::Matched,
+        Outcome::Mismatch { differences: _, ignored: _ } => Fate::Mismatched,
+        Outcome::Ignored(_) => Fate::Ignored,
+        Outcome::Incomparable(_) => Fate::Incomparable,
+    }
+}
+
+// === impl ReplayLimits ===
+
+impl Default for ReplayLimits {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 64,
+            response_wait_max: Duration::from_secs(10),
+            slot_wait_max: Duration::from_secs(1),
+            requests_per_second_max: None,
+            waiting_max: 4096,
+            drain_max: Duration::from_secs(4),
+            breaker: BreakerLimits::default(),
+        }
+    }
+}
+
+// === impl Replayer ===
+
+impl<B: Branch, Q: Queue> Replayer<B, Q> {
+    /// Runs until the queue ends, or `stop` does and the drain after it, or a loop is found. Every exchange that
+    /// was claimed, and every one that is still in the queue then, has its fate when this returns.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> ReplayEnd {
+        let Self {
+            experiment,
+            branch,
+            mut queue,
+            pace,
+            anchor,
+            limits,
+            compare,
+            comparisons,
+            loop_guard,
+            stats,
+        } = self;
+        let mut running = Running {
+            experiment,
+            branch,
+            pace,
+            anchor,
+            limits,
+            compare,
+            comparisons,
+            stats,
+            breaker: Breaker::new(limits.breaker),
+            rate: limits.requests_per_second_max.map(RateLimit::new),
+            scheduled: BinaryHeap::new(),
+            claimed: 0,
+            ready: VecDeque::new(),
+            tasks: JoinSet::new(),
+            in_flight: HashMap::new(),
+            drain_until: None,
+        };
+        let end = running.drive(&mut queue, &loop_guard, stop).await;
+        running.settle_rest(&mut queue).await;
+        end
+    }
+}
+
+// === impl Running ===
+
+impl<B: Branch> Running<B> {
+    async fn drive<Q: Queue>(
+        &mut self,
+        queue: &mut Q,
+        loop_guard: &LoopGuard,
+        stop: impl Future<Output = ()> + Send,
+    ) -> ReplayEnd {
+        let mut queue_ended = false;
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(now()));
+        let mut stop = std::pin::pin!(stop);
+        let mut looped = std::pin::pin!(loop_guard.wait_tripped());
+        loop {
+            let wake = self.advance(now());
+            if queue_ended && self.tasks.is_empty() && self.waiting() == 0 {
+                return if self.drain_until.is_some() { ReplayEnd::Stopped } else { ReplayEnd::Finished };
+            }
+            if let Some(wake) = wake
+                && timer.deadline() != wake
+            {
+                timer.as_mut().reset(wake);
+            }
+            tokio::select! {
+                biased;
+                () = &mut looped => {
+                    tracing::error!(
+                        experiment = %self.experiment,
+                        "Replayed requests come back through the capture; the experiment is stopped."
+                    );
+                    return ReplayEnd::Loop;
+                }
+                () = &mut stop, if self.drain_until.is_none() => {
+                    queue.close();
+                    self.drain(now());
+                }
+                Some(done) = self.tasks.join_next_with_id() => self.finish(done, now()),
+                () = &mut timer, if wake.is_some() => {
+                    if self.drain_until.is_some_and(|until| until <= now()) {
+                        return ReplayEnd::Stopped;
+                    }
+                }
+                claim = queue.claim(), if !queue_ended && self.waiting() < self.limits.waiting_max => match claim {
+                    Some(claim) => self.schedule(claim, now()),
+                    None => queue_ended = true,
+                },
+            }
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.scheduled.len().saturating_add(self.ready.len())
+    }
+
+    fn schedule(&mut self, claim: Claim, now: Instant) {
+        let intended = self.pace.due(claim.exchange.times.request_first, now);
+        if self.drain_until.is_some_and(|until| intended > until) {
+            claim.settle(Fate::Drained);
+            return;
+        }
+        self.claimed = self.claimed.wrapping_add(1);
+        self.scheduled.push(Reverse(Scheduled {
+            at: intended.max(now),
+            order: self.claimed,
+            intended,
+            claim,
+        }));
+    }
+
+    /// Begins the drain: what is due before its end goes on, the rest has its fate.
+    fn drain(&mut self, now: Instant) {
+        let until = now.checked_add(self.limits.drain_max).unwrap_or(now);
+        self.drain_until = Some(until);
+        for Reverse(scheduled) in std::mem::take(&mut self.scheduled) {
+            if scheduled.at > until {
+                scheduled.claim.settle(Fate::Drained);
+            } else {
+                self.scheduled.push(Reverse(scheduled));
+            }
+        }
+    }
+
+    /// Sends what is due and has room; says when to look again at the latest.
+    fn advance(&mut self, now: Instant) -> Option<Instant> {
+        while self.scheduled.peek().is_some_and(|Reverse(next)| next.at <= now) {
+            self.ready.extend(self.scheduled.pop().map(|Reverse(due)| due));
+        }
+        while let Some(first) = self.ready.front() {
+            let refused = self.breaker.refuses(now);
+            let full = self.tasks.len() >= self.limits.in_flight_max;
+            let overdue = full && now.saturating_duration_since(first.at) >= self.limits.slot_wait_max;
+            if full && !overdue && !refused {
+                break;
+            }
+            let Some(due) = self.ready.pop_front() else { break };
+            if refused {
+                due.claim.settle(Fate::BreakerOpen);
+            } else if overdue {
+                due.claim.settle(Fate::Overdue);
+            } else if self.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
+                due.claim.settle(Fate::RateLimited);
+            } else if self.breaker.admit(now) {
+                self.send(due, now);
+            } else {
+                due.claim.settle(Fate::BreakerOpen);
+            }
+        }
+        self.stats.waiting.store(self.waiting() as u64, Ordering::Relaxed);
+        self.stats.in_flight.store(self.tasks.len() as u64, Ordering::Relaxed);
+        let due = self.scheduled.peek().map(|Reverse(next)| next.at);
+        let overdue = self.ready.front().and_then(|first| first.at.checked_add(self.limits.slot_wait_max));
+        [due, overdue, self.drain_until].into_iter().flatten().min()
+    }
+
+    fn send(&mut self, due: Scheduled, now: Instant) {
+        let Scheduled { at: _, order: _, intended, claim } = due;
+        let late = now.saturating_duration_since(intended);
+        self.stats.sent.fetch_add(1, Ordering::Relaxed);
+        self.stats.late_us.fetch_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let task = replay(
+            Arc::clone(&self.branch),
+            Arc::clone(&self.experiment),
+            Arc::clone(&claim.exchange),
+            Arc::clone(&claim.route),
+            self.limits.response_wait_max,
+            Arc::clone(&self.compare),
+            self.comparisons.clone(),
+            self.anchor,
+        );
+        let id = self.tasks.spawn(task).id();
+        self.in_flight.insert(id, claim);
+    }
+
+    fn finish(&mut self, done: Result<(Id, Done), JoinError>, now: Instant) {
+        let (id, done) = match done {
+            Ok((id, done)) => (id, Some(done)),
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(experiment = %self.experiment, %error, "A replay task failed; its exchange is lost.");
+                }
+                (error.id(), None)
+            }
+        };
+        let claim = self.in_flight.remove(&id);
+        let (fate, report, failure) = match done {
+            Some(Done::NotSent) => {
+                self.stats.not_sent.fetch_add(1, Ordering::Relaxed);
+                (Fate::NotReplayable, Report::Nothing, None)
+            }
+            Some(Done::Compared { fate, failure: None }) => (fate, Report::Answered, None),
+            Some(Done::Compared { fate, failure: Some(failure) }) => (fate, Report::Failed, Some(failure)),
+            Some(Done::Unwanted) => (Fate::Drained, Report::Nothing, None),
+            None => (Fate::Lost, Report::Nothing, None),
+        };
+        if let Some(claim) = claim {
+            claim.settle(fate);
+        }
+        if let Some(count) = failure.and_then(|failure| self.stats.failures.get(failure as usize)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        match self.breaker.report(report, now) {
+            Some(BreakerChange::Opened { pause }) => tracing::warn!(
+                experiment = %self.experiment,
+                failure = failure.map(BranchFailure::label),
+                pause_ms = pause.as_millis(),
+                "Candidate is unreachable; replay is paused."
+            ),
+            Some(BreakerChange::Closed) => {
+                tracing::warn!(experiment = %self.experiment, "Candidate answers again; replay goes on.");
+            }
+            None => {}
+        }
+        self.stats.breaker_open.store(self.breaker.is_open(), Ordering::Relaxed);
+    }
+
+    /// Cuts off what is under way and gives the rest its fate.
+    async fn settle_rest<Q: Queue>(&mut self, queue: &mut Q) {
+        queue.close();
+        self.tasks.abort_all();
+        while let Some(done) = self.tasks.join_next_with_id().await {
+            match done {
+                // It was done before it could be cut off: its comparison is handed over, and so it counts.
+                Ok(done) => self.finish(Ok(done), now()),
+                Err(error) if error.is_cancelled() => {
+                    if let Some(claim) = self.in_flight.remove(&error.id()) {
+                        claim.settle(Fate::Drained);
+                    }
+                }
+                Err(error) => self.finish(Err(error), now()),
+            }
+        }
+        let scheduled = std::mem::take(&mut self.scheduled).into_iter().map(|Reverse(scheduled)| scheduled);
+        for Scheduled { at: _, order: _, intended: _, claim } in scheduled.chain(self.ready.drain(..)) {
+            claim.settle(Fate::Drained);
+        }
+        while let Some(claim) = queue.claim().await {
+            claim.settle(Fate::Drained);
+        }
+        self.stats.waiting.store(0, Ordering::Relaxed);
+        self.stats.in_flight.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Sends one request and hands on its comparison. Nothing is awaited after that: a task that is cut off has
+/// either handed nothing over, or returns its fate all the same.
+#[expect(clippy::too_many_arguments, reason = "a task owns what it needs; each is used once")]
+async fn replay<B: Branch>(
+    branch: Arc<B>,
+    experiment: Arc<str>,
+    exchange: Arc<Exchange>,
+    route: Arc<str>,
+    deadline: Duration,
+    compare: Compare,
+    comparisons: mpsc::Sender<Comparison>,
+    anchor: Anchor,
+) -> Done {
+    let candidate = match branch.send(exchange.id, &exchange.request, deadline).await {
+        Sent::NotSent(part) => {
+            tracing::trace!(id = %exchange.id, part = part.label(), "Request cannot be expressed.");
+            return Done::NotSent;
+        }
+        Sent::Observed(observation) => observation,
+    };
+    let failure = match &candidate {
+        Observation::Answered { .. } => None,
+        Observation::Failed(failure) => Some(*failure),
+    };
+    let outcome = compare(&exchange, &candidate);
+    let fate = fate_of(&outcome);
+    let compared_at = anchor.wall_at(now());
+    let comparison = Comparison { experiment, route, exchange, candidate, compared_at, outcome };
+    match comparisons.send(comparison).await {
+        Ok(()) => Done::Compared { fate, failure },
+        Err(_closed) => Done::Unwanted,
+    }
+}
+
+// === impl Scheduled ===
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+#[cfg(test)]
+mod tests;
