@@ -152,7 +152,7 @@ fn now() -> Instant {
 pub fn fate_of(outcome: &Outcome) -> Fate {
     match outcome {
         Outcome::Match => Fate::Matched,
-        Outcome::Mismatch { differences: _, ignored: _ } => Fate::Mismatched,
+        Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => Fate::Mismatched,
         Outcome::Ignored(_) => Fate::Ignored,
         Outcome::Incomparable(_) => Fate::Incomparable,
     }
