@@ -86,12 +86,12 @@ impl Tally {
         let index = match reason {
             DropReason::RingFull => counter::DROP_RING_FULL,
             DropReason::Malformed => {
-                debug!(ctx, "A packet of a wanted port has a TCP header that contradicts itself.");
+                log_malformed(ctx);
                 counter::DROP_MALFORMED
             }
             DropReason::CopyFailed => counter::DROP_COPY_FAILED,
             DropReason::Oversize => {
-                warn!(ctx, "A packet is larger than the probe can cut.");
+                log_oversize(ctx);
                 counter::DROP_OVERSIZE
             }
             DropReason::SampledOut => counter::DROP_SAMPLED_OUT,
@@ -112,6 +112,17 @@ impl Tally {
             core::arch::asm!("lock *(u64 *)({counter} + 0) += {amount}", counter = in(reg) counter, amount = in(reg) amount);
         }
     }
+}
+
+/// A function of its own, as below, because the stack of one eBPF function has 512 bytes and a log line takes many.
+#[inline(never)]
+fn log_malformed(ctx: &SkBuffContext) {
+    debug!(ctx, "A packet of a wanted port has a TCP header that contradicts itself.");
+}
+
+#[inline(never)]
+fn log_oversize(ctx: &SkBuffContext) {
+    warn!(ctx, "A packet is larger than the probe can cut.");
 }
 
 /// Writes one packet. On an error some of its records may have been written; none of them is marked as the last.
