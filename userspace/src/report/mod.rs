@@ -1,3 +1,21 @@
 //! Turns the journal into words and a verdict.
 //!
-//! Changes nothing.
+//! Changes nothing, and trusts nothing that was captured: control characters never reach a terminal.
+
+mod curl;
+mod facts;
+mod json;
+mod junit;
+mod markdown;
+mod text;
+mod verdict;
+mod words;
+
+pub use facts::{
+    CauseReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
+    Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport,
+};
+pub use verdict::{Conclusion, Verdict, VerdictPolicy};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! A report for a comment on a change: Markdown.
+//!
+//! Lets no captured value become markup: values stand in code spans or fenced blocks.
+
+use std::fmt::{self, Write as _};
+
+use super::facts::{CauseReport, ExperimentReport, Report};
+use super::words::{counted, percent, plain};
+
+impl Report {
+    /// The report in Markdown with tables (GitHub's flavour).
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        self.write_markdown(&mut text).unwrap_or_default();
+        text
+    }
+
+    fn write_markdown(&self, out: &mut String) -> fmt::Result {
+        let Self { schema: _, run, experiments, verdict } = self;
+        writeln!(out, "# understudy: {}\n", verdict.verdict.title())?;
+        for reason in &verdict.reasons {
+            writeln!(out, "- {}", escaped(reason))?;
+        }
+        writeln!(out, "\nRun {} from {}.", run.id, run.started_at)?;
+        experiments.iter().try_for_each(|experiment| experiment.write_markdown(out))
+    }
+}
+
+impl ExperimentReport {
+    fn write_markdown(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "\n## {}: {}\n", escaped(&self.name), self.verdict.verdict.title())?;
+        writeln!(out, "| route | match | mismatch | ignored | incomparable | A ms | B ms | latency |")?;
+        writeln!(out, "|---|--:|--:|--:|--:|--:|--:|---|")?;
+        for route in &self.routes {
+            let (a, b, verdict) = match &route.latency {
+                Some(latency) => (
+                    format!("{:.2}", latency.control_median_ms),
+                    format!("{:.2}", latency.candidate_median_ms),
+                    latency.verdict.replace('_', " "),
+                ),
+                None => ("-".into(), "-".into(), "-".into()),
+            };
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {a} | {b} | {verdict} |",
+                code(&route.route).replace('|', "\\|"),
+                counted(route.matched),
+                counted(route.mismatched),
+                counted(route.ignored),
+                counted(route.incomparable)
+            )?;
+        }
+        self.causes.iter().try_for_each(|cause| cause.write_markdown(out, self.compared()))?;
+        let idle: Vec<_> = self.rules.iter().filter(|r| r.differences == 0).map(|r| code(&r.rule)).collect();
+        if !idle.is_empty() {
+            writeln!(out, "\nRules that hid nothing: {}", idle.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl CauseReport {
+    fn write_markdown(&self, out: &mut String, compared: u64) -> fmt::Result {
+        writeln!(
+            out,
+            "\n### {} on {}\n\n{} of {} comparisons ({}), cause `{}`.",
+            code(&self.signature),
+            code(&self.route),
+            counted(self.count),
+            counted(compared),
+            percent(self.count, compared),
+            self.id
+        )?;
+        let Some(example) = self.examples.first() else { return Ok(()) };
+        let mut block = format!("{}\n", plain(&example.curl));
+        for difference in &example.differences {
+            let value = |value: &Option<String>| value.as_deref().map_or("(absent)".to_owned(), plain);
+            writeln!(block, "\n# {} ({})", plain(&difference.place), difference.kind)?;
+            writeln!(block, "# A: {}\n# B: {}", value(&difference.control), value(&difference.candidate))?;
+        }
+        let fence = "`".repeat(longest_run(&block).max(2) + 1);
+        writeln!(out, "\n{fence}sh\n{block}{fence}")
+    }
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// A code span that holds any text (CommonMark 0.31 section 6.1).
+fn code(text: &str) -> String {
+    let text = plain(text);
+    let ticks = "`".repeat(longest_run(&text) + 1);
+    if ticks.len() > 1 { format!("{ticks} {text} {ticks}") } else { format!("`{text}`") }
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::new();
+    for c in plain(text).chars() {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '&') {
+            safe.push('\\');
+        }
+        safe.push(c);
+    }
+    safe
+}

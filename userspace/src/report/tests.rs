@@ -1,0 +1,412 @@
+//! Tests of reports over a journal that was filled through the real comparator.
+//!
+//! Compare whole texts, so that a change of a report shows as a change here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::verdict::Evidence;
+use super::*;
+use crate::compare::{Comparator, CompareConfig, group};
+use crate::journal::{ExperimentStart, Journal, JournalLimits, RunStart, SqliteJournal};
+use crate::model::{
+    Body, BranchFailure, Comparison, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger,
+    Marks, Observation, Request, Response, Times, Timestamp, Version,
+};
+
+const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
+
+/// One request with both answers.
+struct Case {
+    method: &'static str,
+    target: &'static str,
+    headers: Vec<(&'static str, &'static str)>,
+    body: &'static [u8],
+    a: (u16, &'static str),
+    b: Option<(u16, &'static str)>,
+    b_ms: u64,
+}
+
+impl Case {
+    fn get(target: &'static str, a: &'static str, b: &'static str) -> Self {
+        let headers = vec![("Host", "shop.example")];
+        Self { method: "GET", target, headers, body: b"", a: (200, a), b: Some((200, b)), b_ms: 2 }
+    }
+}
+
+fn response((status, body): (u16, &'static str)) -> Response {
+    Response {
+        status,
+        version: Version::Http11,
+        headers: Headers::from_pairs([("Content-Type", "application/json")]),
+        trailers: Headers::default(),
+        body: Body::whole(body),
+    }
+}
+
+fn exchange(number: u64, case: &Case) -> Exchange {
+    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
+    let at = START.after(Duration::from_secs(number));
+    Exchange {
+        id: ExchangeId { flow: number, offset: 0 },
+        flow: Flow {
+            key: FlowKey { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), scope: 0 },
+            opened: at,
+        },
+        request: Request {
+            method: case.method.into(),
+            target: case.target.into(),
+            version: Version::Http11,
+            headers: Headers::from_pairs(case.headers.iter().copied()),
+            trailers: Headers::default(),
+            body: Body::whole(case.body),
+        },
+        response: Some(response(case.a)),
+        interim: Vec::new(),
+        times: Times {
+            request_first: at,
+            request_last: at,
+            response: Some((at, at.after(Duration::from_millis(2)))),
+        },
+        marks: Marks::default(),
+    }
+}
+
+/// A report on these cases, as a run makes it.
+fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
+    let ignore = vec!["json:$.at".to_owned(), "header:date".to_owned()];
+    let comparator = Comparator::new(CompareConfig { ignore, ..CompareConfig::default() }).unwrap();
+    let mut journal = SqliteJournal::in_memory(JournalLimits::default(), group::cause_of).unwrap();
+    let run = journal
+        .begin(&RunStart {
+            started_at: START,
+            version: "0.1.0".into(),
+            summary: "test".into(),
+            ports: vec![8080],
+            experiments: vec![ExperimentStart {
+                name: "shop".into(),
+                candidate: "http://b.internal:9090".into(),
+                rules: comparator.rules().cloned().collect(),
+                policy: policy.to_text().unwrap(),
+            }],
+        })
+        .unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let compare = |(number, case): (u64, &Case)| {
+        let exchange = exchange(number, case);
+        let served = Duration::from_millis(case.b_ms);
+        let candidate = match case.b {
+            Some(b) => Observation::Answered { response: Box::new(response(b)), ttfb: served, served },
+            None => Observation::Failed(BranchFailure::TimedOut),
+        };
+        let outcome = comparator.compare(&exchange, &candidate);
+        ledger.admit().settle(match outcome.label() {
+            "match" => Fate::Matched,
+            "mismatch" => Fate::Mismatched,
+            "ignored" => Fate::Ignored,
+            _ => Fate::Incomparable,
+        });
+        Comparison {
+            experiment: "shop".into(),
+            route: case.target.split(['?', '7']).next().unwrap().into(),
+            compared_at: exchange.times.request_last,
+            exchange: Arc::new(exchange),
+            candidate,
+            outcome,
+        }
+    };
+    let batch: Vec<_> = (0..).zip(cases).map(compare).collect();
+    journal.record(run, &batch).unwrap();
+    journal.record_ledger(run, "shop", &ledger.snapshot()).unwrap();
+    journal.finish(run, START.after(Duration::from_secs(90))).unwrap();
+    Report::load(&journal, None).unwrap()
+}
+
+fn small() -> VerdictPolicy {
+    VerdictPolicy { comparisons_min: 2, ..VerdictPolicy::default() }
+}
+
+#[track_caller]
+fn check_text(policy: &VerdictPolicy, cases: &[Case], expected: &str) {
+    let text = report(policy, cases).to_text(false);
+    assert_eq!(text.trim(), expected.trim(), "\n{text}");
+}
+
+#[test]
+fn a_failed_run_says_where_how_often_and_how_to_repeat_it() {
+    let mut order = Case::get("/orders", r#"{"id":1}"#, "");
+    order.method = "POST";
+    order.headers.extend([("Content-Type", "application/json"), ("Cookie", "sid=1"), ("X-Note", "it's")]);
+    order.body = br#"{"item":"7"}"#;
+    order.b = Some((500, "oops"));
+    let mut hung = Case::get("/items/9", "{}", "");
+    hung.b = None;
+    let cases = [
+        Case::get("/items/1", r#"{"at":1}"#, r#"{"at":2}"#),
+        Case::get("/items/7", r#"{"price":10,"name":"ä"}"#, r#"{"price":11,"name":"ä"}"#),
+        Case::get("/items/7?long=1", r#"{"price":10}"#, r#"{"price":12}"#),
+        order,
+        hung,
+    ];
+    let expected = r#"
+Run 1, 2023-11-14T22:13:20Z to 2023-11-14T22:14:50Z (1m 30s), understudy 0.1.0
+
+Experiment shop: A :8080 against B http://b.internal:9090
+
+  Exchanges: 5 seen, 0 in flight
+             3  mismatched       B answered differently
+             1  ignored          B answered differently, only where rules say it may
+             1  incomparable     sent, but no statement can be made
+
+  Comparisons: 0 match, 3 mismatch, 1 ignored, 1 incomparable
+             1  candidate_timed_out    B gave no whole answer in time
+
+  Mismatches: 3 in 2 causes
+
+  [1] /items/: json:$.price value
+      2 of 4 comparisons (50 %), first 2023-11-14T22:13:21Z, last 2023-11-14T22:13:22Z, cause CAUSE1
+      Example: GET /items/7  (A answered 200, B 200)
+        json:$.price (value)
+          A: 10
+          B: 11
+      Repeat against B: curl -sS -i --path-as-is -g -H 'Host: shop.example' -H User-Agent: -H Accept: http://b.internal:9090/items/7
+
+  [2] /orders: status value
+      1 of 4 comparisons (25 %), first 2023-11-14T22:13:23Z, last 2023-11-14T22:13:23Z, cause CAUSE2
+      Example: POST /orders  (A answered 200, B 500)
+        status (value)
+          A: 200
+          B: 500
+      Repeat against B: curl -sS -i --path-as-is -g -X POST -H 'Host: shop.example' -H 'Content-Type: application/json' -H 'X-Note: it'\''s' -H User-Agent: -H Accept: --data-binary '{"item":"7"}' http://b.internal:9090/orders
+        Cookie was redacted: add it yourself.
+
+  Latency: medians in ms, paired by request, with 99 % intervals; slower when both clear 1.25 times and +5 ms
+    route      pairs         A         B  B/A                  B - A
+    /items/        2      2.00      2.00  -                    -                          not enough data
+    /items/1       1      2.00      2.00  -                    -                          not enough data
+    /orders        1      2.00      2.00  -                    -                          not enough data
+
+  Rules: what they hid
+    json:$.at: 1 in 1 of 4 comparisons
+    header:date: nothing; is it still needed?
+
+  shop: FAIL — 3 of 4 comparisons (75 %) differ, in 2 causes; none allowed.
+
+VERDICT: FAIL — 3 of 4 comparisons (75 %) differ, in 2 causes; none allowed.
+"#;
+    let [first, second] =
+        [("/items/", "json:$.price value"), ("/orders", "status value")].map(|(route, _)| {
+            let report = report(&small(), &cases);
+            report.experiments[0].causes.iter().find(|cause| cause.route == route).unwrap().id.clone()
+        });
+    check_text(&small(), &cases, &expected.replace("CAUSE1", &first).replace("CAUSE2", &second));
+}
+
+#[test]
+fn a_passed_run_is_short() {
+    let cases = [Case::get("/a", "{}", "{}"), Case::get("/a", "{}", "{ }")];
+    let text = report(&small(), &cases).to_text(false);
+    assert!(text.ends_with("\nVERDICT: PASS — 2 exchanges compared, none differs.\n"), "{text}");
+    assert!(!text.contains("Mismatches"), "{text}");
+}
+
+#[test]
+fn a_slower_route_fails_a_run_without_a_mismatch() {
+    let slow = |_| Case { b_ms: 60, ..Case::get("/slow", "{}", "{}") };
+    let fast = |_| Case::get("/fast", "{}", "{}");
+    let cases: Vec<_> = (0..40).map(slow).chain((0..40).map(fast)).collect();
+    let report = report(&small(), &cases);
+    assert_eq!(
+        report.verdict.line(),
+        "FAIL — /slow is slower: B takes 30.00 times A's time [30.00, 30.00], +58.0 ms [+58.0, +58.0]."
+    );
+    let junit = report.to_junit();
+    assert!(junit.contains(r#"<testsuite name="shop" tests="3" failures="2" skipped="0">"#), "{junit}");
+    assert!(junit.contains(r#"<testcase classname="shop" name="/fast"/>"#), "{junit}");
+}
+
+#[track_caller]
+fn check_verdict(policy: &VerdictPolicy, counts: [u64; 4], verdict: Conclusion, reason: &str) {
+    let [matched, mismatched, ignored, incomparable] = counts;
+    let causes = usize::from(mismatched > 0);
+    let judged =
+        policy.judge(&Evidence { matched, mismatched, ignored, incomparable, causes, slower: vec![] });
+    assert_eq!((judged.verdict, judged.reasons.join(" ").as_str()), (verdict, reason));
+}
+
+#[test]
+fn a_verdict_gives_its_reason() {
+    use Conclusion::{Fail, NotEnoughData, Pass};
+    let default = VerdictPolicy::default();
+    let lenient = VerdictPolicy { mismatch_share_max: 0.01, comparisons_min: 1_000, ..default.clone() };
+    check_verdict(&default, [12, 0, 0, 0], NotEnoughData, "12 of at least 20 comparisons.");
+    check_verdict(&default, [20, 0, 0, 0], Pass, "20 exchanges compared, none differs.");
+    check_verdict(
+        &default,
+        [18, 0, 2, 0],
+        Pass,
+        "20 exchanges compared, none differs but for what rules hide in 2.",
+    );
+    check_verdict(
+        &default,
+        [0, 1, 0, 0],
+        Fail,
+        "1 of 1 comparison (100 %) differ, in 1 cause; none allowed.",
+    );
+    check_verdict(
+        &default,
+        [30, 0, 0, 10],
+        NotEnoughData,
+        "10 of 40 replayed exchanges (25 %) could not be compared; at most 10 % may be.",
+    );
+    // Ten of a thousand are allowed: nine of nine may still become nine of a thousand, eleven may not.
+    check_verdict(&lenient, [0, 9, 0, 0], NotEnoughData, "9 of at least 1,000 comparisons.");
+    check_verdict(
+        &lenient,
+        [0, 11, 0, 0],
+        Fail,
+        "11 of 11 comparisons (100 %) differ, in 1 cause; 1 % allowed.",
+    );
+    check_verdict(
+        &lenient,
+        [1_999, 1, 0, 0],
+        Pass,
+        "2,000 exchanges compared, 1 (0.050 %) differ, as allowed.",
+    );
+}
+
+#[test]
+fn the_worst_verdict_decides_and_sets_the_exit_code() {
+    let of = |verdict, reason: &str| Verdict { verdict, reasons: vec![reason.to_owned()] };
+    let (pass, lacking) = (of(Conclusion::Pass, "good"), of(Conclusion::NotEnoughData, "few"));
+    let worst = Verdict::worst([("a", &pass), ("b", &lacking)].into_iter());
+    assert_eq!((worst.line().as_str(), worst.verdict.exit_code()), ("NOT ENOUGH DATA — b: few", 3));
+    assert_eq!(Verdict::worst([("a", &pass)].into_iter()).line(), "PASS — good");
+    assert_eq!(Verdict::worst(std::iter::empty()).verdict, Conclusion::NotEnoughData);
+    assert_eq!((Conclusion::Pass.exit_code(), Conclusion::Fail.exit_code()), (0, 1));
+}
+
+#[test]
+fn captured_control_characters_reach_no_terminal() {
+    let mut hostile = Case::get("/a\x1b[2J`|<b>", "{\"a\":\"\u{202e}x\"}", "{\"a\":\"\u{7f}\u{9b}31m<&\"}");
+    hostile.headers.push(("X-Evil", "\x1b]0;owned\x07"));
+    let report = report(&small(), &[hostile]);
+    let texts = [report.to_text(false), report.to_markdown(), report.to_junit()];
+    for text in texts {
+        let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+        assert_eq!(bad, None, "{text:?}");
+    }
+    assert!(report.to_text(true).contains("\x1b[1;31mVERDICT: FAIL"));
+}
+
+#[test]
+fn json_has_stable_names() {
+    let report = report(&small(), &[Case::get("/items/7", r#"{"price":10}"#, r#"{"price":11}"#)]);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    let keys = |value: &serde_json::Value| {
+        value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    let experiment = &json["experiments"][0];
+    assert_eq!(keys(&json), "schema run experiments verdict");
+    assert_eq!(
+        keys(&json["run"]),
+        "id started_at ended_at seconds version summary ports comparisons_removed"
+    );
+    assert_eq!(
+        keys(experiment),
+        "name candidate seen in_flight fates matched mismatched ignored incomparable incomparable_reasons routes \
+         causes causes_omitted rules policy verdict"
+    );
+    let cause = &experiment["causes"][0];
+    assert_eq!(keys(cause), "id route signature count share first_seen last_seen examples");
+    assert_eq!(
+        keys(&cause["examples"][0]),
+        "exchange request control_status candidate_status differences differences_omitted curl curl_notes"
+    );
+    assert_eq!(keys(&cause["examples"][0]["differences"][0]), "path kind place control candidate");
+    assert_eq!(json["verdict"]["verdict"], "fail");
+    assert_eq!(json["schema"], 1);
+}
+
+#[test]
+fn markdown_shows_the_verdict_and_each_cause() {
+    let report = report(&small(), &[Case::get("/a|b", r#"{"p":"```"}"#, r#"{"p":1}"#)]);
+    let text = report.to_markdown();
+    assert!(text.starts_with("# understudy: FAIL\n\n- 1 of 1 comparison"), "{text}");
+    assert!(text.contains("### `json:$.p type` on `/a|b`"), "{text}");
+    assert!(text.contains("\n````sh\n"), "{text}");
+    assert!(text.contains("| `/a\\|b` | 0 | 1 |"), "{text}");
+}
+
+#[test]
+fn no_run_is_an_error_that_says_so() {
+    let mut journal = SqliteJournal::in_memory(JournalLimits::default(), group::cause_of).unwrap();
+    assert_eq!(Report::load(&journal, None).unwrap_err().to_string(), "the journal holds no run yet");
+    journal.begin(&RunStart::default()).unwrap();
+    assert_eq!(Report::load(&journal, Some(7)).unwrap_err().to_string(), "the journal holds no run 7");
+}
+
+// === curl ===
+
+#[track_caller]
+fn check_curl(case: Case, expected: &str) {
+    let report = report(&small(), &[case]);
+    let example = &report.experiments[0].causes[0].examples[0];
+    let command = example.curl.strip_prefix("curl -sS -i --path-as-is -g ").unwrap();
+    let notes = example.curl_notes.iter().map(|note| format!(" # {note}")).collect::<String>();
+    assert_eq!(format!("{command}{notes}"), expected);
+}
+
+fn post(body: &'static [u8]) -> Case {
+    let headers =
+        vec![("User-Agent", "x"), ("Accept", "*/*"), ("Content-Length", "9"), ("Connection", "close")];
+    Case { method: "POST", headers, body, ..Case::get("/x", "1", "2") }
+}
+
+#[test]
+fn a_command_repeats_the_request() {
+    let tail = "-H 'User-Agent: x' -H 'Accept: */*' -H Content-Type:";
+    let at = "http://b.internal:9090/x";
+    check_curl(post(b"a=1"), &format!("-X POST {tail} --data-binary 'a=1' {at}"));
+    check_curl(post(b"@etc"), &format!("-X POST {tail} --data-raw @etc {at}"));
+    check_curl(post(b"a\n\xff1'"), &format!("-X POST {tail} --data-binary $'a\\n\\3771\\'' {at}"));
+    check_curl(
+        post(b"a\0"),
+        &format!(
+            "-X POST {tail} --data-binary @body.bin {at} # The body holds zero bytes, which no command line can: \
+             put it into body.bin."
+        ),
+    );
+    static LARGE: [u8; 5000] = [b'a'; 5000];
+    check_curl(
+        post(&LARGE),
+        &format!(
+            "-X POST {tail} --data-binary @body.bin {at} # The body of 5000 bytes is too large to show."
+        ),
+    );
+    let mut options = Case { method: "OPTIONS", ..Case::get("*", "1", "2") };
+    options.headers = vec![("User-Agent", ""), ("Accept", "a"), ("Accept-Encoding", "gzip")];
+    let expected = "-X OPTIONS -H 'User-Agent;' -H 'Accept: a' -H 'Accept-Encoding: gzip' --compressed \
+                    --request-target '*' http://b.internal:9090";
+    check_curl(options, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A real shell reads back each word that we write.
+    #[test]
+    fn a_shell_reads_back_what_was_quoted(
+        words in proptest::collection::vec(
+            prop_oneof![proptest::collection::vec(1u8.., 0..12), "[ -~]{0,12}".prop_map(String::into_bytes)], 1..4)
+    ) {
+        let quoted: Vec<_> = words.iter().map(|word| curl::quoted(word)).collect();
+        let command = format!("printf '%s\\0' {}", quoted.join(" "));
+        let output = std::process::Command::new("bash").arg("-c").arg(command).env("LC_ALL", "C").output().unwrap();
+        let read: Vec<_> = output.stdout.split(|b| *b == 0).take(words.len()).map(<[u8]>::to_vec).collect();
+        prop_assert_eq!(read, words);
+    }
+}

@@ -1,0 +1,237 @@
+//! A report for people at a terminal.
+//!
+//! Uses colours only when asked to, and says nothing with colour alone.
+
+use std::fmt::{self, Write as _};
+
+use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RunReport};
+use super::verdict::Conclusion;
+use super::words::{counted, percent, plain};
+
+/// Differences shown of one example.
+const DIFFERENCES_SHOWN_MAX: usize = 8;
+
+struct Paint {
+    on: bool,
+}
+
+impl Report {
+    /// The report in lines; the last line begins with `VERDICT: `.
+    pub fn to_text(&self, colours: bool) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        self.write_text(&mut text, &Paint { on: colours }).unwrap_or_default();
+        text
+    }
+
+    fn write_text(&self, out: &mut String, paint: &Paint) -> fmt::Result {
+        let Self { schema: _, run, experiments, verdict } = self;
+        write_run(out, run)?;
+        for experiment in experiments {
+            experiment.write_text(out, run, paint)?;
+        }
+        writeln!(out, "\n{}", paint.verdict(verdict.verdict, &format!("VERDICT: {}", plain(&verdict.line()))))
+    }
+}
+
+fn write_run(out: &mut String, run: &RunReport) -> fmt::Result {
+    write!(out, "Run {}, {} to ", run.id, run.started_at)?;
+    match (&run.ended_at, run.seconds) {
+        (Some(ended), Some(seconds)) => write!(out, "{ended} ({})", duration(seconds))?,
+        (_, _) => write!(out, "now (it has not ended)")?,
+    }
+    writeln!(out, ", understudy {}", plain(&run.version))?;
+    if run.comparisons_removed > 0 {
+        let removed = counted(run.comparisons_removed);
+        writeln!(out, "The {removed} oldest comparisons were removed; they count, but not for latency.")?;
+    }
+    Ok(())
+}
+
+fn duration(seconds: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
+// === impl ExperimentReport ===
+
+impl ExperimentReport {
+    fn write_text(&self, out: &mut String, run: &RunReport, paint: &Paint) -> fmt::Result {
+        let ports: Vec<_> = run.ports.iter().map(|port| format!(":{port}")).collect();
+        let title = format!(
+            "Experiment {}: A {} against B {}",
+            plain(&self.name),
+            ports.join(" "),
+            plain(&self.candidate)
+        );
+        writeln!(out, "\n{}", paint.bold(&title))?;
+        self.write_fates(out)?;
+        self.write_outcomes(out)?;
+        self.write_causes(out, paint)?;
+        self.write_latency(out)?;
+        self.write_rules(out)?;
+        let line = format!("{}: {}", plain(&self.name), plain(&self.verdict.line()));
+        writeln!(out, "\n  {}", paint.verdict(self.verdict.verdict, &line))
+    }
+
+    fn write_fates(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "\n  Exchanges: {} seen, {} in flight", counted(self.seen), counted(self.in_flight))?;
+        for fate in self.fates.iter().filter(|fate| fate.count > 0) {
+            writeln!(out, "  {:>12}  {:<16} {}", counted(fate.count), fate.name, fate.meaning)?;
+        }
+        Ok(())
+    }
+
+    fn write_outcomes(&self, out: &mut String) -> fmt::Result {
+        writeln!(
+            out,
+            "\n  Comparisons: {} match, {} mismatch, {} ignored, {} incomparable",
+            counted(self.matched),
+            counted(self.mismatched),
+            counted(self.ignored),
+            counted(self.incomparable)
+        )?;
+        for reason in &self.incomparable_reasons {
+            writeln!(out, "  {:>12}  {:<22} {}", counted(reason.count), reason.name, reason.meaning)?;
+        }
+        Ok(())
+    }
+
+    fn write_causes(&self, out: &mut String, paint: &Paint) -> fmt::Result {
+        if self.mismatched == 0 {
+            return Ok(());
+        }
+        let plural = if self.causes.len() == 1 { "" } else { "s" };
+        writeln!(out, "\n  Mismatches: {} in {} cause{plural}", counted(self.mismatched), self.causes.len())?;
+        for (number, cause) in (1..).zip(&self.causes) {
+            cause.write_text(out, number, self.compared(), paint)?;
+        }
+        if self.causes_omitted > 0 {
+            writeln!(out, "\n  {} more mismatches have further causes.", counted(self.causes_omitted))?;
+        }
+        Ok(())
+    }
+
+    fn write_latency(&self, out: &mut String) -> fmt::Result {
+        let timed = || self.routes.iter().filter_map(|route| Some((route, route.latency.as_ref()?)));
+        let Some((_, first)) = timed().next() else { return Ok(()) };
+        let level = first.confidence * 100.0;
+        writeln!(
+            out,
+            "\n  Latency: medians in ms, paired by request, with {level} % intervals; slower when both clear \
+             {} times and {:+} ms",
+            self.policy.latency_ratio_max, self.policy.latency_extra_ms_max
+        )?;
+        let width = timed().map(|(route, _)| plain(&route.route).chars().count()).max().unwrap_or(0).max(5);
+        let (a, b) = ("A", "B");
+        let head = format!("{:<width$} {:>7} {a:>9} {b:>9}  {:<20} {:<26}", "route", "pairs", "B/A", "B - A");
+        writeln!(out, "    {}", head.trim_end())?;
+        for (route, latency) in timed() {
+            let ratio = latency.ratio.as_ref();
+            let ratio = ratio.map(|i| format!("{:.2} [{:.2}, {:.2}]", i.median, i.low, i.high));
+            let extra = latency.extra_ms.as_ref();
+            let extra = extra.map(|i| format!("{:+.2} [{:+.2}, {:+.2}]", i.median, i.low, i.high));
+            writeln!(
+                out,
+                "    {:<width$} {:>7} {:>9.2} {:>9.2}  {:<20} {:<26} {}",
+                plain(&route.route),
+                counted(latency.pairs as u64),
+                latency.control_median_ms,
+                latency.candidate_median_ms,
+                ratio.as_deref().unwrap_or("-"),
+                extra.as_deref().unwrap_or("-"),
+                latency.verdict.replace('_', " ")
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_rules(&self, out: &mut String) -> fmt::Result {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n  Rules: what they hid")?;
+        for rule in &self.rules {
+            let text = plain(&rule.rule);
+            match rule.differences {
+                0 => writeln!(out, "    {text}: nothing; is it still needed?")?,
+                some => writeln!(
+                    out,
+                    "    {text}: {} in {} of {} comparisons",
+                    counted(some),
+                    counted(rule.comparisons),
+                    counted(self.compared())
+                )?,
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl CauseReport ===
+
+impl CauseReport {
+    fn write_text(&self, out: &mut String, number: usize, compared: u64, paint: &Paint) -> fmt::Result {
+        let title = format!("[{number}] {}: {}", plain(&self.route), plain(&self.signature));
+        writeln!(out, "\n  {}", paint.bold(&title))?;
+        writeln!(
+            out,
+            "      {} of {} comparisons ({}), first {}, last {}, cause {}",
+            counted(self.count),
+            counted(compared),
+            percent(self.count, compared),
+            self.first_seen,
+            self.last_seen,
+            self.id
+        )?;
+        self.examples.first().map_or(Ok(()), |example| example.write_text(out))
+    }
+}
+
+// === impl ExampleReport ===
+
+impl ExampleReport {
+    fn write_text(&self, out: &mut String) -> fmt::Result {
+        writeln!(
+            out,
+            "      Example: {} {}  (A answered {}, B {})",
+            plain(&self.request.method),
+            plain(&self.request.target),
+            self.control_status,
+            self.candidate_status
+        )?;
+        for difference in self.differences.iter().take(DIFFERENCES_SHOWN_MAX) {
+            let value = |value: &Option<String>| value.as_deref().map_or("(absent)".to_owned(), plain);
+            writeln!(out, "        {} ({})", plain(&difference.place), difference.kind)?;
+            writeln!(out, "          A: {}", value(&difference.control))?;
+            writeln!(out, "          B: {}", value(&difference.candidate))?;
+        }
+        let hidden = self.differences.len().saturating_sub(DIFFERENCES_SHOWN_MAX) as u64;
+        let more = self.differences_omitted.saturating_add(hidden);
+        if more > 0 {
+            writeln!(out, "        and {} more", counted(more))?;
+        }
+        writeln!(out, "      Repeat against B: {}", self.curl)?;
+        self.curl_notes.iter().try_for_each(|note| writeln!(out, "        {}", plain(note)))
+    }
+}
+
+// === impl Paint ===
+
+/// Codes of ECMA-48 section 8.3.117.
+impl Paint {
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn verdict(&self, verdict: Conclusion, text: &str) -> String {
+        match verdict {
+            Conclusion::Pass => self.with("1;32", text),
+            Conclusion::NotEnoughData => self.with("1;33", text),
+            Conclusion::Fail => self.with("1;31", text),
+        }
+    }
+
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

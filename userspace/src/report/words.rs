@@ -1,0 +1,105 @@
+//! Numbers, times and captured values as words.
+//!
+//! Lets no control character through: a captured value may try to drive the reader's terminal.
+
+use std::fmt::Write as _;
+
+use crate::model::{Fate, Timestamp};
+
+/// `14203` as `14,203`.
+pub(super) fn counted(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share with as many digits as it takes to tell it from zero.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+    match share {
+        share if share == 0.0 || share >= 10.0 => format!("{share:.0} %"),
+        share if share >= 0.1 => format!("{share:.1} %"),
+        share => format!("{share:.3} %"),
+    }
+}
+
+/// `2026-11-22T06:17:36Z`.
+pub(super) fn time(at: Timestamp) -> String {
+    humantime::format_rfc3339_seconds(at.to_system_time()).to_string()
+}
+
+/// The text with everything escaped that a terminal would act on or that would reorder the line.
+pub(super) fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            c if c.is_control() || is_reordering(c) => {
+                // Writing to a String does not fail.
+                write!(safe, "\\u{{{:x}}}", u32::from(c)).unwrap_or_default();
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Marks that change the direction of text or take no room (Unicode Standard Annex 9, section 2).
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What a fate means to someone who does not know the program.
+pub(super) fn gloss(fate: &str) -> &'static str {
+    match Fate::ALL.into_iter().find(|have| have.label() == fate) {
+        None => "",
+        Some(fate) => match fate {
+            Fate::Shown => "shown, nothing was sent",
+            Fate::FilteredMethod => "not wanted: method",
+            Fate::FilteredRoute => "not wanted: path",
+            Fate::FilteredHost => "not wanted: host",
+            Fate::FilteredHeader => "not wanted: header fields",
+            Fate::SampledOut => "not in the sample",
+            Fate::Replay => "our own replayed request, seen again",
+            Fate::NoResponse => "A's answer was not seen",
+            Fate::NotReplayable => "the request was not seen whole, or is ambiguous",
+            Fate::UnsafeMethod => "may write, and B is not declared isolated",
+            Fate::Shed => "lost: the queue to the replayer was full",
+            Fate::RateLimited => "over the rate limit",
+            Fate::Overdue => "waited too long for its turn",
+            Fate::BreakerOpen => "not sent: B had failed too often",
+            Fate::Drained => "not sent: the run ended first",
+            Fate::Matched => "B answered as A did",
+            Fate::Mismatched => "B answered differently",
+            Fate::Ignored => "B answered differently, only where rules say it may",
+            Fate::Incomparable => "sent, but no statement can be made",
+            Fate::Lost => "lost by a defect in understudy: please report it",
+        },
+    }
+}
+
+/// What an incomparable reason means.
+pub(super) fn gloss_of_reason(reason: &str) -> &'static str {
+    use crate::model::IncomparableReason as Reason;
+    match Reason::ALL.into_iter().find(|have| have.label() == reason) {
+        None => "",
+        Some(reason) => match reason {
+            Reason::ControlIncomplete => "A's answer was not seen whole",
+            Reason::BodyCut => "a body is larger than the cap, and the hashes differ",
+            Reason::Undecodable => "a body could not be decoded within the cap",
+            Reason::TooDeep => "a body is nested too deep, or has too many values",
+            Reason::CandidateUnreachable => "B could not be reached",
+            Reason::CandidateTimedOut => "B gave no whole answer in time",
+            Reason::CandidateClosed => "B closed the connection early",
+            Reason::CandidateGarbage => "B answered something that is not HTTP",
+        },
+    }
+}
