@@ -10,6 +10,7 @@ mod example;
 mod read;
 mod schema;
 mod sqlite;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;

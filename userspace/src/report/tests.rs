@@ -241,7 +241,8 @@ fn check_verdict(policy: &VerdictPolicy, counts: [u64; 4], verdict: Conclusion, 
 fn a_verdict_gives_its_reason() {
     use Conclusion::{Fail, NotEnoughData, Pass};
     let default = VerdictPolicy::default();
-    let lenient = VerdictPolicy { mismatch_share_max: 0.01, comparisons_min: 1_000, ..default.clone() };
+    let lenient =
+        VerdictPolicy { mismatch_share_max: 0.01, comparisons_min: 1_000, ..VerdictPolicy::default() };
     check_verdict(&default, [12, 0, 0, 0], NotEnoughData, "12 of at least 20 comparisons.");
     check_verdict(&default, [20, 0, 0, 0], Pass, "20 exchanges compared, none differs.");
     check_verdict(

@@ -1,0 +1,145 @@
+//! Speed of comparing, and of keeping what came out.
+//!
+//! Runs on made-up answers in memory and a journal in a temporary folder; touches no network.
+#![expect(clippy::unwrap_used, reason = "a bench is called by its harness only")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use understudy::compare::{Comparator, CompareConfig, group};
+use understudy::journal::{ExperimentStart, Journal, JournalLimits, RunId, RunStart, SqliteJournal};
+use understudy::model::{
+    Body, Comparison, Endpoint, Exchange, ExchangeId, Flow, FlowKey, Headers, Marks, Observation, Outcome,
+    Request, Response, Times, Timestamp, Version,
+};
+
+const BATCH: u64 = 256;
+
+fn main() {
+    divan::main();
+}
+
+/// A page of items of about `bytes` bytes; `price` is that of the item in the middle.
+fn page(bytes: usize, price: u32) -> String {
+    let item = |i: usize, price: u32| {
+        format!(r#"{{"id":{i},"name":"item number {i}","price":{price},"tags":["red","blue"],"stock":null}}"#)
+    };
+    let count = bytes / item(100, 0).len();
+    let items: Vec<_> = (0..count).map(|i| item(i, if i == count / 2 { price } else { 5 })).collect();
+    format!(r#"{{"items":[{}],"total":{count}}}"#, items.join(","))
+}
+
+fn response(body: String) -> Response {
+    let headers = [
+        ("Server", "nginx"),
+        ("Date", "Sun, 22 Nov 2026 06:00:00 GMT"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", "2000"),
+        ("Cache-Control", "no-store"),
+        ("Vary", "Accept-Encoding"),
+        ("X-Request-Id", "f00"),
+    ];
+    Response {
+        status: 200,
+        version: Version::Http11,
+        headers: Headers::from_pairs(headers),
+        trailers: Headers::default(),
+        body: Body::whole(body),
+    }
+}
+
+fn exchange(number: u64, response: Response) -> Exchange {
+    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
+    let at = Timestamp(1_700_000_000_000_000_000);
+    Exchange {
+        id: ExchangeId { flow: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), offset: number },
+        flow: Flow {
+            key: FlowKey { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), scope: 0 },
+            opened: at,
+        },
+        request: Request {
+            method: "GET".into(),
+            target: "/items/7".into(),
+            version: Version::Http11,
+            headers: Headers::from_pairs([("Host", "shop.example"), ("Accept", "*/*")]),
+            trailers: Headers::default(),
+            body: Body::whole(""),
+        },
+        response: Some(response),
+        interim: Vec::new(),
+        times: Times { request_first: at, request_last: at, response: Some((at, at)) },
+        marks: Marks::default(),
+    }
+}
+
+fn answered(response: Response) -> Observation {
+    let served = Duration::from_millis(1);
+    Observation::Answered { response: Box::new(response), ttfb: served, served }
+}
+
+fn compare(bencher: Bencher<'_, '_>, bytes: usize, price: u32) {
+    let comparator = Comparator::new(CompareConfig::default()).unwrap();
+    let exchange = exchange(1, response(page(bytes, 5)));
+    let candidate = answered(response(page(bytes, price)));
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| comparator.compare(black_box(&exchange), black_box(&candidate)));
+}
+
+#[divan::bench(args = [2_000, 1_000_000])]
+fn equal(bencher: Bencher<'_, '_>, bytes: usize) {
+    compare(bencher, bytes, 5);
+}
+
+#[divan::bench(args = [2_000, 1_000_000])]
+fn one_value_differs(bencher: Bencher<'_, '_>, bytes: usize) {
+    compare(bencher, bytes, 6);
+}
+
+/// Batches of 256 into a file; half of them mismatches of one cause when `differs`.
+#[divan::bench(args = [false, true], sample_count = 20, sample_size = 20)]
+fn record(bencher: Bencher<'_, '_>, differs: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, run) = journal(folder.path());
+    let comparator = Comparator::new(CompareConfig::default()).unwrap();
+    let mut next = 0;
+    let mut batch = || {
+        let numbers = next..next + BATCH;
+        next += BATCH;
+        numbers.map(|number| comparison(number, &comparator, differs && number % 2 == 0)).collect::<Vec<_>>()
+    };
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .with_inputs(&mut batch)
+        .bench_local_values(|batch| journal.record(run, &batch).unwrap());
+}
+
+fn journal(folder: &std::path::Path) -> (SqliteJournal, RunId) {
+    let path = folder.join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path, JournalLimits::default(), group::cause_of).unwrap();
+    let experiments = vec![ExperimentStart {
+        name: "shop".into(),
+        candidate: "http://b".into(),
+        rules: Vec::new(),
+        policy: "{}".into(),
+    }];
+    let run = journal.begin(&RunStart { experiments, ..RunStart::default() }).unwrap();
+    (journal, run)
+}
+
+fn comparison(number: u64, comparator: &Comparator, differs: bool) -> Comparison {
+    let exchange = exchange(number, response(page(400, 5)));
+    let candidate = answered(response(page(400, if differs { 6 } else { 5 })));
+    let outcome: Outcome = comparator.compare(&exchange, &candidate);
+    Comparison {
+        experiment: "shop".into(),
+        route: "/items/{id}".into(),
+        compared_at: exchange.times.request_last,
+        exchange: Arc::new(exchange),
+        candidate,
+        outcome,
+    }
+}
