@@ -53,7 +53,8 @@ fn response(body: String) -> Response {
 
 fn exchange(number: u64, response: Response) -> Exchange {
     let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
-    let at = Timestamp(1_700_000_000_000_000_000);
+    let at =
+        Timestamp(1_700_000_000_000_000_000).after(Duration::from_micros(50).saturating_mul(number as u32));
     Exchange {
         id: ExchangeId { flow: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), offset: number },
         flow: Flow {

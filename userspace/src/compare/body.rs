@@ -131,7 +131,7 @@ fn read_json<'a>(
     match parse(body, limits.depth_max, limits.values_max) {
         Ok(node) => Ok(Some(node)),
         Err(ParseError::Malformed) => Ok(None),
-        // A text that only begins like JSON may nest what it likes; what says that it is JSON may not.
+        // To go on as text would report a difference that no rule for a JSON path could hide.
         Err(ParseError::TooDeep | ParseError::TooMany) => Err(IncomparableReason::TooDeep),
     }
 }

@@ -33,7 +33,7 @@ pub trait Journal: Send {
     fn begin(&mut self, run: &RunStart) -> Result<RunId, JournalError>;
 
     /// Keeps a batch of comparisons, whole or not at all. A comparison that is there already (same experiment,
-    /// same exchange) changes nothing, as long as it has not been removed for its age.
+    /// same exchange, same time of capture) changes nothing, as long as it has not been removed for its age.
     ///
     /// # Errors
     /// When the store cannot be written, or a comparison names an experiment that the run does not have.

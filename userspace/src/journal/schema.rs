@@ -40,16 +40,18 @@ pub(super) const TABLES: &str = "
     CREATE TABLE comparison (
         id INTEGER PRIMARY KEY,
         experiment INTEGER NOT NULL,
+        captured_at INTEGER NOT NULL,                     -- first byte of the request
         exchange TEXT NOT NULL,
         route TEXT NOT NULL,
         method TEXT NOT NULL,
         outcome TEXT NOT NULL,
         reason TEXT NOT NULL,                             -- why incomparable; else empty
         cause TEXT,                                       -- cause.id of a mismatch
-        at INTEGER NOT NULL,
+        at INTEGER NOT NULL,                              -- when it was compared
         control_us INTEGER,                               -- last request byte to last response byte
         candidate_us INTEGER,
-        UNIQUE (experiment, exchange)
+        -- Ids are hashes: with the time in front, rows that come together lie together in this index.
+        UNIQUE (experiment, captured_at, exchange)
     ) STRICT;
     -- All comparisons, counted.
     CREATE TABLE outcome (

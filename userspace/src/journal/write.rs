@@ -193,11 +193,13 @@ pub(super) fn insert_comparison(
     let added = transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO comparison
-             (experiment, exchange, route, method, outcome, reason, cause, at, control_us, candidate_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (experiment, captured_at, exchange, route, method, outcome, reason, cause, at, control_us,
+              candidate_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             experiment,
+            nanos(exchange.times.request_first),
             exchange.id.to_string(),
             route,
             exchange.request.method_str(),
@@ -289,7 +291,10 @@ pub(super) fn remove_old(
 ) -> rusqlite::Result<()> {
     // Rows get ascending ids and only the oldest go, so the ids tell the number without counting.
     let (first, last): (i64, i64) = transaction
-        .prepare_cached("SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM comparison")?
+        .prepare_cached(
+            // Apart, since SQLite scans the table for a minimum and a maximum asked for at once.
+            "SELECT coalesce((SELECT min(id) FROM comparison), 0), coalesce((SELECT max(id) FROM comparison), -1)",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let kept = last.saturating_sub(first).saturating_add(1);
     let most = integer(comparisons_max);
