@@ -61,6 +61,12 @@ struct Bounded {
     bytes_max: usize,
 }
 
+/// A place as text; array positions are written as `[*]` unless `exact`.
+struct Written<'a> {
+    place: &'a Place<'a>,
+    exact: bool,
+}
+
 // === impl Findings ===
 
 impl<'c> Findings<'c> {
@@ -142,13 +148,7 @@ impl<'c> Findings<'c> {
     }
 }
 
-// === impl Place ===
-
-/// A place as text; array positions are written as `[*]` unless `exact`.
-struct Written<'a> {
-    place: &'a Place<'a>,
-    exact: bool,
-}
+// === impl Written ===
 
 impl Display for Written<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

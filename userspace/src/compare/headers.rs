@@ -57,6 +57,12 @@ struct NamePattern {
     any_ending: bool,
 }
 
+/// What the branches may call themselves in a URL.
+struct Origin<'a> {
+    exchange: &'a Exchange,
+    candidate: Option<&'a str>,
+}
+
 // === impl HeadersCheck ===
 
 impl HeadersCheck {
@@ -151,13 +157,7 @@ fn cookie_names(headers: &Headers) -> BTreeSet<String> {
         .collect()
 }
 
-// === Meaning of values ===
-
-/// What the branches may call themselves in a URL.
-struct Origin<'a> {
-    exchange: &'a Exchange,
-    candidate: Option<&'a str>,
-}
+// === impl Origin ===
 
 impl Origin<'_> {
     /// A form in which two values of one meaning are equal bytes; none where the field is absent.

@@ -22,6 +22,11 @@ struct Walk<'w, 'f, 'p> {
     steps: Vec<Step<'p>>,
 }
 
+type Member<'p> = (std::borrow::Cow<'p, str>, Node<'p>);
+
+/// The elements of an array as compact JSON.
+struct Elements<'a>(&'a [Node<'a>]);
+
 /// Reports each place where `b` differs from `a`.
 pub(super) fn compare(a: &Node<'_>, b: &Node<'_>, found: &mut Findings<'_>) {
     let budget = Budget::new(found.limits().align_steps_max);
@@ -227,10 +232,7 @@ impl<'p> Walk<'_, '_, 'p> {
     }
 }
 
-type Member<'p> = (std::borrow::Cow<'p, str>, Node<'p>);
-
-/// The elements of an array as compact JSON.
-struct Elements<'a>(&'a [Node<'a>]);
+// === impl Elements ===
 
 impl std::fmt::Display for Elements<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
