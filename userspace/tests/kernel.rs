@@ -25,6 +25,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
 
 /// One record as the ring held it.
 #[derive(Debug)]
@@ -371,15 +373,32 @@ fn watches_one_cgroup_and_names_it_in_the_scope() {
     let cgroup = OwnCgroup::enter();
     let inside = TcpListener::bind("127.0.0.1:0").unwrap();
     let ports = [&inside, &outside].map(|listener| listener.local_addr().unwrap().port()).to_vec();
-    let selector = CgroupSelector::Unit(cgroup.name());
-    let mut source = open(&KernelConfig { ports, cgroup: selector, ..KernelConfig::default() });
+    let everywhere = KernelConfig { ports, ..KernelConfig::default() };
+    let one_service = KernelConfig { cgroup: CgroupSelector::Unit(cgroup.name()), ..everywhere.clone() };
+    let mut source = open(&one_service);
     talk(&outside, b"outside", b"outside");
     assert_eq!(Captured::drain(&mut source).records.len(), 0, "a listener from before is in the old cgroup");
+
+    let mut root_source = open(&everywhere);
     talk(&inside, b"inside", b"inside");
-    let captured = Captured::drain(&mut source);
-    assert_eq!((captured.stream(INGRESS), captured.stream(EGRESS)), (b"inside".to_vec(), b"inside".to_vec()));
     let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&cgroup.folder).unwrap());
-    assert!(captured.records.iter().all(|record| record.scope == inode), "the scope is the cgroup's inode");
+    for captured in [Captured::drain(&mut source), Captured::drain(&mut root_source)] {
+        assert_eq!(
+            (captured.stream(INGRESS), captured.stream(EGRESS)),
+            (b"inside".to_vec(), b"inside".to_vec())
+        );
+        let scopes: BTreeSet<u64> = captured.records.iter().map(|record| record.scope).collect();
+        assert_eq!(scopes, BTreeSet::from([inode]), "the scope is the cgroup's inode from SYN to FIN");
+    }
+
+    // Nobody listens any more: the refusal comes from no socket of this cgroup.
+    let closed = inside.local_addr().unwrap();
+    drop(inside);
+    assert!(TcpStream::connect(closed).is_err());
+    let refused = Captured::drain(&mut root_source);
+    let flags: Vec<u8> = refused.records.iter().map(|record| record.tcp_flags).collect();
+    assert_eq!(flags, [RST | ACK], "{:?}", refused.records);
+    assert!(refused.records.iter().all(|record| record.scope != inode));
 }
 
 #[test]

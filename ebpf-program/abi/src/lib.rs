@@ -31,8 +31,11 @@ pub const PAYLOAD_BYTES_MAX: u32 =
 pub struct RecordHeader {
     /// `bpf_ktime_get_boot_ns`, nanoseconds since boot, suspended time included.
     pub boot_ns: u64,
-    /// Cgroup v2 id of the local socket (`bpf_skb_cgroup_id`), 0 where it is not known. Tells apart flows with
-    /// equal addresses in different network namespaces.
+    /// Cgroup v2 id of the local socket (`bpf_skb_cgroup_id`, the inode of its folder), 0 where it is not known.
+    /// A listener hands its own to the connections it accepts, so it is the same from SYN to FIN and in both
+    /// directions. It tells apart flows with equal addresses in different network namespaces as far as those run
+    /// in cgroups of their own. A RST or ACK that the kernel sends for a connection without a full socket (refused,
+    /// or in TIME-WAIT) carries the root's.
     pub scope: u64,
     /// Address of the local end: the server's, when the port is wanted.
     pub local_addr: [u8; 16],
