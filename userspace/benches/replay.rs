@@ -23,14 +23,23 @@ use understudy::queue::{Offer as _, Offered};
 const ROUNDS: usize = 5;
 const REQUESTS: u64 = 10_000;
 
-/// One way to run: its name, requests a second (0 for as fast as it goes), and worker threads (0 for none beside
-/// the one that waits).
-const WAYS: [(&str, u64, usize); 5] = [
-    ("2,000/s, current thread", 2_000, 0),
-    ("2,000/s, 1 worker", 2_000, 1),
-    ("2,000/s, 2 workers", 2_000, 2),
-    ("full speed, current thread", 0, 0),
-    ("full speed, 2 workers", 0, 2),
+/// One way to run.
+struct Way {
+    name: &'static str,
+    /// Requests a second; 0 for as fast as it goes.
+    per_second: u64,
+    /// Worker threads; 0 for a runtime of one thread.
+    workers: usize,
+    step: Duration,
+}
+
+const WAYS: [Way; 6] = [
+    Way { name: "2,000/s, current thread", per_second: 2_000, workers: 0, step: Duration::from_millis(1) },
+    Way { name: "2,000/s, steps of 5 ms", per_second: 2_000, workers: 0, step: Duration::from_millis(5) },
+    Way { name: "2,000/s, 2 workers", per_second: 2_000, workers: 2, step: Duration::from_millis(1) },
+    Way { name: "10,000/s, current thread", per_second: 10_000, workers: 0, step: Duration::from_millis(1) },
+    Way { name: "full speed, current thread", per_second: 0, workers: 0, step: Duration::from_millis(1) },
+    Way { name: "full speed, 2 workers", per_second: 0, workers: 2, step: Duration::from_millis(1) },
 ];
 
 struct Nginx {
@@ -53,41 +62,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:30} {:>16} {:>14}   {ROUNDS} rounds of {REQUESTS}", "replay", "CPU ms / 1,000", "requests/s");
     // `cargo bench --bench replay -- current` runs the ways that have `current` in their name.
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    for (name, per_second, workers) in WAYS.into_iter().filter(|(name, _, _)| name.contains(&wanted)) {
-        let mut rounds =
-            (0..ROUNDS).map(|_| run(nginx.port, per_second, workers)).collect::<Result<Vec<_>, _>>()?;
+    for way in WAYS.iter().filter(|way| way.name.contains(&wanted)) {
+        let mut rounds = (0..ROUNDS).map(|_| run(nginx.port, way)).collect::<Result<Vec<_>, _>>()?;
         rounds.sort_by_key(|round| round.cpu);
         let cpu = rounds[ROUNDS / 2].cpu.as_secs_f64() * 1e6 / REQUESTS as f64;
         rounds.sort_by_key(|round| round.wall);
         let rate = REQUESTS as f64 / rounds[ROUNDS / 2].wall.as_secs_f64();
-        println!("{name:30} {cpu:16.1} {rate:14.0}");
+        println!("{:30} {cpu:16.1} {rate:14.0}", way.name);
     }
     Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
-fn run(port: u16, per_second: u64, workers: usize) -> Result<Round, Box<dyn Error>> {
-    let mut builder = match workers {
+fn run(port: u16, way: &'static Way) -> Result<Round, Box<dyn Error>> {
+    let mut builder = match way.workers {
         0 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    if workers > 0 {
-        builder.worker_threads(workers);
+    if way.workers > 0 {
+        builder.worker_threads(way.workers);
     }
     let runtime = builder.enable_all().build()?;
     let before = (cpu_of_this_process(), Instant::now());
-    let matched = runtime.block_on(replay(port, per_second))?;
+    let matched = runtime.block_on(async move {
+        // A task, as in the daemon: each wake-up of the future in `block_on` itself is a system call.
+        tokio::spawn(replay(port, way)).await
+    })?;
+    let matched = matched.map_err(|error| error.to_string())?;
     let round = Round { cpu: cpu_of_this_process() - before.0, wall: before.1.elapsed() };
     if matched == REQUESTS { Ok(round) } else { Err(format!("only {matched} of {REQUESTS} matched").into()) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench stands where `pipeline` stands")]
-async fn replay(port: u16, per_second: u64) -> Result<u64, Box<dyn Error>> {
+async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync>> {
     let limits = MemoryQueueLimits { exchanges_max: REQUESTS as usize, bytes_max: 1 << 30 };
     let (offer, queue) = memory_queue(limits);
     let ledger = Arc::new(Ledger::default());
     for number in 0..REQUESTS {
-        let at = Timestamp((number * 1_000_000_000).checked_div(per_second).unwrap_or(0));
+        let at = Timestamp((number * 1_000_000_000).checked_div(way.per_second).unwrap_or(0));
         let offered = Offered {
             exchange: Arc::new(exchange(number, at)),
             route: "other".into(),
@@ -109,7 +121,11 @@ async fn replay(port: u16, per_second: u64) -> Result<u64, Box<dyn Error>> {
         queue,
         pace: Pace::offline(1.0),
         anchor: Anchor { wall: Timestamp(0), at: tokio::time::Instant::now() },
-        limits: ReplayLimits { slot_wait_max: Duration::from_secs(60), ..ReplayLimits::default() },
+        limits: ReplayLimits {
+            slot_wait_max: Duration::from_secs(60),
+            step: way.step,
+            ..ReplayLimits::default()
+        },
         compare: Arc::new(same),
         comparisons,
         loop_guard: Arc::new(LoopGuard::default()),
