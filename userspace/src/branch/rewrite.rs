@@ -37,8 +37,8 @@ pub(super) struct Rewrite {
 }
 
 /// Fields that belong to a connection and not to a message (RFC 9110 section 7.6.1), and `Expect`: the body
-/// follows its head at once, so that there is nothing to wait for.
-const PER_CONNECTION: [HeaderName; 10] = [
+/// follows its head at once, so that there is nothing to wait for. Not a `const`: that would be built at each use.
+static PER_CONNECTION: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

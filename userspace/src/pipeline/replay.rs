@@ -34,10 +34,6 @@ pub struct ReplayLimits {
     /// Exchanges that are claimed and wait for their time or for room; beyond it they stay in the queue.
     /// Default: 4,096.
     pub waiting_max: usize,
-    /// Requests are sent at multiples of this, no earlier than they are due. Each wake-up of a thread that slept
-    /// costs more than the request it sends, so that a larger step saves CPU and sends in bunches. Default: 1 ms,
-    /// the step of the runtime's timer; 0 reads as that.
-    pub step: Duration,
     /// How long the replay goes on after it is told to stop; the rest is [`Fate::Drained`]. Default: 4 s, so that
     /// a report can be written within five.
     pub drain_max: Duration,
@@ -172,7 +168,6 @@ impl Default for ReplayLimits {
             slot_wait_max: Duration::from_secs(1),
             requests_per_second_max: None,
             waiting_max: 4096,
-            step: Duration::from_millis(1),
             drain_max: Duration::from_secs(4),
             breaker: BreakerLimits::default(),
         }
@@ -282,17 +277,8 @@ impl<B: Branch> Running<B> {
             return;
         }
         self.claimed = self.claimed.wrapping_add(1);
-        let at = if intended > now { self.at_step(intended) } else { now };
+        let at = intended.max(now);
         self.scheduled.push(Reverse(Scheduled { at, order: self.claimed, intended, claim }));
-    }
-
-    /// The first multiple of the step that is not before `time`.
-    fn at_step(&self, time: Instant) -> Instant {
-        let step = self.limits.step.as_nanos();
-        let over = time.saturating_duration_since(self.anchor.at).as_nanos().checked_rem(step).unwrap_or(0);
-        let missing = if over == 0 { 0 } else { step.saturating_sub(over) };
-        let missing = Duration::from_nanos(u64::try_from(missing).unwrap_or(0));
-        time.checked_add(missing).unwrap_or(time)
     }
 
     /// Begins the drain: what is due before its end goes on, the rest has its fate.

@@ -239,16 +239,6 @@ fn the_candidate_sees_the_spacing_of_a() {
 }
 
 #[test]
-fn a_larger_step_sends_in_bunches_and_never_early() {
-    let limits = ReplayLimits { step: Duration::from_millis(5), ..ReplayLimits::default() };
-    let ran = run(&answers(8, 2, 1), Setup { limits, ..Setup::default() });
-    let times: Vec<u64> = ran.sent.iter().map(|(_, ms)| *ms).collect();
-    assert_eq!(times, [200, 205, 205, 210, 210, 210, 215, 215]);
-    let none = ReplayLimits { step: Duration::ZERO, ..ReplayLimits::default() };
-    assert_eq!(run(&answers(2, 2, 1), Setup { limits: none, ..Setup::default() }).sent, [(0, 200), (1, 202)]);
-}
-
-#[test]
 fn a_slow_answer_of_a_delays_only_its_own_exchange() {
     // The first was paired 350 ms after it began; the second waits for its time when the first comes in.
     let items = [
