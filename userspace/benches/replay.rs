@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 use understudy::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
+use understudy::metrics::ReplayStats;
 use understudy::model::{
     Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Observation, Outcome,
     Request, Response, Times, Timestamp, Version,
 };
 use understudy::pipeline::pace::{Anchor, Pace};
-use understudy::pipeline::replay::{ReplayLimits, ReplayStats, Replayer};
+use understudy::pipeline::replay::{ReplayLimits, Replayer};
 use understudy::queue::memory::{MemoryQueueLimits, memory_queue};
 use understudy::queue::{Offer as _, Offered};
 

@@ -2,4 +2,6 @@
 //!
 //! Everything it does is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    understudy::cli::main()
+}

@@ -13,7 +13,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_log::EbpfLogger;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 use understudy_abi::{self as abi, RecordHeader};
@@ -74,8 +75,12 @@ pub struct KernelSource {
     clock: BootClock,
     records_per_poll_max: usize,
     cgroup: PathBuf,
-    /// Holds the programs and their links.
-    ebpf: Ebpf,
+    /// Sleeps on the ring, woken only when the probe asks for it.
+    waiter: OwnedFd,
+    /// The last drain stopped at its limit, so that more is ready.
+    has_more: bool,
+    /// Holds the programs and their links; none once closed.
+    ebpf: Option<Ebpf>,
 }
 
 /// How often the probe ran and how long that took; all zero unless `kernel.bpf_stats_enabled` is set.
@@ -190,8 +195,10 @@ impl KernelSource {
         let log = EbpfLogger::init(&mut ebpf)
             .map_err(|source| CaptureError::OpenLog { source: Box::new(source) })?;
         write_settings(&mut ebpf, config)?;
+        let records: RingBuf<MapData> = open_map(&mut ebpf, "RECORDS")?;
         let source = Self {
-            records: open_map(&mut ebpf, "RECORDS")?,
+            waiter: waiter(&records).map_err(|errno| CaptureError::Wait { source: errno.into() })?,
+            records,
             counters: open_map(&mut ebpf, "COUNTERS")?,
             unwanted_flows: open_map(&mut ebpf, "UNWANTED_FLOWS")?,
             settings: open_map(&mut ebpf, "SETTINGS")?,
@@ -200,7 +207,8 @@ impl KernelSource {
             clock,
             records_per_poll_max: config.records_per_poll_max,
             cgroup,
-            ebpf,
+            has_more: false,
+            ebpf: Some(ebpf),
         };
         source.attach(&folder)
     }
@@ -222,7 +230,8 @@ impl KernelSource {
     pub fn cost(&self) -> Result<ProbeCost, CaptureError> {
         let mut cost = ProbeCost::default();
         for (name, _) in PROGRAMS {
-            let counted = self.ebpf.program(name).and_then(|program| program.info().ok());
+            let program = self.ebpf.as_ref().and_then(|ebpf| ebpf.program(name));
+            let counted = program.and_then(|program| program.info().ok());
             let counted = counted.ok_or(CaptureError::IncompleteProbe { part: name })?;
             cost.runs = cost.runs.saturating_add(counted.run_count());
             cost.run_time = cost.run_time.saturating_add(counted.run_time());
@@ -232,7 +241,8 @@ impl KernelSource {
 
     fn attach(mut self, cgroup: &File) -> Result<Self, CaptureError> {
         for (name, attach_type) in PROGRAMS {
-            let program = self.ebpf.program_mut(name).ok_or(CaptureError::IncompleteProbe { part: name })?;
+            let program = self.ebpf.as_mut().and_then(|ebpf| ebpf.program_mut(name));
+            let program = program.ok_or(CaptureError::IncompleteProbe { part: name })?;
             let program: &mut CgroupSkb =
                 <&mut Program>::try_into(program).map_err(|source| refused_program(name, source))?;
             program.load().map_err(|source| refused_program(name, source))?;
@@ -260,11 +270,13 @@ impl KernelSource {
         Ok(handed_over)
     }
 
-    /// Sleeps until the ring asks for a reader, a signal comes, or the time is over.
+    /// Sleeps until the probe asks for a reader, a signal comes, or the time is over.
     fn wait(&self, wait: Duration) -> Result<(), CaptureError> {
         // The wait is a limit: one that the kernel's type cannot hold becomes none.
         let timeout = wait.try_into().ok();
-        match rustix::event::poll(&mut [PollFd::new(&self.records, PollFlags::IN)], timeout.as_ref()) {
+        let mut event =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        match epoll::wait(&self.waiter, &mut event, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(CaptureError::Wait { source: errno.into() }),
         }
@@ -273,11 +285,11 @@ impl KernelSource {
 
 impl Source for KernelSource {
     fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
-        let mut packets = self.drain(take)?;
-        if packets == 0 && !wait.is_zero() {
+        if !self.has_more && !wait.is_zero() {
             self.wait(wait)?;
-            packets = self.drain(take)?;
         }
+        let packets = self.drain(take)?;
+        self.has_more = packets >= self.records_per_poll_max;
         self.log.flush();
         Ok(Polled::Open { packets })
     }
@@ -305,6 +317,11 @@ impl Source for KernelSource {
         Ok(())
     }
 
+    fn close(&mut self) {
+        // The maps are held apart, so that what the ring holds can still be read.
+        self.ebpf = None;
+    }
+
     fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
         let per_cpu = self.counters.get(&0, 0).map_err(|source| map_error("read", "COUNTERS", source))?;
         let sum = |index: u32| {
@@ -321,6 +338,15 @@ impl Source for KernelSource {
             drops: abi::DROP_COUNTERS.map(|(index, label)| (label, sum(index))).to_vec(),
         })
     }
+}
+
+/// An epoll instance that watches the ring, edge-triggered: a record in the ring alone ends no wait, or each
+/// packet would; only the probe's wake-up does (`BPF_RB_FORCE_WAKEUP`, `kernel/bpf/ringbuf.c`).
+fn waiter(records: &RingBuf<MapData>) -> Result<OwnedFd, Errno> {
+    let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(&waiter, records, epoll::EventData::new_u64(0), flags)?;
+    Ok(waiter)
 }
 
 /// The capture time of a record, and its header with its payload, without the padding.

@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod kernel;
+pub mod listeners;
 
 use std::io;
 use std::path::PathBuf;
@@ -11,9 +12,13 @@ use std::time::Duration;
 
 use crate::model::{FlowKey, Packet};
 
+pub use cgroup::CgroupSelector;
+pub use kernel::{BootClock, FlowSample, KernelConfig, KernelSource, probe_is_embedded};
+
 /// Hands over packets one after the other, in the order in which they were captured.
 pub trait Source {
-    /// Gives each packet that is ready to `take`. When none is ready, waits for at most `wait`.
+    /// Waits until many packets are ready, `wait` is over, or the source is closed; then gives those that are
+    /// ready to `take`. Few packets do not end the wait: whoever calls this drains on a timer.
     ///
     /// # Errors
     /// When the source can give no more packets because something is broken; its end is not an error.
@@ -25,6 +30,9 @@ pub trait Source {
     /// When the source refuses; the flow's packets then go on arriving.
     fn forget_flow(&mut self, flow: &FlowKey) -> Result<(), CaptureError>;
 
+    /// Takes no new packets; those that were taken can still be polled.
+    fn close(&mut self);
+
     /// Counts since the start.
     ///
     /// # Errors
@@ -35,7 +43,7 @@ pub trait Source {
 /// What one [`Source::poll`] brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// Packets were handed over, or the wait ended without one.
+    /// Packets were handed over, perhaps none.
     Open {
         /// How many.
         packets: usize,
@@ -184,6 +192,9 @@ pub enum CaptureError {
         /// Why.
         source: io::Error,
     },
+    /// The thread that captures is gone without a word.
+    #[error("the capture thread ended unexpectedly")]
+    ThreadDied,
     /// The ring holds something that the probe does not write.
     #[error("the ring holds a record of {record_bytes} bytes that claims {payload_bytes} bytes of payload")]
     BadRecord {

@@ -1,3 +1,122 @@
-//! The command line.
+//! The command line: what can be asked for, and which exit code says what came of it.
 //!
-//! Contains no logic of its own.
+//! Contains no logic of its own; each command is a file.
+
+mod capture;
+mod config;
+mod doctor;
+mod exchange_line;
+mod inspect;
+mod ledger;
+mod output;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+/// What a command came to, as an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done; or the verdict is PASS.
+    Success,
+    /// The verdict is FAIL, or a check found something wrong.
+    Failure,
+    /// Wrong usage or configuration, or it could not be done.
+    Error,
+    /// The verdict is NOT ENOUGH DATA.
+    NotEnoughData,
+}
+
+/// Finds out from real traffic whether a new version of an HTTP service would behave the same.
+///
+/// A kernel probe copies the traffic of a service A, without any change to it. Each request is sent to a candidate B,
+/// outside the request path, and B's answers are compared with A's.
+#[derive(Debug, Parser)]
+#[command(
+    name = "understudy",
+    version,
+    after_help = "Exit codes: 0 done, or PASS; 1 FAIL; 2 wrong usage or configuration, or it cannot be done; \
+                  3 NOT ENOUGH DATA.\nTry `understudy inspect --port 8080` first: it only looks."
+)]
+struct Arguments {
+    /// Log more on stderr; twice for debugging. `UNDERSTUDY_LOG` takes a filter such as `understudy=debug`.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Capture, replay and compare in one process, then report.
+    Run(run::Arguments),
+    /// The tee alone: capture into a queue for `replay` workers.
+    Capture(capture::Arguments),
+    /// A worker alone: replay from a queue, and compare.
+    Replay(capture::Arguments),
+    /// Show exchanges as they happen; sends nothing anywhere.
+    Inspect(inspect::Arguments),
+    /// Show what a run found, and its verdict.
+    Report(report::Arguments),
+    /// Check a configuration file, or print one to start from.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Say whether this host can capture, and what to do where it cannot.
+    Doctor(doctor::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Error } else { Exit::Success };
+            // Nothing is left to say when even this cannot be printed.
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    output::log_to_stderr(arguments.verbose);
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Capture(arguments) => capture::capture(&arguments),
+        Command::Replay(arguments) => capture::replay(&arguments),
+        Command::Inspect(arguments) => inspect::inspect(arguments),
+        Command::Report(arguments) => report::report(&arguments),
+        Command::Config(command) => config::config(&command),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        // The reader of our output went away: that is its decision, not an error.
+        Err(error) if output::is_broken_pipe(&error) => Exit::Success.into(),
+        Err(error) => {
+            output::complain(&format!("error: {error:#}"));
+            Exit::Error.into()
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Error => 2,
+            Exit::NotEnoughData => 3,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,8 +14,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerChange, BreakerLimits, Report};
+use super::clock::now;
 use super::pace::{Anchor, Pace, RateLimit};
 use crate::branch::{Branch, LoopGuard, Sent};
+use crate::metrics::ReplayStats;
 use crate::model::{BranchFailure, Comparison, Exchange, Fate, Observation, Outcome};
 use crate::queue::{Claim, Queue};
 
@@ -66,26 +68,6 @@ pub struct Replayer<B, Q> {
     pub loop_guard: Arc<LoopGuard>,
     /// What it did so far.
     pub stats: Arc<ReplayStats>,
-}
-
-/// What a replay did so far, for metrics.
-#[derive(Debug, Default)]
-pub struct ReplayStats {
-    /// Requests handed to the branch.
-    pub sent: AtomicU64,
-    /// Requests that the client could not express; they are [`Fate::NotReplayable`].
-    pub not_sent: AtomicU64,
-    /// Microseconds by which all sent requests were later than intended. Latencies are measured from the send, so
-    /// this is what a comparison of them leaves out.
-    pub late_us: AtomicU64,
-    /// Requests under way now.
-    pub in_flight: AtomicU64,
-    /// Exchanges that are claimed and wait now.
-    pub waiting: AtomicU64,
-    /// True while the breaker is open.
-    pub breaker_open: AtomicBool,
-    /// Requests without an answer, in the order of [`BranchFailure::ALL`].
-    pub failures: [AtomicU64; BranchFailure::ALL.len()],
 }
 
 /// Why a replay ended.
@@ -140,12 +122,6 @@ enum Done {
     },
     /// Compared, but nobody takes comparisons any more.
     Unwanted,
-}
-
-/// This module's clock.
-#[expect(clippy::disallowed_methods, reason = "`pipeline` reads the clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// The fate of an exchange that was compared.

@@ -3,6 +3,7 @@
 //! They open no socket and wait for no real time.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;
 

@@ -1,0 +1,124 @@
+//! Flags that say what to capture, and the commands `capture` and `replay`.
+//!
+//! Opens the probe; what is read from it is `pipeline`'s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use toml::Spanned;
+
+use super::{Exit, output};
+use crate::capture::listeners::listening_ports;
+use crate::capture::{KernelConfig, KernelSource};
+use crate::config::{self, RawConfig};
+use crate::pipeline::clock;
+
+/// `understudy capture` and `understudy replay`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Which traffic.
+#[derive(Debug, Args)]
+pub(super) struct CaptureFlags {
+    /// Port that the service listens on; may be given several times, or as a list with commas.
+    #[arg(short, long = "port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Vec<u16>,
+    /// Only sockets of this cgroup v2 folder or systemd unit, such as `system.slice/shop.service` or
+    /// `shop.service`. Default: every service of the host.
+    #[arg(long, value_name = "CGROUP")]
+    cgroup: Option<String>,
+    /// Stop after this time, such as `30s` or `10m`. Default: at Ctrl-C.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) duration: Option<Duration>,
+    /// The configuration file; flags win over it. `understudy config template` prints one.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+// === impl CaptureFlags ===
+
+impl CaptureFlags {
+    /// Puts what the flags say in the place of what the file says.
+    pub(super) fn adjust(&self, raw: &mut RawConfig) {
+        if !self.ports.is_empty() {
+            raw.capture.ports = Some(Spanned::new(0..0, self.ports.clone()));
+        }
+        if let Some(cgroup) = &self.cgroup {
+            raw.capture.cgroup = Some(cgroup.clone());
+        }
+    }
+}
+
+/// Loads and attaches the probe, and says what is captured.
+pub(super) fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource> {
+    let source = KernelSource::open(config, clock::boot()).context("cannot capture")?;
+    let ports: Vec<String> = config.ports.iter().map(u16::to_string).collect();
+    tracing::info!(ports = ports.join(","), cgroup = %source.cgroup().display(), "Capturing; Ctrl-C stops.");
+    match listening_ports() {
+        Ok(listening) => {
+            for port in config.ports.iter().filter(|port| !listening.contains(port)) {
+                tracing::warn!(
+                    port,
+                    "Nobody listens on this port in this network namespace; waiting for traffic."
+                );
+            }
+        }
+        Err(error) => tracing::debug!(%error, "Listening ports are not known."),
+    }
+    Ok(source)
+}
+
+/// Ends at the first SIGINT or SIGTERM, or when the time is over. A second signal ends the process at once.
+pub(super) async fn stopped(duration: Option<Duration>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let time_over = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("Stopping; what is under way is finished. Ctrl-C again stops at once."),
+        _ = terminate.recv() => tracing::info!("Stopping; what is under way is finished."),
+        () = time_over => return Ok(()),
+    }
+    std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            if let Ok(mut again) = signal(SignalKind::interrupt()) {
+                again.recv().await;
+                std::process::exit(130);
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// `understudy capture`
+pub(super) fn capture(arguments: &Arguments) -> anyhow::Result<Exit> {
+    needs_queue(arguments, "capture")
+}
+
+/// `understudy replay`
+pub(super) fn replay(arguments: &Arguments) -> anyhow::Result<Exit> {
+    needs_queue(arguments, "replay")
+}
+
+/// Both halves meet in a queue between processes, and the configuration cannot name one yet.
+fn needs_queue(arguments: &Arguments, command: &str) -> anyhow::Result<Exit> {
+    config::load(Some(&arguments.config), |_| {})?;
+    output::complain(&format!(
+        "error: the configuration names no queue: `understudy {command}` works across processes, through a queue that \
+         this version cannot use yet; `understudy run` does both halves in one process"
+    ));
+    Ok(Exit::Error)
+}

@@ -1,0 +1,38 @@
+//! `understudy config`: check a file, or print one to start from.
+//!
+//! Connects to nothing.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Exit, output};
+use crate::config;
+
+/// What to do with a configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say what is wrong with a file, with line and key; exit code 2 when something is.
+    Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print a configuration with every key and its default.
+    Template,
+}
+
+/// Runs the command.
+pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check { file } => {
+            let config = config::load(Some(file), |_| {})?;
+            let names: Vec<&str> =
+                config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
+            let experiments = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            output::print(&format!("{} is good. Experiments: {experiments}.\n", file.display()))?;
+        }
+        Command::Template => output::print(config::TEMPLATE)?,
+    }
+    Ok(Exit::Success)
+}

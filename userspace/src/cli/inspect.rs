@@ -1,0 +1,96 @@
+//! `understudy inspect`: exchanges as they happen.
+//!
+//! Sends nothing anywhere, and keeps nothing.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use clap::Args;
+use toml::Spanned;
+
+use super::capture::{CaptureFlags, open_kernel, stopped};
+use super::{Exit, exchange_line, ledger, output};
+use crate::config;
+use crate::model::Exchange;
+use crate::pipeline::inspect::{InspectEnd, Show, inspect as run_inspect};
+use crate::pipeline::run::RunError;
+use crate::serve::Admin;
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    capture: CaptureFlags,
+    /// One JSON object per exchange and line.
+    #[arg(long)]
+    json: bool,
+    /// With --json: add the bodies in base64, as far as they are kept.
+    #[arg(long, requires = "json")]
+    body: bool,
+    /// Show no exchange, only the counts at the end.
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// Address for /metrics, /healthz and /readyz. Default: none.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<String>,
+}
+
+/// Shows exchanges until it is stopped, then the counts.
+pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { capture, json, body, quiet, admin } = arguments;
+    let mut config = config::load(capture.config.as_deref(), |raw| {
+        capture.adjust(raw);
+        let admin = admin.unwrap_or_else(|| "off".to_owned());
+        raw.admin.listen = Some(Spanned::new(0..0, admin));
+        // What is replayed is of no interest here, and must not stand in the way.
+        raw.experiments.clear();
+    })?;
+    if config.capture.kernel.ports.is_empty() {
+        return Err(RunError::NoPort.into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start the async runtime")?;
+    let end = runtime.block_on(async {
+        let admin = match config.admin.take() {
+            Some(address) => Some(Admin::bind(address).await?),
+            None => None,
+        };
+        let source = open_kernel(&config.capture.kernel)?;
+        let stop = async {
+            if let Err(error) = stopped(capture.duration).await {
+                tracing::error!(%error, "Signals cannot be received; stopping.");
+            }
+        };
+        let show: Option<Show> =
+            if quiet { None } else { Some(Box::new(move |exchange| print(exchange, json, body))) };
+        anyhow::Ok(run_inspect(source, &config.capture, admin, show, stop).await?)
+    })?;
+    let InspectEnd { capture, ledger } = end;
+    let counts = ledger::text(&capture, &[("inspect".into(), ledger)]);
+    if json {
+        output::complain(&counts);
+    } else {
+        output::print(&(counts + "\n"))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Prints one exchange; false when nobody reads any more.
+fn print(exchange: &Exchange, json: bool, body: bool) -> bool {
+    let line = if json {
+        match exchange_line::json(exchange, body) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!(%error, "An exchange cannot be written as JSON.");
+                return false;
+            }
+        }
+    } else {
+        exchange_line::text_line(exchange)
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_ok()
+}

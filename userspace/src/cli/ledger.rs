@@ -1,0 +1,84 @@
+//! The counts at the end of a run, as text.
+//!
+//! Counts nothing itself.
+
+use std::sync::Arc;
+
+use crate::metrics::CaptureCounts;
+use crate::model::{Fate, LedgerSnapshot, Unused};
+
+/// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
+pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: u64, note: &str| {
+        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
+        text.push_str(&format!("  {label:<28}{value:>12}{note}\n"));
+    };
+    let CaptureCounts { source, tee } = capture;
+    line("packets wanted", source.wanted, "");
+    line("packets captured", source.captured, "");
+    for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == "ring_full")
+    {
+        line(&format!("  dropped: {reason}"), *count, "");
+    }
+    line("packets used", tee.used, "");
+    for (reason, count) in Unused::ALL.into_iter().zip(tee.unused).filter(|(_, count)| *count > 0) {
+        line(&format!("  unused: {}", reason.label()), count, "");
+    }
+    line("connections", tee.stream.flows, "");
+    line("bytes put in order", tee.stream.bytes, "");
+    line("gaps", tee.stream.gaps, &format!("{} bytes not seen", tee.stream.gap_bytes));
+    line("requests", tee.http.requests, "");
+    line("responses", tee.http.responses, "");
+    for (label, count) in [
+        ("  of unseen requests", tee.http.orphans),
+        ("  heads not readable", tee.http.malformed_heads),
+        ("  heads too large", tee.http.oversize_heads),
+        ("connections not HTTP/1.x", tee.http.flows_not_http),
+        ("connections upgraded", tee.http.flows_upgraded),
+    ] {
+        if count > 0 {
+            line(label, count, "");
+        }
+    }
+    line("exchanges", tee.http.exchanges, "");
+    for (experiment, ledger) in ledgers {
+        let LedgerSnapshot { seen, in_flight, fates } = ledger;
+        line(&format!("{experiment}: exchanges"), *seen, "");
+        for (fate, count) in fates.iter().filter(|(fate, count)| *count > 0 || *fate == Fate::Shed) {
+            line(&format!("  {}", fate.label()), *count, "");
+        }
+        if *in_flight > 0 {
+            line("  in flight", *in_flight, "");
+        }
+    }
+    format!("Ledger\n{}", text.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Ledger;
+
+    #[test]
+    fn shows_what_was_lost_and_what_was_not() {
+        let mut capture = CaptureCounts::default();
+        capture.source.wanted = 10;
+        capture.source.drops = vec![("ring_full", 0), ("oversize", 2)];
+        let ledger = Arc::new(Ledger::default());
+        ledger.admit().settle(Fate::Matched);
+        let text = text(&capture, &[("x".into(), ledger.snapshot())]);
+        let has = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert!(
+                text.lines().any(|have| have.split_whitespace().eq(words.iter().copied())),
+                "{line}: {text}"
+            );
+        };
+        has("packets wanted 10");
+        has("dropped: ring_full 0");
+        has("dropped: oversize 2");
+        has("matched 1");
+        has("shed 0");
+    }
+}

@@ -1,0 +1,62 @@
+//! Standard output and standard error.
+//!
+//! The only place that writes to either.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use tracing_subscriber::EnvFilter;
+
+/// Prints text on standard output.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Prints a line on standard error. A closed one is no reason to stop.
+pub(super) fn complain(line: &str) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// True when standard output is a terminal, and `NO_COLOR` (no-color.org) is not set.
+pub(super) fn wants_colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// True when the error is that nobody reads our output any more.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Sends log lines to standard error: warnings and state changes, more when asked.
+pub(super) fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("UNDERSTUDY_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,understudy={default}")));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(verbose > 0)
+        .init();
+}
+
+/// Text that was captured, safe to show on a terminal: control characters are escaped.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for character in String::from_utf8_lossy(bytes).chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! `understudy report`: what a run found, and its verdict.
+//!
+//! Reads a journal; changes nothing in it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Exit, output};
+use crate::compare::group::cause_of;
+use crate::config;
+use crate::journal::{JournalLimits, SqliteJournal};
+use crate::report::{Conclusion, Report};
+
+/// Which report.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The journal. Default: the configuration's, or `understudy.db` in this folder.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// The configuration that names the journal.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Number of the run. Default: the newest.
+    #[arg(long, value_name = "N")]
+    run: Option<i64>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// How a report is written; text by default.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Format {
+    /// JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Markdown, for people.
+    #[arg(long)]
+    markdown: bool,
+    /// JUnit XML, for build servers.
+    #[arg(long)]
+    junit: bool,
+}
+
+/// Prints a report.
+pub(super) fn show(report: &Report, format: &Format) -> anyhow::Result<()> {
+    let mut text = match format {
+        Format { json: true, .. } => report.to_json()?,
+        Format { markdown: true, .. } => report.to_markdown(),
+        Format { junit: true, .. } => report.to_junit(),
+        Format { json: false, markdown: false, junit: false } => report.to_text(output::wants_colours()),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    output::print(&text)
+}
+
+/// The exit code that a verdict has.
+pub(super) fn exit_of(report: &Report) -> Exit {
+    match report.verdict.verdict {
+        Conclusion::Pass => Exit::Success,
+        Conclusion::Fail => Exit::Failure,
+        Conclusion::NotEnoughData => Exit::NotEnoughData,
+    }
+}
+
+/// Prints the report of a run and exits with its verdict.
+pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let Arguments { journal, config, run, format } = arguments;
+    let path = match (journal, config) {
+        (Some(path), _) => path.clone(),
+        (None, Some(file)) => config::load(Some(file), |_| {})?.journal.path,
+        (None, None) => Path::new(config::JOURNAL_DEFAULT).to_owned(),
+    };
+    let journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of)?;
+    let report = Report::load(&journal, *run)?;
+    show(&report, format)?;
+    Ok(exit_of(&report))
+}

@@ -1,0 +1,124 @@
+//! `understudy run`: capture, replay and compare in one process, then report.
+//!
+//! Wires the pipeline to signals and output.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use toml::Spanned;
+
+use super::capture::{CaptureFlags, open_kernel, stopped};
+use super::report::{Format, show};
+use super::{Exit, ledger, output};
+use crate::config::{self, RawCandidate, RawConfig, RawExperiment};
+use crate::pipeline::run::{Run, RunEnd};
+use crate::report::Report;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    capture: CaptureFlags,
+    #[command(flatten)]
+    experiment: ExperimentFlags,
+    /// SQLite file for the results. Default: `understudy.db` in this folder.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Address for /metrics, /healthz and /readyz, or `off`. Default: 127.0.0.1:9469.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// One experiment without a file.
+#[derive(Debug, Args)]
+#[group(id = "experiment", multiple = true, conflicts_with = "config")]
+struct ExperimentFlags {
+    /// Where requests are sent: `http://host:port`. Nothing is sent anywhere else.
+    #[arg(long, value_name = "URL")]
+    candidate: Option<String>,
+    /// The candidate has an environment of its own: send it methods with effects too (POST, PUT, DELETE, …).
+    #[arg(long, requires = "candidate")]
+    isolated: bool,
+    /// Only this route: `/items/{id}`, `/static/{*rest}` or `~regex`. May be given several times.
+    #[arg(long = "route", value_name = "PATTERN", requires = "candidate")]
+    routes: Vec<String>,
+    /// Only this method. May be given several times.
+    #[arg(long = "method", value_name = "METHOD", requires = "candidate")]
+    methods: Vec<String>,
+    /// Only this share of connections, such as `25%`.
+    #[arg(long, value_name = "SHARE", requires = "candidate")]
+    sample: Option<String>,
+    /// Hide differences here: `header:NAME`, `json:$.path`, `status`. May be given several times.
+    #[arg(long = "ignore", value_name = "RULE", requires = "candidate")]
+    ignore: Vec<String>,
+}
+
+// === impl ExperimentFlags ===
+
+impl ExperimentFlags {
+    fn adjust(&self, raw: &mut RawConfig) {
+        let Self { candidate, isolated, routes, methods, sample, ignore } = self;
+        let Some(url) = candidate else { return };
+        let spanned = |list: &[String]| list.iter().map(|item| Spanned::new(0..0, item.clone())).collect();
+        let candidate = RawCandidate { url: url.clone(), isolated: *isolated, ..RawCandidate::default() };
+        let mut experiment = RawExperiment {
+            candidate: Some(Spanned::new(0..0, candidate)),
+            routes: spanned(routes),
+            methods: (!methods.is_empty()).then(|| spanned(methods)),
+            sample: sample.clone().map(|sample| Spanned::new(0..0, sample)),
+            ..RawExperiment::default()
+        };
+        experiment.compare.ignore = spanned(ignore);
+        raw.experiments = vec![experiment];
+    }
+}
+
+/// Runs until it is stopped, prints the report, and exits with its verdict.
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { capture, experiment, journal, admin, format } = arguments;
+    let config = config::load(capture.config.as_deref(), |raw| {
+        capture.adjust(raw);
+        experiment.adjust(raw);
+        if let Some(path) = journal {
+            raw.journal.path = Some(path);
+        }
+        if let Some(address) = admin {
+            raw.admin.listen = Some(Spanned::new(0..0, address));
+        }
+    })?;
+    let kernel = config.capture.kernel.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the async runtime")?;
+    let end = runtime.block_on(async {
+        let run = Run::prepare(config).await?;
+        let admin = run.admin_address();
+        let source = open_kernel(&kernel)?;
+        if let Some(address) = admin {
+            tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");
+        }
+        let stop = async {
+            if let Err(error) = stopped(capture.duration).await {
+                tracing::error!(%error, "Signals cannot be received; stopping.");
+            }
+        };
+        anyhow::Ok(run.run(source, stop).await?)
+    })?;
+    let RunEnd { journal, id, capture, ledgers, looped } = end;
+    output::complain(&ledger::text(&capture, &ledgers));
+    let report = Report::load(&journal, Some(id.0))?;
+    show(&report, &format)?;
+    if !looped.is_empty() {
+        bail!(
+            "experiment {}: replayed requests came back through the capture, so the candidate leads to the captured \
+             service; nothing more was sent",
+            looped.join(", ")
+        );
+    }
+    Ok(super::report::exit_of(&report))
+}

@@ -1,3 +1,0 @@
-//! The metrics that the admin listener exports.
-//!
-//! Counts nothing itself.

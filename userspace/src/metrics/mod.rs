@@ -1,0 +1,122 @@
+//! The metrics that the admin listener exports, and the counts behind them.
+//!
+//! Measures nothing itself: other parts count, this names what they counted. A label value is one of a closed set or
+//! stands in the configuration; never a path, a host or a message.
+
+mod collect;
+mod comparisons;
+mod process;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::capture::SourceCounts;
+use crate::http::HttpTally;
+use crate::model::{BranchFailure, Ledger, Unused};
+use crate::stream::StreamTally;
+
+pub use comparisons::ComparisonMetrics;
+
+/// What the capture side counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureCounts {
+    /// What the source counted.
+    pub source: SourceCounts,
+    /// What was read out of its packets.
+    pub tee: TeeCounts,
+}
+
+/// What was read out of packets. Packets handed over = `used` + Σ `unused`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TeeCounts {
+    /// Packets that belong to a flow that is read.
+    pub used: u64,
+    /// Other packets, in the order of [`Unused::ALL`].
+    pub unused: [u64; Unused::ALL.len()],
+    /// What reassembly met.
+    pub stream: StreamTally,
+    /// What message reading met.
+    pub http: HttpTally,
+    /// Flows known now.
+    pub flows: usize,
+    /// Bytes that wait for earlier ones now.
+    pub waiting_bytes: usize,
+    /// Bytes of bodies that unfinished exchanges keep now.
+    pub kept_bytes: usize,
+}
+
+/// What a replay did so far.
+#[derive(Debug, Default)]
+pub struct ReplayStats {
+    /// Requests handed to the branch.
+    pub sent: AtomicU64,
+    /// Requests that the client could not express.
+    pub not_sent: AtomicU64,
+    /// Microseconds by which all sent requests were later than intended. Latencies are measured from the send, so
+    /// this is what a comparison of them leaves out.
+    pub late_us: AtomicU64,
+    /// Requests under way now.
+    pub in_flight: AtomicU64,
+    /// Exchanges that are claimed and wait now.
+    pub waiting: AtomicU64,
+    /// True while the breaker is open.
+    pub breaker_open: AtomicBool,
+    /// Requests without an answer, in the order of [`BranchFailure::ALL`].
+    pub failures: [AtomicU64; BranchFailure::ALL.len()],
+}
+
+/// What can be exported at any moment.
+#[derive(Debug)]
+pub struct Status {
+    /// The capture side, as it was published last.
+    pub capture: watch::Receiver<CaptureCounts>,
+    /// The experiments.
+    pub experiments: Vec<ExperimentStatus>,
+}
+
+/// What can be exported of one experiment.
+#[derive(Debug)]
+pub struct ExperimentStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its fates.
+    pub ledger: Arc<Ledger>,
+    /// Its replay; none where nothing is replayed.
+    pub replay: Option<Arc<ReplayStats>>,
+}
+
+/// All metrics of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Metrics of a process with this status, and of these comparisons.
+    pub fn new(status: Arc<Status>, comparisons: &ComparisonMetrics) -> Self {
+        let mut registry = Registry::with_prefix("understudy");
+        registry.register_collector(Box::new(collect::StatusCollector(status)));
+        comparisons.register(&mut registry);
+        registry.register_collector(Box::new(process::ProcessCollector));
+        Self { registry }
+    }
+
+    /// The text that Prometheus scrapes (OpenMetrics 1.0).
+    ///
+    /// # Errors
+    /// When a value cannot be formatted.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! What a scrape shows.
+//!
+//! Values are read back from the text, as Prometheus reads them.
+
+use super::*;
+use crate::model::Fate;
+
+#[test]
+fn series_exist_at_zero_and_show_what_was_counted() {
+    let (sender, capture) = watch::channel(CaptureCounts::default());
+    let ledger = Arc::new(Ledger::default());
+    let name: Arc<str> = "search".into();
+    let replay = Some(Arc::new(ReplayStats::default()));
+    let experiments = vec![ExperimentStatus { name: Arc::clone(&name), ledger: Arc::clone(&ledger), replay }];
+    let comparisons = ComparisonMetrics::new([(&name, vec!["/items/{id}".into()])]);
+    let metrics = Metrics::new(Arc::new(Status { capture, experiments }), &comparisons);
+    let has = |line: &str| {
+        let text = metrics.encode().unwrap();
+        assert!(text.lines().any(|have| have == line), "{line} in:\n{text}");
+    };
+    has("understudy_exchanges_total{experiment=\"search\",fate=\"matched\"} 0");
+    has("understudy_comparisons_total{experiment=\"search\",route=\"/items/{id}\",outcome=\"mismatch\"} 0");
+    has("understudy_incomparable_total{experiment=\"search\",reason=\"body_cut\"} 0");
+    has("understudy_replay_failures_total{experiment=\"search\",reason=\"unreachable\"} 0");
+    has("understudy_capture_unused_total{reason=\"no_flow\"} 0");
+
+    ledger.admit().settle(Fate::Matched);
+    let mut counts = CaptureCounts::default();
+    counts.source.drops = vec![("ring_full", 3)];
+    counts.tee.used = 5;
+    sender.send_replace(counts);
+    has("understudy_exchanges_total{experiment=\"search\",fate=\"matched\"} 1");
+    has("understudy_exchanges_seen_total{experiment=\"search\"} 1");
+    has("understudy_capture_drops_total{reason=\"ring_full\"} 3");
+    has("understudy_capture_packets_used_total 5");
+}

@@ -1,0 +1,45 @@
+//! The capture side of one experiment: what becomes of each exchange before it is queued.
+//!
+//! Never waits: an exchange that finds no room is shed and counted.
+
+use std::sync::Arc;
+
+use crate::branch::LoopGuard;
+use crate::model::{Exchange, Fate, Ledger};
+use crate::queue::{Offer, Offered};
+use crate::select::{Decision, Selector};
+
+/// One experiment as the capture thread sees it.
+pub(super) struct Lane<O> {
+    /// Which exchanges it wants.
+    pub(super) selector: Selector,
+    /// Where they go.
+    pub(super) offer: O,
+    /// Its counts.
+    pub(super) ledger: Arc<Ledger>,
+    /// Told when one of our own requests comes back.
+    pub(super) loop_guard: Arc<LoopGuard>,
+}
+
+// === impl Lane ===
+
+impl<O: Offer> Lane<O> {
+    /// Counts the exchange in, and queues it or gives it its fate.
+    pub(super) fn take(&self, exchange: &Arc<Exchange>) {
+        let ticket = self.ledger.admit();
+        match self.selector.decide(exchange) {
+            Decision::Take { route } => {
+                let offered = Offered { exchange: Arc::clone(exchange), route, ticket };
+                if let Err(ticket) = self.offer.offer(offered) {
+                    ticket.settle(Fate::Shed);
+                }
+            }
+            Decision::Drop(fate) => {
+                if fate == Fate::Replay {
+                    self.loop_guard.trip();
+                }
+                ticket.settle(fate);
+            }
+        }
+    }
+}

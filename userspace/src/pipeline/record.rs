@@ -1,0 +1,88 @@
+//! The journal's own thread: keeps comparisons in batches, and the ledgers once a second.
+//!
+//! Never makes the replay wait for a disk that is merely slow, beyond what the channel holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::clock;
+use crate::journal::{Journal, JournalError, RunId};
+use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
+use crate::model::Comparison;
+
+/// Keeps what a run finds.
+pub(super) struct Recorder<J> {
+    /// Where it is kept.
+    pub(super) journal: J,
+    /// The run.
+    pub(super) run: RunId,
+    /// Comparisons as they are made.
+    pub(super) comparisons: mpsc::Receiver<Comparison>,
+    /// Metrics of them.
+    pub(super) metrics: ComparisonMetrics,
+    /// The ledgers to keep.
+    pub(super) status: Arc<Status>,
+}
+
+/// Comparisons that are kept in one transaction.
+const BATCH_MAX: usize = 256;
+
+/// How often ledgers are kept, so that `report` shows a run that is not over.
+const LEDGERS_EVERY: Duration = Duration::from_secs(1);
+
+// === impl Recorder ===
+
+impl<J: Journal> Recorder<J> {
+    /// Runs until nobody makes comparisons any more; gives the journal back, with the first thing that went wrong.
+    pub(super) async fn run(mut self) -> (J, Result<(), JournalError>) {
+        let mut first_error = Ok(());
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut ledgers_at = clock::now();
+        loop {
+            let received = self.comparisons.recv_many(&mut batch, BATCH_MAX);
+            let received = tokio::time::timeout_at(ledgers_at + LEDGERS_EVERY, received).await;
+            let ended = received == Ok(0);
+            let mut outcome = self.keep(&mut batch);
+            if ended || clock::now() >= ledgers_at + LEDGERS_EVERY {
+                ledgers_at = clock::now();
+                outcome = outcome.and(self.keep_ledgers());
+            }
+            if let Err(error) = outcome
+                && first_error.is_ok()
+            {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The journal fails; results are lost."
+                );
+                first_error = Err(error);
+            }
+            if ended {
+                break;
+            }
+        }
+        (self.journal, first_error)
+    }
+
+    fn keep(&mut self, batch: &mut Vec<Comparison>) -> Result<(), JournalError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.iter().for_each(|comparison| self.metrics.observe(comparison));
+        let kept = self.journal.record(self.run, batch);
+        if kept.is_err() {
+            self.metrics.lose(batch.len());
+        }
+        batch.clear();
+        kept
+    }
+
+    fn keep_ledgers(&mut self) -> Result<(), JournalError> {
+        let Self { journal, run, status, comparisons: _, metrics: _ } = self;
+        for ExperimentStatus { name, ledger, replay: _ } in &status.experiments {
+            journal.record_ledger(*run, name, &ledger.snapshot())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,330 @@
+//! The whole way in one process: capture, select, replay, compare, keep.
+//!
+//! Prints nothing; gives back what a report needs.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::clock;
+use super::lane::Lane;
+use super::pace::Pace;
+use super::record::Recorder;
+use super::replay::{Compare, ReplayEnd, Replayer};
+use super::settings::{CaptureConfig, Config, ExperimentConfig};
+use super::tasks::{spawn, wait};
+use super::thread::CaptureThread;
+use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
+use crate::capture::{CaptureError, Source};
+use crate::compare::group::cause_of;
+use crate::compare::{Comparator, CompareConfigError};
+use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
+use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
+use crate::model::{Comparison, Ledger, LedgerSnapshot};
+use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
+use crate::select::{ROUTE_OTHER, SelectConfigError, Selector};
+use crate::serve::{Admin, AdminError};
+
+/// A run that is set up: nothing is captured yet, and nothing can be wrong with the configuration any more.
+pub struct Run {
+    capture: CaptureConfig,
+    admin: Option<Admin>,
+    journal: SqliteJournal,
+    start: RunStart,
+    lanes: Vec<Lane<MemoryOffer>>,
+    replayers: Vec<Replayer<HttpBranch, MemoryQueue>>,
+    comparisons: mpsc::Receiver<Comparison>,
+    comparison_metrics: ComparisonMetrics,
+    experiments: Vec<ExperimentStatus>,
+}
+
+/// What a run came to.
+pub struct RunEnd {
+    /// The journal, with everything in it.
+    pub journal: SqliteJournal,
+    /// The run's name there.
+    pub id: RunId,
+    /// What the capture side counted.
+    pub capture: CaptureCounts,
+    /// The ledgers by experiment.
+    pub ledgers: Vec<(Arc<str>, LedgerSnapshot)>,
+    /// Experiments that were stopped because their own requests came back.
+    pub looped: Vec<Arc<str>>,
+}
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No experiment is configured.
+    #[error(
+        "nothing to do: name a candidate with --candidate URL, or an [[experiment]] in the configuration"
+    )]
+    NoExperiment,
+    /// No port is configured.
+    #[error("nothing to capture: name a port with --port, or `ports` under [capture] in the configuration")]
+    NoPort,
+    /// A rule does not parse.
+    #[error("experiment `{experiment}`")]
+    Select {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: SelectConfigError,
+    },
+    /// A rule does not parse.
+    #[error("experiment `{experiment}`")]
+    Compare {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: CompareConfigError,
+    },
+    /// A candidate cannot be used.
+    #[error("experiment `{experiment}`")]
+    Candidate {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: BranchConfigError,
+    },
+    /// A verdict policy cannot be kept.
+    #[error("experiment `{experiment}`: its verdict policy cannot be written down")]
+    Policy {
+        /// The experiment.
+        experiment: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The admin listener cannot be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The capture broke.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A part of the pipeline panicked; its message is in the log.
+    #[error("a part of the pipeline failed")]
+    Task(#[source] tokio::task::JoinError),
+    /// The kernel gives no thread.
+    #[error("failed to start the capture thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Comparisons on their way to the journal. At the bound the replay waits, and then exchanges are shed.
+const COMPARISONS_MAX: usize = 1024;
+
+/// How long the capture thread may take to stop before its end is no longer waited for.
+const CAPTURE_STOP_MAX: Duration = Duration::from_secs(2);
+
+// === impl Run ===
+
+impl Run {
+    /// Checks and opens everything that can be checked and opened without touching the traffic.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub async fn prepare(config: Config) -> Result<Self, RunError> {
+        let Config { capture, admin, journal, experiments } = config;
+        if experiments.is_empty() {
+            return Err(RunError::NoExperiment);
+        }
+        if capture.kernel.ports.is_empty() {
+            return Err(RunError::NoPort);
+        }
+        let (comparison_tx, comparisons) = mpsc::channel(COMPARISONS_MAX);
+        let mut parts = Vec::new();
+        for experiment in &experiments {
+            parts.push(prepare_experiment(experiment, &capture, comparison_tx.clone()).await?);
+        }
+        let admin = match admin {
+            Some(address) => Some(Admin::bind(address).await?),
+            None => None,
+        };
+        let opened = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
+        let start = RunStart {
+            started_at: clock::wall(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: format!("cgroup {}", capture.kernel.cgroup),
+            ports: capture.kernel.ports.clone(),
+            experiments: parts.iter().map(|part| part.start.clone()).collect(),
+        };
+        let routes: Vec<_> = experiments.iter().map(routes).collect();
+        let names: Vec<_> = parts.iter().map(|part| Arc::clone(&part.start.name)).collect();
+        let comparison_metrics = ComparisonMetrics::new(names.iter().zip(routes));
+        let mut run = Self {
+            capture,
+            admin,
+            journal: opened,
+            start,
+            lanes: Vec::new(),
+            replayers: Vec::new(),
+            comparisons,
+            comparison_metrics,
+            experiments: Vec::new(),
+        };
+        for Prepared { start: _, lane, replayer, status } in parts {
+            run.lanes.push(lane);
+            run.replayers.push(replayer);
+            run.experiments.push(status);
+        }
+        Ok(run)
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().and_then(Admin::address)
+    }
+
+    /// Captures from `source` until it ends or `stop` does; then what is under way is finished within the limits.
+    ///
+    /// # Errors
+    /// When the capture or the journal broke on the way.
+    pub async fn run<S: Source + Send + 'static>(
+        self,
+        source: S,
+        stop: impl Future<Output = ()>,
+    ) -> Result<RunEnd, RunError> {
+        let Self {
+            capture,
+            admin,
+            mut journal,
+            start,
+            lanes,
+            replayers,
+            comparisons,
+            comparison_metrics,
+            experiments,
+        } = self;
+        let id = journal.begin(&RunStart { started_at: clock::wall(), ..start })?;
+        let sink = move |exchange| {
+            let exchange = Arc::new(exchange);
+            lanes.iter().for_each(|lane| lane.take(&exchange));
+        };
+        let mut thread = CaptureThread::start(source, &capture, sink).map_err(RunError::Thread)?;
+        let status = Arc::new(Status { capture: thread.counts(), experiments });
+        let (stop_all, _) = watch::channel(false);
+        let (tell_ready, ready) = watch::channel(true);
+        let admin = admin.map(|admin| {
+            let metrics = Metrics::new(Arc::clone(&status), &comparison_metrics);
+            spawn(admin.run(metrics, ready, wait(stop_all.subscribe())))
+        });
+        let (stop_replay, replay_stopping) = watch::channel(false);
+        let replays: Vec<_> = replayers
+            .into_iter()
+            .map(|replayer| {
+                let name = Arc::clone(&replayer.experiment);
+                (name, spawn(replayer.run(wait(replay_stopping.clone()))))
+            })
+            .collect();
+        let metrics = comparison_metrics;
+        let recorder = Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status) };
+        // The journal blocks on its file; it gets a thread of its own and leaves the others to the network.
+        let runtime = tokio::runtime::Handle::current();
+        let recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
+
+        let early_end = tokio::select! {
+            end = thread.ended() => Some(end),
+            () = stop => None,
+        };
+        tell_ready.send_replace(false);
+        thread.stop();
+        stop_replay.send_replace(early_end.is_none());
+        let captured = match early_end {
+            Some(end) => end,
+            None => match tokio::time::timeout(CAPTURE_STOP_MAX, thread.ended()).await {
+                Ok(end) => end,
+                Err(_) => Err(CaptureError::ThreadDied),
+            },
+        };
+        let mut looped = Vec::new();
+        for (name, replay) in replays {
+            match replay.await {
+                Ok(ReplayEnd::Loop) => looped.push(name),
+                Ok(ReplayEnd::Finished | ReplayEnd::Stopped) => {}
+                Err(error) => tracing::error!(experiment = %name, %error, "A replay failed."),
+            }
+        }
+        let (mut journal, recorded) = recorder.await.map_err(RunError::Task)?;
+        journal.finish(id, clock::wall())?;
+        stop_all.send_replace(true);
+        if let Some(admin) = admin
+            && let Err(error) = admin.await
+        {
+            tracing::error!(%error, "The admin listener failed.");
+        }
+        recorded?;
+        let ledgers = status
+            .experiments
+            .iter()
+            .map(|experiment| (Arc::clone(&experiment.name), experiment.ledger.snapshot()))
+            .collect();
+        Ok(RunEnd { journal, id, capture: captured?, ledgers, looped })
+    }
+}
+
+/// One experiment, set up.
+struct Prepared {
+    start: ExperimentStart,
+    lane: Lane<MemoryOffer>,
+    replayer: Replayer<HttpBranch, MemoryQueue>,
+    status: ExperimentStatus,
+}
+
+async fn prepare_experiment(
+    config: &ExperimentConfig,
+    capture: &CaptureConfig,
+    comparisons: mpsc::Sender<Comparison>,
+) -> Result<Prepared, RunError> {
+    let ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict } = config;
+    let named = || name.clone();
+    let selector =
+        Selector::new(select.clone()).map_err(|source| RunError::Select { experiment: named(), source })?;
+    let comparator = Comparator::new(compare.clone())
+        .map_err(|source| RunError::Compare { experiment: named(), source })?;
+    let guard = CapturedPorts::new(capture.kernel.ports.iter().copied());
+    let refused = |source| RunError::Candidate { experiment: named(), source };
+    let branch = HttpBranch::new(candidate.clone(), guard).map_err(refused)?;
+    branch.resolve().await.map_err(refused)?;
+    let experiment: Arc<str> = name.as_str().into();
+    let (offer, queue) = memory_queue(*queue);
+    let ledger = Arc::new(Ledger::default());
+    let loop_guard = Arc::new(LoopGuard::default());
+    let stats = Arc::new(ReplayStats::default());
+    let start = ExperimentStart {
+        name: Arc::clone(&experiment),
+        candidate: candidate.url.clone(),
+        rules: comparator.rules().map(Arc::clone).collect(),
+        policy: verdict.to_text().map_err(|source| RunError::Policy { experiment: named(), source })?,
+    };
+    let anchor = clock::anchor();
+    let compare: Compare = Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate));
+    Ok(Prepared {
+        start,
+        lane: Lane { selector, offer, ledger: Arc::clone(&ledger), loop_guard: Arc::clone(&loop_guard) },
+        status: ExperimentStatus { name: Arc::clone(&experiment), ledger, replay: Some(Arc::clone(&stats)) },
+        replayer: Replayer {
+            experiment,
+            branch: Arc::new(branch),
+            queue,
+            pace: Pace::live(anchor, *lag),
+            anchor,
+            limits: *replay,
+            compare,
+            comparisons,
+            loop_guard,
+            stats,
+        },
+    })
+}
+
+/// The labels that an experiment's routes have.
+fn routes(experiment: &ExperimentConfig) -> Vec<Arc<str>> {
+    if experiment.select.routes.is_empty() {
+        return vec![ROUTE_OTHER.into()];
+    }
+    experiment.select.routes.iter().map(|route| route.as_str().into()).collect()
+}

@@ -1,0 +1,90 @@
+//! From packets to exchanges: packet → segment → stream → http → pair, in one place and one thread.
+//!
+//! Reads no clock, waits for nothing, shares nothing; the same packets always give the same exchanges.
+
+use crate::http::{Connection, HttpContext, HttpLimits};
+use crate::metrics::TeeCounts;
+use crate::model::{Exchange, FlowKey, Packet, Timestamp, Unused};
+use crate::packet::{self, WantedPorts};
+use crate::stream::{FlowTable, StreamLimits};
+
+/// Reads exchanges out of packets.
+#[derive(Debug)]
+pub struct Tee {
+    wanted: WantedPorts,
+    flows: FlowTable<Connection>,
+    http: HttpContext,
+    used: u64,
+    unused: [u64; Unused::ALL.len()],
+}
+
+// === impl Tee ===
+
+impl Tee {
+    /// Reads the traffic of these server ports.
+    pub fn new(ports: impl IntoIterator<Item = u16>, stream: StreamLimits, http: HttpLimits) -> Self {
+        Self {
+            wanted: WantedPorts::new(ports),
+            flows: FlowTable::new(stream),
+            http: HttpContext::new(http),
+            used: 0,
+            unused: [0; Unused::ALL.len()],
+        }
+    }
+
+    /// Takes one packet and gives each exchange that it finishes to `sink`.
+    pub fn take(&mut self, packet: &Packet<'_>, sink: &mut impl FnMut(Exchange)) {
+        let Self { wanted, flows, http, used, unused } = self;
+        let mut count = |taken: Result<(), Unused>| match taken {
+            Ok(()) => *used = used.saturating_add(1),
+            Err(reason) => {
+                if let Some(count) = unused.get_mut(reason as usize) {
+                    *count = count.saturating_add(1);
+                }
+            }
+        };
+        match packet::parse(packet, wanted) {
+            Ok(segment) => {
+                let taken = flows
+                    .accept(&segment, &mut |connection: &mut Connection, event| connection.read(event, http));
+                if segment.ends_packet {
+                    count(taken);
+                }
+            }
+            Err(reason) => count(Err(reason)),
+        }
+        http.exchanges.drain(..).for_each(sink);
+    }
+
+    /// Lets time pass: gives up gaps that waited too long, and idle flows.
+    pub fn tick(&mut self, now: Timestamp, sink: &mut impl FnMut(Exchange)) {
+        let Self { flows, http, .. } = self;
+        flows.tick(now, &mut |connection: &mut Connection, event| connection.read(event, http));
+        http.exchanges.drain(..).for_each(sink);
+    }
+
+    /// Ends all flows: requests that wait for their response come out without it.
+    pub fn finish(&mut self, sink: &mut impl FnMut(Exchange)) {
+        let Self { flows, http, .. } = self;
+        flows.finish(&mut |connection: &mut Connection, event| connection.read(event, http));
+        http.exchanges.drain(..).for_each(sink);
+    }
+
+    /// Flows that are not HTTP/1.x or no longer, since the last call.
+    pub fn take_forgotten(&mut self) -> Vec<FlowKey> {
+        self.flows.take_forgotten()
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> TeeCounts {
+        TeeCounts {
+            used: self.used,
+            unused: self.unused,
+            stream: self.flows.tally(),
+            http: self.http.tally,
+            flows: self.flows.flows(),
+            waiting_bytes: self.flows.waiting_bytes(),
+            kept_bytes: self.http.kept_bytes(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The capture thread as the async side sees it.
+//!
+//! Starts one thread, and asks it to stop; what runs in it is `capture`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{oneshot, watch};
+
+use super::capture::Capture;
+use super::settings::CaptureConfig;
+use super::tee::Tee;
+use crate::capture::{CaptureError, Source};
+use crate::metrics::CaptureCounts;
+use crate::model::Exchange;
+
+/// A capture that runs in a thread of its own. Dropping it asks the thread to stop.
+pub(super) struct CaptureThread {
+    stop: Arc<AtomicBool>,
+    ended: oneshot::Receiver<Result<CaptureCounts, CaptureError>>,
+    counts: watch::Receiver<CaptureCounts>,
+}
+
+// === impl CaptureThread ===
+
+impl CaptureThread {
+    /// Starts the thread. The sink is dropped when the capture is over, which tells whoever reads from it.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub(super) fn start<S: Source + Send + 'static>(
+        source: S,
+        config: &CaptureConfig,
+        mut sink: impl FnMut(Exchange) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let tee = Tee::new(config.kernel.ports.iter().copied(), config.stream, config.http);
+        let (publish, counts) = watch::channel(CaptureCounts::default());
+        let (tell_end, ended) = oneshot::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
+            let capture = Capture { source, tee, counts: publish };
+            let end = capture.run(&asked, &mut sink);
+            drop(sink);
+            // Nobody may be waiting any more, and then nobody needs to know.
+            drop(tell_end.send(end));
+        })?;
+        Ok(Self { stop, ended, counts })
+    }
+
+    /// The counts as they are published.
+    pub(super) fn counts(&self) -> watch::Receiver<CaptureCounts> {
+        self.counts.clone()
+    }
+
+    /// Asks the thread to stop; it does so within one drain of the ring.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end.
+    pub(super) async fn ended(&mut self) -> Result<CaptureCounts, CaptureError> {
+        match (&mut self.ended).await {
+            Ok(end) => end,
+            // The thread panicked: its message is on stderr.
+            Err(_) => Err(CaptureError::ThreadDied),
+        }
+    }
+}
+
+impl Drop for CaptureThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
