@@ -68,30 +68,37 @@ pub async fn inspect<S: Source + Send + 'static>(
         spawn(admin.run(metrics, ready, wait(stopping)))
     });
     let runtime = tokio::runtime::Handle::current();
-    let shown = tokio::task::spawn_blocking(move || {
-        let Some(mut show) = show else { return true };
-        while let Some(claim) = runtime.block_on(queue.claim()) {
-            let looks = show(&claim.exchange);
-            claim.settle(Fate::Shown);
-            if !looks {
-                return false;
+    let mut shown = show.map(|mut show| {
+        tokio::task::spawn_blocking(move || {
+            while let Some(claim) = runtime.block_on(queue.claim()) {
+                let looks = show(&claim.exchange);
+                claim.settle(Fate::Shown);
+                if !looks {
+                    break;
+                }
             }
-        }
-        true
+        })
     });
-    let mut shown = std::pin::pin!(shown);
-    let early_end = tokio::select! {
-        end = thread.ended() => Some(end),
-        _ = &mut shown, if !shown.is_finished() => None,
-        () = stop => None,
+    let nobody_looks = async {
+        match &mut shown {
+            Some(shown) => shown.await,
+            None => std::future::pending().await,
+        }
+    };
+    let (early_end, showing_ended) = tokio::select! {
+        end = thread.ended() => (Some(end), None),
+        ended = nobody_looks => (None, Some(ended)),
+        () = stop => (None, None),
     };
     thread.stop();
     let capture = match early_end {
         Some(end) => end?,
         None => thread.ended().await?,
     };
-    if !shown.is_finished() {
-        shown.await.map_err(RunError::Task)?;
+    match (showing_ended, shown) {
+        (Some(ended), _) => ended.map_err(RunError::Task)?,
+        (None, Some(shown)) => shown.await.map_err(RunError::Task)?,
+        (None, None) => {}
     }
     stop_admin.send_replace(true);
     if let Some(admin) = admin
