@@ -34,3 +34,26 @@ fn series_exist_at_zero_and_show_what_was_counted() {
     has("understudy_capture_drops_total{reason=\"ring_full\"} 3");
     has("understudy_capture_packets_used_total 5");
 }
+
+#[test]
+fn the_documentation_lists_exactly_what_is_exported() {
+    let (_, capture) = watch::channel(CaptureCounts::default());
+    let name: Arc<str> = "x".into();
+    let replay = Some(Arc::new(ReplayStats::default()));
+    let experiments = vec![ExperimentStatus { name: Arc::clone(&name), ledger: Arc::default(), replay }];
+    let comparisons = ComparisonMetrics::new([(&name, vec!["other".into()])]);
+    let text = Metrics::new(Arc::new(Status { capture, experiments }), &comparisons).encode().unwrap();
+    let mut exported: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| format!("`{name}{}` | {kind}", if kind == "counter" { "_total" } else { "" }))
+        .collect();
+    let mut documented: Vec<String> = include_str!("../../../docs/metrics.md")
+        .lines()
+        .filter(|line| line.starts_with("| `understudy_"))
+        .map(|line| line.split('|').take(3).map(str::trim).collect::<Vec<_>>()[1..].join(" | "))
+        .collect();
+    exported.sort();
+    documented.sort();
+    assert_eq!(documented, exported);
+}
