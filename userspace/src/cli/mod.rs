@@ -9,6 +9,7 @@ mod exchange_line;
 mod inspect;
 mod ledger;
 mod output;
+mod progress;
 mod report;
 mod run;
 

@@ -9,6 +9,7 @@ use clap::Args;
 use toml::Spanned;
 
 use super::capture::{CaptureFlags, open_kernel, stopped};
+use super::progress::Progress;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, RawCandidate, RawConfig, RawExperiment};
@@ -99,6 +100,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         let run = Run::prepare(config).await?;
         let admin = run.admin_address();
         let source = open_kernel(&kernel)?;
+        let _progress = Progress::show(run.ledgers());
         if let Some(address) = admin {
             tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");
         }

@@ -174,6 +174,12 @@ impl Run {
         Ok(run)
     }
 
+    /// The ledgers by experiment, to be looked at while it runs.
+    pub fn ledgers(&self) -> Vec<(Arc<str>, Arc<Ledger>)> {
+        let ledger = |status: &ExperimentStatus| (Arc::clone(&status.name), Arc::clone(&status.ledger));
+        self.experiments.iter().map(ledger).collect()
+    }
+
     /// Where the admin listener listens.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
         self.admin.as_ref().and_then(Admin::address)
