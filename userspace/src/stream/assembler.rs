@@ -21,8 +21,8 @@ pub(super) struct Assembler {
     /// Bytes that came before their turn, by offset.
     waiting: BTreeMap<u64, Piece>,
     waiting_bytes: usize,
-    /// Since when `waiting` is not empty.
-    waiting_since: Timestamp,
+    /// Since when the bytes at `next` are known to be missing.
+    missing_since: Timestamp,
     /// The other side has these bytes: a gap below this offset is certain.
     acknowledged: u64,
     /// Offset after the last byte, once FIN was seen.
@@ -73,6 +73,9 @@ pub(super) enum GapCause {
 /// TCP can announce (RFC 7323 section 2.3).
 const WINDOW_MAX: i32 = 1 << 30;
 
+/// What a waiting piece costs besides its bytes: its place in the tree and its allocation, in bytes, rounded up.
+const PIECE_MEMORY: usize = 128;
+
 // === impl Assembler ===
 
 impl Assembler {
@@ -83,7 +86,7 @@ impl Assembler {
             next: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
-            waiting_since: Timestamp::default(),
+            missing_since: Timestamp::default(),
             acknowledged: 0,
             end: None,
             ended: false,
@@ -100,9 +103,18 @@ impl Assembler {
         self.waiting_bytes
     }
 
-    /// Since when bytes wait.
-    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
-        (!self.waiting.is_empty()).then_some(self.waiting_since)
+    /// Memory that waiting bytes take up: many small pieces take much more than their bytes.
+    pub(super) fn waiting_memory(&self) -> usize {
+        self.waiting_bytes.saturating_add(self.waiting.len().saturating_mul(PIECE_MEMORY))
+    }
+
+    /// Since when the next bytes are known to be missing: something after them came, if only FIN.
+    pub(super) fn missing_since(&self) -> Option<Timestamp> {
+        self.is_missing().then_some(self.missing_since)
+    }
+
+    fn is_missing(&self) -> bool {
+        !self.waiting.is_empty() || self.end.is_some_and(|end| end > self.next)
     }
 
     /// The offset of a number near the expected one; `None` before the first byte or outside the window.
@@ -123,9 +135,22 @@ impl Assembler {
         }
     }
 
-    /// Notes that no byte follows the one before `offset`. The first FIN counts.
-    pub(super) fn finish(&mut self, offset: u64) {
-        if self.end.is_none() && offset >= self.next {
+    /// True when a reset at `offset` is one that the other side obeys: it drops one that lies before what it has
+    /// acknowledged (RFC 9293 section 3.10.7.4, RFC 5961 section 3.2).
+    pub(super) fn obeys_reset_at(&self, offset: u64) -> bool {
+        offset >= self.acknowledged.min(self.next)
+    }
+
+    /// Notes that no byte follows the one before `offset`. The first FIN counts, unless bytes wait behind it.
+    pub(super) fn finish(&mut self, offset: u64, at: Timestamp) {
+        let waiting_end = self
+            .waiting
+            .last_key_value()
+            .map_or(self.next, |(start, piece)| start.saturating_add(piece.bytes.len() as u64));
+        if self.end.is_none_or(|end| offset < end) && offset >= waiting_end {
+            if !self.is_missing() {
+                self.missing_since = at;
+            }
             self.end = Some(offset);
             self.acknowledged = self.acknowledged.min(offset);
         }
@@ -191,12 +216,19 @@ impl Assembler {
             self.ended = true;
             return Some(Ready::End(self.next));
         }
-        let (&first, _) = self.waiting.first_key_value()?;
+        let Some((&first, _)) = self.waiting.first_key_value() else {
+            // Only FIN is known to follow; when the other side has acknowledged it, the bytes before it are lost.
+            let lost = self.end.is_some_and(|end| end > self.next && self.acknowledged >= end);
+            return if lost { self.give_up(GapCause::Acknowledged, tally) } else { None };
+        };
         if first == self.next {
             let (offset, piece) = self.waiting.pop_first()?;
             self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
             self.advance(piece.bytes.len() as u64);
             tally.bytes = tally.bytes.saturating_add(piece.bytes.len() as u64);
+            // What is missing from here on is missing since something after it came, not since the first disorder.
+            let since = self.waiting.first_key_value().map_or(piece.stamp.at, |(_, next)| next.stamp.at);
+            self.missing_since = since.max(self.missing_since);
             return Some(Ready::Bytes(piece.bytes, piece.stamp, offset));
         }
         if self.acknowledged >= first {
@@ -215,7 +247,7 @@ impl Assembler {
     pub(super) fn give_up(&mut self, cause: GapCause, tally: &mut StreamTally) -> Option<Ready> {
         let first = self.waiting.first_key_value().map(|(first, _)| *first);
         let known = match cause {
-            GapCause::Acknowledged | GapCause::Bound | GapCause::Timeout => first,
+            GapCause::Acknowledged | GapCause::Bound | GapCause::Timeout => first.or(self.end),
             GapCause::Over => first.or(self.end).or(Some(self.acknowledged)),
         };
         let bytes = known?.checked_sub(self.next).filter(|bytes| *bytes > 0)?;
@@ -249,8 +281,8 @@ impl Assembler {
         if payload.is_empty() {
             return;
         }
-        if self.waiting.is_empty() {
-            self.waiting_since = stamp.at;
+        if !self.is_missing() {
+            self.missing_since = stamp.at;
         }
         let end = start.saturating_add(payload.len() as u64);
         let mut holes: Vec<(u64, u64)> = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Knows no other flow; what all flows share is lent to it as [`Shared`].
 
-use crate::model::{Chunk, Direction, Flow, Interest, Segment, Seq, StreamEvent, Timestamp};
+use crate::model::{Chunk, Direction, Flow, FlowKey, Interest, Segment, Seq, StreamEvent, Timestamp};
 
 use super::assembler::{Assembler, GapCause, Ready, Stamp};
 use super::{StreamLimits, StreamTally};
@@ -89,14 +89,15 @@ impl<R> Entry<R> {
         if segment.flags.fin
             && let Some(offset) = assembler.offset_of(first_byte.plus(segment.wire_payload_bytes))
         {
-            assembler.finish(offset);
+            assembler.finish(offset, at);
         }
-        let in_window = assembler.offset_of(segment.seq).is_some();
+        let reset = segment.flags.rst
+            && assembler.offset_of(segment.seq).is_some_and(|offset| assembler.obeys_reset_at(offset));
         if !segment.payload.is_empty() {
-            let held_before = assembler.waiting_bytes();
+            let held_before = assembler.waiting_memory();
             let stamp = Stamp { at, acknowledged };
             let fresh = assembler.take(first_byte, segment.payload, stamp, shared.tally);
-            let held = assembler.waiting_bytes().saturating_sub(held_before);
+            let held = assembler.waiting_memory().saturating_sub(held_before);
             *shared.waiting_bytes = shared.waiting_bytes.saturating_add(held);
             if let Some((bytes, offset)) = fresh {
                 let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Bytes(bytes) };
@@ -109,13 +110,13 @@ impl<R> Entry<R> {
             return Interest::Forget;
         }
         while *shared.waiting_bytes > shared.limits.waiting_bytes_max
-            && self.half(direction).waiting_bytes() > 0
+            && self.half(direction).waiting_memory() > 0
         {
             if self.give_up(direction, GapCause::Bound, at, shared, read) == Interest::Forget {
                 return Interest::Forget;
             }
         }
-        if segment.flags.rst && in_window { self.abort(at, shared, read) } else { Interest::Keep }
+        if reset { self.abort(at, shared, read) } else { Interest::Keep }
     }
 
     /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.
@@ -131,7 +132,7 @@ impl<R> Entry<R> {
         let assembler = half.assembler.get_or_insert_with(|| Assembler::new(ack));
         assembler.acknowledge(ack);
         let offset = assembler.offset_of(ack).unwrap_or_default();
-        if assembler.waiting_bytes() > 0 && self.pump(direction, at, shared, read) == Interest::Forget {
+        if assembler.missing_since().is_some() && self.pump(direction, at, shared, read) == Interest::Forget {
             return Err(Interest::Forget);
         }
         Ok(offset)
@@ -146,9 +147,9 @@ impl<R> Entry<R> {
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
         while let Some(assembler) = &mut self.half_mut(direction).assembler {
-            let held = assembler.waiting_bytes();
+            let held = assembler.waiting_memory();
             let Some(ready) = assembler.ready(shared.limits, shared.tally) else { break };
-            let freed = held.saturating_sub(assembler.waiting_bytes());
+            let freed = held.saturating_sub(assembler.waiting_memory());
             *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(freed);
             if self.hand_on(direction, at, ready, read) == Interest::Forget {
                 return Interest::Forget;
@@ -230,10 +231,23 @@ impl<R> Entry<R> {
         }
     }
 
+    /// Notes that nobody reads this flow any more. The list of such flows is as long as a table may be at most; a
+    /// flow that finds no place there only costs the source its bytes.
+    pub(super) fn forget(&mut self, shared: &mut Shared<'_>, forgotten: &mut Vec<FlowKey>) {
+        self.state = State::Forgotten;
+        if forgotten.len() < shared.limits.flows_max {
+            forgotten.push(self.flow.key);
+        }
+        self.discard(shared);
+    }
+
+    pub(super) fn waiting_memory(&self) -> usize {
+        self.to_server.waiting_memory().saturating_add(self.to_client.waiting_memory())
+    }
+
     /// Lets go of the memory of a flow that nobody reads.
-    pub(super) fn discard(&mut self, shared: &mut Shared<'_>) {
-        let held = self.to_server.waiting_bytes().saturating_add(self.to_client.waiting_bytes());
-        *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(held);
+    fn discard(&mut self, shared: &mut Shared<'_>) {
+        *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(self.waiting_memory());
         self.to_server.assembler = None;
         self.to_client.assembler = None;
     }
@@ -242,11 +256,11 @@ impl<R> Entry<R> {
 // === impl Half ===
 
 impl Half {
-    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
-        self.assembler.as_ref().and_then(Assembler::waiting_since)
+    pub(super) fn missing_since(&self) -> Option<Timestamp> {
+        self.assembler.as_ref().and_then(Assembler::missing_since)
     }
 
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.assembler.as_ref().map_or(0, Assembler::waiting_bytes)
+    pub(super) fn waiting_memory(&self) -> usize {
+        self.assembler.as_ref().map_or(0, Assembler::waiting_memory)
     }
 }

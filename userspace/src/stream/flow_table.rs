@@ -21,7 +21,7 @@ pub struct FlowTable<R> {
     free: Vec<u32>,
     /// Flows that are open, by their last packet.
     open: Recency,
-    /// Flows that have ended and linger, by their end.
+    /// Flows that have ended, or whose server will say nothing more, by their last packet.
     ended: Recency,
     /// Directions in which bytes wait, by when they began to.
     waits: VecDeque<Wait>,
@@ -35,6 +35,8 @@ struct Wait {
     slot: u32,
     generation: u64,
     direction: Direction,
+    /// Since when bytes were missing when this was listed.
+    since: Timestamp,
 }
 
 // === impl FlowTable ===
@@ -67,7 +69,7 @@ impl<R: From<Opened>> FlowTable<R> {
         self.by_key.len()
     }
 
-    /// Bytes that wait for earlier ones, in all flows.
+    /// Memory of bytes that wait for earlier ones, in all flows, with what each piece costs besides its bytes.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
@@ -102,31 +104,39 @@ impl<R: From<Opened>> FlowTable<R> {
         let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Err(Unused::NoFlow);
         };
-        match entry.state {
-            State::Open => {}
-            State::Ended => return Err(Unused::FlowEnded),
-            State::Forgotten => return Err(Unused::FlowNotHttp),
+        if entry.state == State::Ended {
+            return Err(Unused::FlowEnded);
         }
         entry.last_seen = entry.last_seen.max(segment.captured_at);
-        open.touch(slot);
+        if entry.state == State::Forgotten {
+            // As long as packets come, the flow must not be taken for a new one that was joined.
+            open.touch(slot);
+            return Err(Unused::FlowNotHttp);
+        }
         let shared = &mut Shared { limits, tally, waiting_bytes };
         if entry.segment(direction, segment, shared, read) == Interest::Forget {
-            entry.state = State::Forgotten;
-            forgotten.push(key);
-            entry.discard(shared);
+            entry.forget(shared, forgotten);
         }
         for (direction, half) in
             [(Direction::ToServer, &mut entry.to_server), (Direction::ToClient, &mut entry.to_client)]
         {
-            if !half.queued && half.waiting_since().is_some() {
+            if !half.queued
+                && let Some(since) = half.missing_since()
+            {
                 half.queued = true;
-                waits.push_back(Wait { slot, generation: entry.generation, direction });
+                waits.push_back(Wait { slot, generation: entry.generation, direction, since });
             }
         }
         if entry.state == State::Open && entry.to_server.ended && entry.to_client.ended {
             entry.state = State::Ended;
+        }
+        // After the server's FIN the socket is often one in TIME-WAIT, on which no filter runs: the client's FIN
+        // is never seen, and no answer can come any more.
+        if entry.state != State::Forgotten && entry.to_client.ended {
             open.remove(slot);
             ended.touch(slot);
+        } else {
+            open.touch(slot);
         }
         Ok(())
     }
@@ -146,13 +156,14 @@ impl<R: From<Opened>> FlowTable<R> {
             if !self.is_older(slot, now, self.limits.linger) {
                 break;
             }
+            self.close(slot, read);
             self.remove(slot);
         }
     }
 
     /// Ends every flow, so that what is half read comes out as far as it is known.
     pub fn finish(&mut self, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
-        while let Some(slot) = self.open.oldest() {
+        while let Some(slot) = self.ended.oldest().or_else(|| self.open.oldest()) {
             self.close(slot, read);
             self.remove(slot);
         }
@@ -206,8 +217,8 @@ impl<R: From<Opened>> FlowTable<R> {
             let Some(slot) = self.ended.oldest().or_else(|| self.open.oldest()) else { break };
             if self.ended.oldest().is_none() {
                 self.tally.flows_evicted = self.tally.flows_evicted.saturating_add(1);
-                self.close(slot, read);
             }
+            self.close(slot, read);
             self.remove(slot);
         }
         let flow = Flow { key, opened: segment.captured_at };
@@ -253,8 +264,7 @@ impl<R: From<Opened>> FlowTable<R> {
         self.open.remove(slot);
         self.ended.remove(slot);
         if let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::take) {
-            let held = entry.to_server.waiting_bytes().saturating_add(entry.to_client.waiting_bytes());
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(held);
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(entry.waiting_memory());
             self.by_key.remove(&entry.flow.key);
             self.free.push(slot);
         }
@@ -273,24 +283,24 @@ impl<R: From<Opened>> FlowTable<R> {
                 waits.pop_front();
                 continue;
             };
-            match entry.half(wait.direction).waiting_since() {
-                Some(since) if now.since(since) <= limits.gap_wait_max => return,
-                Some(_) => {
+            match entry.half(wait.direction).missing_since() {
+                Some(_) if now.since(wait.since) <= limits.gap_wait_max => return,
+                Some(since) if now.since(since) > limits.gap_wait_max => {
                     let shared = &mut Shared { limits, tally, waiting_bytes };
                     if entry.give_up(wait.direction, GapCause::Timeout, now, shared, read) == Interest::Forget
                     {
-                        entry.state = State::Forgotten;
-                        forgotten.push(entry.flow.key);
-                        entry.discard(shared);
+                        entry.forget(shared, forgotten);
                     }
                 }
-                None => {}
+                // What was missing came; something else is missing since then.
+                Some(_) | None => {}
             }
             waits.pop_front();
             let half = entry.half_mut(wait.direction);
-            half.queued = half.waiting_since().is_some();
-            if half.queued {
-                waits.push_back(wait);
+            let since = half.missing_since();
+            half.queued = since.is_some();
+            if let Some(since) = since {
+                waits.push_back(Wait { since, ..wait });
             }
         }
     }

@@ -34,13 +34,15 @@ pub struct StreamLimits {
     pub flow_waiting_bytes_max: usize,
     /// Pieces that may wait in one direction of a flow. Default 1,024.
     pub flow_waiting_pieces_max: usize,
-    /// Bytes that may wait in all flows together. Default 16 MiB.
+    /// Memory in bytes that waiting may take in all flows together, with 128 bytes for each piece. Default 16 MiB.
     pub waiting_bytes_max: usize,
-    /// How long bytes wait for earlier ones that the receiver never acknowledged. Default 500 ms.
+    /// How long bytes wait for earlier ones that the receiver never acknowledged. As long as it has not, they may
+    /// still be sent again: senders wait up to 60 s for that (RFC 6298 section 2.5). Default 60 s.
     pub gap_wait_max: Duration,
     /// How long a flow may be silent before it is forgotten. Default 5 minutes.
     pub idle_max: Duration,
-    /// How long an ended flow is remembered, so that its late packets do not look like a new one. Default 5 s.
+    /// How long an ended flow is remembered, so that its late packets do not look like a new one, and how long a
+    /// client may be silent whose server has closed its side. Default 5 s.
     pub linger: Duration,
 }
 
@@ -51,7 +53,7 @@ impl Default for StreamLimits {
             flow_waiting_bytes_max: 1 << 20,
             flow_waiting_pieces_max: 1024,
             waiting_bytes_max: 16 << 20,
-            gap_wait_max: Duration::from_millis(500),
+            gap_wait_max: Duration::from_secs(60),
             idle_max: Duration::from_secs(300),
             linger: Duration::from_secs(5),
         }

@@ -107,7 +107,7 @@ fn bounds_end_the_waiting() {
 fn nothing_follows_fin() {
     let (limits, mut tally) = (StreamLimits::default(), StreamTally::default());
     let mut assembler = Assembler::new(Seq(0));
-    assembler.finish(4);
+    assembler.finish(4, Timestamp(1));
     assert_eq!(take(&mut assembler, &limits, &mut tally, 2, b"cdXX"), "");
     assert_eq!(take(&mut assembler, &limits, &mut tally, 0, b"ab"), "abcd|");
     assert_eq!(take(&mut assembler, &limits, &mut tally, 4, b"X"), "");

@@ -191,7 +191,8 @@ fn a_flow_that_nobody_wants_is_named_once() {
 
 #[test]
 fn time_gives_up_what_nobody_acknowledged() {
-    let mut table = Table::new(StreamLimits::default());
+    let mut table =
+        Table::new(StreamLimits { gap_wait_max: Duration::from_millis(500), ..StreamLimits::default() });
     table.accept(up(9, 0, "S", "")).unwrap();
     table.accept(up(13, 0, "", "d")).unwrap();
     table.wait(Duration::from_millis(400));
@@ -218,12 +219,122 @@ fn a_full_table_drops_the_idlest_flow() {
 
 #[test]
 fn waiting_bytes_of_all_flows_are_bounded() {
-    let mut table = Table::new(StreamLimits { waiting_bytes_max: 8, ..StreamLimits::default() });
+    let mut table = Table::new(StreamLimits { waiting_bytes_max: 300, ..StreamLimits::default() });
     for port in 1..50 {
         table.accept(segment(Direction::ToServer, port, 9, 0, "S", "")).unwrap();
         table.accept(segment(Direction::ToServer, port, 20, 0, "", "abcd")).unwrap();
-        assert!(table.table.waiting_bytes() <= 8);
+        assert!(table.table.waiting_bytes() <= 300);
     }
-    table.wait(Duration::from_secs(1));
+    table.wait(Duration::from_secs(61));
     assert_eq!(table.table.waiting_bytes(), 0);
+}
+
+#[test]
+fn an_acknowledged_fin_proves_a_lost_tail() {
+    check(
+        &[
+            up(9, 0, "S", ""),
+            down(99, 10, "S", ""),
+            up(10, 100, "", "ab"),
+            up(14, 100, "F", ""),
+            down(100, 15, "", "x"),
+        ],
+        ">ab >[2] >end <x",
+    );
+}
+
+#[test]
+fn time_gives_up_a_lost_tail() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [up(9, 0, "S", ""), up(10, 0, "", "ab"), up(14, 0, "F", "")] {
+        table.accept(segment).unwrap();
+    }
+    table.wait(Duration::from_secs(61));
+    assert_eq!(table.heard.trim(), ">ab >[2] >end");
+}
+
+#[test]
+fn a_bogus_fin_does_not_hide_the_true_one() {
+    check(&[up(9, 0, "S", ""), up(500, 0, "F", ""), up(10, 0, "", "ab"), up(12, 0, "F", "")], ">ab >end");
+    check(
+        &[up(9, 0, "S", ""), up(12, 0, "", "c"), up(10, 0, "F", ""), up(10, 0, "", "ab"), up(13, 0, "F", "")],
+        ">ab >c >end",
+    );
+}
+
+#[test]
+fn a_reset_before_what_was_acknowledged_is_ignored() {
+    let open = [up(9, 0, "S", ""), down(99, 10, "S", ""), up(10, 100, "", "abc"), down(100, 13, "", "x")];
+    check(&[&open[..], &[up(11, 0, "R", ""), up(13, 101, "", "d")]].concat(), ">abc <x >d");
+    check(&[&open[..], &[up(13, 0, "R", "")]].concat(), ">abc <x >abort <abort");
+}
+
+#[test]
+fn a_client_whose_last_fin_is_never_seen_does_not_linger() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [
+        up(9, 0, "S", ""),
+        down(99, 10, "S", ""),
+        up(10, 100, "", "a"),
+        down(100, 11, "F", "b"),
+        up(11, 102, "", "c"),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    table.wait(Duration::from_secs(6));
+    assert_eq!(table.heard.trim(), ">a <b <end >c >abort");
+    assert_eq!((table.table.flows(), table.table.tally().flows_idle), (0, 0));
+}
+
+#[test]
+fn a_server_that_has_closed_makes_room_before_an_open_flow() {
+    let mut table = Table::new(StreamLimits { flows_max: 2, ..StreamLimits::default() });
+    for segment in [
+        segment(Direction::ToServer, 1, 9, 0, "S", ""),
+        segment(Direction::ToServer, 2, 9, 0, "S", ""),
+        segment(Direction::ToClient, 2, 9, 10, "SF", ""),
+        segment(Direction::ToServer, 3, 9, 0, "S", ""),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    assert_eq!((table.table.flows(), table.table.tally().flows_evicted), (2, 0));
+    assert_eq!(table.heard.trim(), "<end >abort");
+}
+
+#[test]
+fn lasting_disorder_is_no_loss() {
+    let limits = StreamLimits { gap_wait_max: Duration::from_millis(500), ..StreamLimits::default() };
+    let mut table = Table::new(limits);
+    table.accept(up(9, 0, "S", "")).unwrap();
+    table.accept(up(11, 0, "", "b")).unwrap();
+    for step in 0..20 {
+        table.accept(up(13 + 2 * step, 0, "", "b")).unwrap();
+        table.wait(Duration::from_millis(100));
+        table.accept(up(10 + 2 * step, 0, "", "a")).unwrap();
+    }
+    assert_eq!((table.table.tally().gaps, table.heard.matches('a').count()), (0, 20));
+}
+
+#[test]
+fn a_flow_that_nobody_wants_stays_unwanted_while_packets_come() {
+    let mut table = Table::new(StreamLimits::default());
+    table.accept(up(10, 0, "", "forget")).unwrap();
+    for _ in 0..10 {
+        table.wait(Duration::from_secs(200));
+        assert_eq!(table.accept(up(16, 0, "", "more")), Err(Unused::FlowNotHttp));
+    }
+    assert_eq!(table.heard.trim(), ">forget");
+}
+
+#[test]
+fn small_pieces_count_for_what_they_cost() {
+    let mut table = Table::new(StreamLimits { waiting_bytes_max: 4_000, ..StreamLimits::default() });
+    table.accept(up(9, 0, "S", "")).unwrap();
+    for step in 0..200 {
+        table.accept(up(20 + 2 * step, 0, "", "x")).unwrap();
+        assert!(table.table.waiting_bytes() <= 4_000);
+    }
+    assert!(table.table.tally().gaps_at_bound > 100);
+    table.table.finish(&mut |_, _| Interest::Keep);
+    assert_eq!((table.table.waiting_bytes(), table.table.flows()), (0, 0));
 }
