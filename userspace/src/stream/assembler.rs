@@ -98,11 +98,6 @@ impl Assembler {
         self.next
     }
 
-    /// Bytes that wait for earlier ones.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
-    }
-
     /// Memory that waiting bytes take up: many small pieces take much more than their bytes.
     pub(super) fn waiting_memory(&self) -> usize {
         self.waiting_bytes.saturating_add(self.waiting.len().saturating_mul(PIECE_MEMORY))

@@ -118,7 +118,7 @@ fn far_numbers_do_not_belong_to_the_stream() {
     let (limits, mut tally) = (StreamLimits::default(), StreamTally::default());
     let mut assembler = Assembler::new(Seq(0));
     assert_eq!(take(&mut assembler, &limits, &mut tally, 1 << 31, b"x"), "");
-    assert_eq!((tally.out_of_window, assembler.waiting_bytes()), (1, 0));
+    assert_eq!((tally.out_of_window, assembler.waiting_bytes), (1, 0));
 }
 
 #[test]
@@ -151,7 +151,7 @@ proptest! {
             read += expected.len();
             prop_assert_eq!(handed.as_bytes(), &expected[..]);
             let waiting = table[read..].iter().flatten().count();
-            prop_assert_eq!(assembler.waiting_bytes(), waiting);
+            prop_assert_eq!(assembler.waiting_bytes, waiting);
         }
     }
 }
