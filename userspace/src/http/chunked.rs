@@ -58,6 +58,11 @@ impl Chunked {
         self.ambiguous
     }
 
+    /// Bytes of a trailer section that has come in part.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.trailer.len()
+    }
+
     /// Passes over `bytes` that are missing. True when the rest can still be read, because they are inside one
     /// chunk's data.
     pub(super) fn skip(&mut self, bytes: u64) -> bool {
@@ -82,8 +87,13 @@ impl Chunked {
     }
 
     /// Takes what it can off the front of `input`. `None` when it needs more. `line_max` bounds a size line with
-    /// its extensions, and the trailer section.
-    pub(super) fn step<'a>(&mut self, input: &mut &'a [u8], line_max: usize) -> Option<ChunkedStep<'a>> {
+    /// its extensions, and the trailer section; `room` is how many bytes more of that section can be kept.
+    pub(super) fn step<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        line_max: usize,
+        room: usize,
+    ) -> Option<ChunkedStep<'a>> {
         loop {
             match self.state {
                 State::Data { left } => {
@@ -97,7 +107,7 @@ impl Chunked {
                     self.state = if left == 0 { State::DataCr } else { State::Data { left } };
                     return Some(ChunkedStep::Data(data));
                 }
-                State::Trailer => return self.trailer(input, line_max),
+                State::Trailer => return self.trailer(input, line_max, room),
                 State::Ended => return None,
                 State::Size { .. }
                 | State::Extension { .. }
@@ -130,6 +140,11 @@ impl Chunked {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 let value = (value << 4) | u64::from(digit);
                 State::Size { value, digits: digits.saturating_add(1) }
+            }
+            // RFC 9112 has no space here; some readers pass over it.
+            (State::Size { digits: 0, .. }, b' ' | b'\t') => {
+                self.ambiguous = true;
+                self.state
             }
             (State::Size { digits: 0, .. }, _) => return false,
             (State::Size { value, .. } | State::Extension { value }, b'\r') => State::SizeLf { value },
@@ -164,14 +179,21 @@ impl Chunked {
     }
 
     /// Fields up to an empty line; most often only that line.
-    fn trailer<'a>(&mut self, input: &mut &'a [u8], bytes_max: usize) -> Option<ChunkedStep<'a>> {
+    fn trailer<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        bytes_max: usize,
+        room: usize,
+    ) -> Option<ChunkedStep<'a>> {
         if input.is_empty() {
             return None;
         }
         // The end of the last chunk's line counts as the line before an empty one.
         let before: &[u8] = if self.trailer.is_empty() { b"\r\n" } else { &self.trailer };
         let end = head::end(before, input);
-        if self.trailer.len().saturating_add(end.unwrap_or(input.len())) > bytes_max {
+        let too_long = self.trailer.len().saturating_add(end.unwrap_or(input.len())) > bytes_max;
+        if too_long || (end.is_none() && input.len() > room) {
+            self.trailer = Vec::new();
             self.state = State::Ended;
             return Some(ChunkedStep::Invalid);
         }

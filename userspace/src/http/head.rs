@@ -117,9 +117,11 @@ pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
     }
     lenient(bytes, |line, _| {
         let version = lenient_version(line.get(..8)?)?;
-        let code = line.get(8..)?.strip_prefix(b" ")?;
+        // RFC 9112 section 4 lets a reader take any white space for the one space.
+        let after_version = line.get(8..).filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace))?;
+        let code = after_version.trim_ascii_start();
         let digits = code.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-        let ends = code.get(3).is_none_or(|after| *after == b' ');
+        let ends = code.get(3).is_none_or(u8::is_ascii_whitespace);
         let status = std::str::from_utf8(digits).ok()?.parse().ok()?;
         ends.then_some((status, version))
     })

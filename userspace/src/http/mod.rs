@@ -39,9 +39,12 @@ pub struct HttpLimits {
     pub body_kept_max: usize,
     /// Requests of one connection that may wait for their response. Default 256.
     pub pipelined_max: usize,
-    /// Bytes of bodies that unfinished exchanges keep, all connections together. At the bound bodies are cut.
-    /// Default 32 MiB.
+    /// Memory in bytes that unfinished exchanges keep, heads and bodies, all connections together. At the bound
+    /// bodies are cut, heads that come in pieces are not kept, and a connection that needs more hands its
+    /// exchanges on unfinished. Default 32 MiB.
     pub kept_bytes_max: usize,
+    /// 1xx responses of one exchange that are noted. More are read and only counted. Default 64.
+    pub interim_max: usize,
 }
 
 impl Default for HttpLimits {
@@ -51,6 +54,7 @@ impl Default for HttpLimits {
             body_kept_max: 1 << 20,
             pipelined_max: 256,
             kept_bytes_max: 32 << 20,
+            interim_max: 64,
         }
     }
 }
@@ -70,8 +74,10 @@ pub struct HttpTally {
     pub orphans: u64,
     /// Heads that cannot be read.
     pub malformed_heads: u64,
-    /// Heads beyond the limit.
+    /// Heads beyond the limit, or for which there was no room.
     pub oversize_heads: u64,
+    /// Exchanges that were handed on unfinished because a bound was reached.
+    pub exchanges_at_bound: u64,
     /// Times that the boundary between two messages was lost.
     pub boundaries_lost: u64,
     /// Bodies of which only length and hash were kept.
@@ -100,7 +106,7 @@ impl HttpContext {
         Self { limits, tally: HttpTally::default(), exchanges: Vec::new(), kept_bytes: 0 }
     }
 
-    /// Bytes of bodies that unfinished exchanges keep.
+    /// Memory in bytes that unfinished exchanges keep, about.
     pub fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }

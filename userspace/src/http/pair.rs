@@ -4,15 +4,17 @@
 //! client had received everything before that response, and nothing after, when it sent the request; what cannot be
 //! shown so stays alone.
 
+mod responses;
+
 use std::collections::VecDeque;
 
-use crate::model::{Chunk, Direction, Flow, Interest, Mark, Marks, Opened, Response, StreamEvent, Timestamp};
+use crate::model::{Chunk, Direction, Flow, Interest, Mark, Marks, Opened, StreamEvent, Timestamp};
 
 use super::body::BodyBuilder;
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, Start, Step};
-use super::waiting::{Answer, Waiting, flow_hash};
+use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
 
 /// Both directions of one connection.
@@ -33,6 +35,13 @@ pub struct Connection {
     requests_unsure: bool,
     requests_closed: bool,
     responses_closed: bool,
+    /// Where the last response ended that was read whole and belongs to a request.
+    answered_until: u64,
+    /// Since `responses_unsure`: stretches of missing bytes, and responses that belong to nobody. Each stands for
+    /// one answer at least.
+    unknown_answers: usize,
+    /// What both readers take up of `kept_bytes`.
+    held_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +73,9 @@ impl From<Opened> for Connection {
             requests_unsure: false,
             requests_closed: false,
             responses_closed: false,
+            answered_until: 0,
+            unknown_answers: 0,
+            held_bytes: 0,
         }
     }
 }
@@ -76,25 +88,41 @@ impl Connection {
             (Direction::ToClient, Chunk::Bytes(bytes)) => self.response_bytes(bytes, &event, context),
             (Direction::ToServer, Chunk::Gap { bytes }) => {
                 let loss = self.requests.skip(bytes);
-                self.request_loss(loss, event.at, context)
+                self.request_loss(loss, event.at, context);
+                // The missing bytes may be the last ones of the body.
+                self.request_bytes(&[], &event, context)
             }
             (Direction::ToClient, Chunk::Gap { bytes }) => {
                 let loss = self.responses.skip(bytes);
-                self.response_loss(loss, event.at, context)
+                self.response_loss(loss, event.at, context);
+                self.response_bytes(&[], &event, context)
             }
             (Direction::ToServer, Chunk::End | Chunk::Abort) => {
                 self.requests_closed = true;
                 let loss = self.requests.close(event.chunk == Chunk::End);
-                self.request_loss(loss, event.at, context)
+                self.request_loss(loss, event.at, context);
+                Interest::Keep
             }
             (Direction::ToClient, Chunk::End | Chunk::Abort) => {
                 self.responses_closed = true;
                 let loss = self.responses.close(event.chunk == Chunk::End);
-                self.response_loss(loss, event.at, context)
+                self.response_loss(loss, event.at, context);
+                Interest::Keep
             }
         };
         if interest == Interest::Forget || (self.requests_closed && self.responses_closed) {
             self.give_up_waiting(usize::MAX, context);
+            self.requests.stop();
+            self.responses.stop();
+        } else if self.responses_closed {
+            // No answer can come any more; only a request that is still being sent is waited for.
+            let sent = self.waiting.iter().take_while(|waiting| waiting.body.is_none()).count();
+            self.give_up_waiting(sent, context);
+        }
+        let held = self.requests.held_bytes().saturating_add(self.responses.held_bytes());
+        if held != self.held_bytes {
+            context.kept_bytes = context.kept_bytes.saturating_sub(self.held_bytes).saturating_add(held);
+            self.held_bytes = held;
         }
         interest
     }
@@ -123,6 +151,7 @@ impl Connection {
                 }
                 Step::End { trailers, ambiguous } => {
                     if let Some(waiting) = self.waiting.back_mut() {
+                        waiting.keep(trailers.memory_bytes(), context);
                         waiting.request.trailers = trailers;
                         waiting.last = event.at;
                         if ambiguous {
@@ -159,12 +188,15 @@ impl Connection {
         count(&mut context.tally.requests);
         let (framing, mut marks) = framing::of_request(&head.method, head.version, &head.headers);
         marks.merge(self.flow_marks);
-        if !self.responses_unsure && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
+        let answers_known =
+            !self.responses_unsure && self.waiting.front().is_none_or(|first| !first.after_loss);
+        if answers_known && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
             marks.set(Mark::Pipelined);
         }
         if self.waiting.len() >= context.limits.pipelined_max {
+            count(&mut context.tally.exchanges_at_bound);
             self.give_up_waiting(1, context);
-            self.responses_unsure = true;
+            self.lose_answers();
         }
         self.requests.set_framing(framing);
         if framing == Framing::Tunnel {
@@ -172,7 +204,11 @@ impl Connection {
             self.requests.stop();
         }
         let after_loss = std::mem::take(&mut self.requests_unsure);
-        self.waiting.push_back(Waiting::new(head, marks, start, at, after_loss));
+        let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
+        let mut waiting = Waiting::new(head, marks, start, at, after_loss);
+        waiting.keep(memory, context);
+        self.waiting.push_back(waiting);
+        self.keep_within_bound(context);
         match framing {
             Framing::Tunnel => self.request_ended(true, at, context),
             Framing::Invalid => {
@@ -203,7 +239,7 @@ impl Connection {
         self.emit_finished(context);
     }
 
-    fn request_loss(&mut self, loss: Loss, at: Timestamp, context: &mut HttpContext) -> Interest {
+    fn request_loss(&mut self, loss: Loss, at: Timestamp, context: &mut HttpContext) {
         match loss.message {
             MessageLoss::None | MessageLoss::Head => {}
             MessageLoss::Hole => {
@@ -224,7 +260,6 @@ impl Connection {
         if loss.boundary {
             self.lose_requests(context);
         }
-        Interest::Keep
     }
 
     fn lose_requests(&mut self, context: &mut HttpContext) {
@@ -232,212 +267,15 @@ impl Connection {
         self.requests_unsure = true;
     }
 
-    fn response_bytes(
-        &mut self,
-        mut input: &[u8],
-        event: &StreamEvent<'_>,
-        context: &mut HttpContext,
-    ) -> Interest {
-        let chunk = chunk_context(input, event, context);
-        if self.answering == (Answering::Nobody { bodiless: true }) && self.responses.sees_message(input) {
-            self.responses.abandon_body();
-            self.answering = Answering::Nothing;
+    /// Hands on what this connection keeps when all connections together keep too much.
+    fn keep_within_bound(&mut self, context: &mut HttpContext) {
+        if context.kept_bytes > context.limits.kept_bytes_max && !self.waiting.is_empty() {
+            let requests = self.waiting.len() as u64;
+            context.tally.exchanges_at_bound = context.tally.exchanges_at_bound.saturating_add(requests);
+            self.waiting.iter_mut().for_each(|waiting| waiting.marks.set(Mark::Truncated));
+            self.give_up_waiting(usize::MAX, context);
+            self.lose_answers();
         }
-        while let Some(step) = self.responses.step(&mut input, &chunk) {
-            match step {
-                Step::Head(head, start) => self.response_head(head, start, context),
-                Step::Body(piece) => match self.answering {
-                    Answering::First => {
-                        if let Some(answer) = self.answer() {
-                            answer.last = event.at;
-                            if let Some(body) = &mut answer.body {
-                                body.push(piece, context);
-                            }
-                        }
-                    }
-                    Answering::Nobody { bodiless: _ } => {
-                        self.answering = Answering::Nobody { bodiless: false };
-                    }
-                    Answering::Nothing | Answering::Interim => {}
-                },
-                Step::End { trailers, ambiguous } => {
-                    if let Some(answer) = self.answer() {
-                        answer.response.trailers = trailers;
-                        answer.last = answer.last.max(event.at);
-                    }
-                    if ambiguous && let Some(waiting) = self.waiting.front_mut() {
-                        waiting.marks.set(Mark::Ambiguous);
-                    }
-                    if self.response_ended(true, context) == Interest::Forget {
-                        return Interest::Forget;
-                    }
-                }
-                Step::Broken => {
-                    self.response_ended(false, context);
-                    self.lose_responses(context);
-                }
-                Step::Malformed => {
-                    count(&mut context.tally.malformed_heads);
-                    self.lose_responses(context);
-                }
-                Step::Oversize => {
-                    count(&mut context.tally.oversize_heads);
-                    self.lose_responses(context);
-                }
-                Step::NotHttp => {
-                    count(&mut context.tally.flows_not_http);
-                    return Interest::Forget;
-                }
-            }
-        }
-        Interest::Keep
-    }
-
-    fn response_head(&mut self, head: ResponseHead, start: Start, context: &mut HttpContext) {
-        let ResponseHead { status, version, headers, mut marks } = head;
-        let belongs = self.find_request(&start, context);
-        let interim = (100..200).contains(&status) && status != 101;
-        let method = self.waiting.front().filter(|_| belongs).map(|waiting| &waiting.request.method[..]);
-        let (framing, framing_marks) = framing::of_response(method, status, version, &headers);
-        marks.merge(framing_marks);
-        self.responses.set_framing(framing);
-        if interim {
-            count(&mut context.tally.interim);
-            self.answering = Answering::Interim;
-            if let Some(waiting) = self.waiting.front_mut().filter(|_| belongs) {
-                waiting.interim.push(status);
-            }
-            return;
-        }
-        count(&mut context.tally.responses);
-        let Some(waiting) = self.waiting.front_mut().filter(|_| belongs) else {
-            count(&mut context.tally.orphans);
-            self.answering = Answering::Nobody { bodiless: true };
-            if framing == Framing::Invalid {
-                self.lose_responses(context);
-            }
-            return;
-        };
-        if framing == Framing::UntilClose {
-            marks.set(Mark::UntilClose);
-        }
-        waiting.marks.merge(marks);
-        if waiting.body.is_some() {
-            waiting.marks.set(Mark::EarlyResponse);
-        }
-        waiting.response = Some(Answer {
-            response: Response {
-                status,
-                version,
-                headers,
-                trailers: Default::default(),
-                body: Default::default(),
-            },
-            body: Some(BodyBuilder::default()),
-            first: start.at,
-            last: start.at,
-            tunnel: framing == Framing::Tunnel,
-        });
-        self.answering = Answering::First;
-        if framing == Framing::Invalid {
-            self.response_ended(false, context);
-            self.lose_responses(context);
-        }
-    }
-
-    /// True when the response that starts here answers the first waiting request. Requests that lost responses
-    /// answered are given up.
-    fn find_request(&mut self, response: &Start, context: &mut HttpContext) -> bool {
-        let Some(first) = self.waiting.front() else { return false };
-        let sure = !self.responses_unsure && !first.after_loss;
-        if !sure {
-            // The client had exactly the bytes before this response when it sent the request.
-            let fits = |waiting: &Waiting| {
-                waiting.start.acknowledged == response.offset && waiting.response.is_none()
-            };
-            let Some(index) = self.waiting.iter().position(fits) else { return false };
-            self.give_up_waiting(index, context);
-            self.responses_unsure = false;
-            if let Some(found) = self.waiting.front_mut() {
-                found.after_loss = false;
-            }
-        }
-        // A server cannot answer what it has not received; such a response is about the connection (a 408).
-        self.waiting
-            .front()
-            .is_some_and(|waiting| response.acknowledged > waiting.start.offset && waiting.response.is_none())
-    }
-
-    fn answer(&mut self) -> Option<&mut Answer> {
-        match self.answering {
-            Answering::First => self.waiting.front_mut()?.response.as_mut(),
-            Answering::Nothing | Answering::Interim | Answering::Nobody { bodiless: _ } => None,
-        }
-    }
-
-    fn response_ended(&mut self, complete: bool, context: &mut HttpContext) -> Interest {
-        let mut interest = Interest::Keep;
-        if let Some(answer) = self.answer()
-            && let Some(body) = answer.body.take()
-        {
-            answer.response.body = body.finish(complete);
-            if answer.tunnel {
-                interest = Interest::Forget;
-            }
-        }
-        self.answering = Answering::Nothing;
-        if interest == Interest::Forget {
-            count(&mut context.tally.flows_upgraded);
-            if let Some(waiting) = self.waiting.front_mut() {
-                waiting.marks.set(Mark::Upgraded);
-            }
-        }
-        self.emit_finished(context);
-        interest
-    }
-
-    fn response_loss(&mut self, loss: Loss, at: Timestamp, context: &mut HttpContext) -> Interest {
-        let mark = if loss.boundary { Mark::Gap } else { Mark::Truncated };
-        match loss.message {
-            MessageLoss::None => {}
-            MessageLoss::Head => {
-                if let Some(waiting) = self.waiting.front_mut() {
-                    waiting.marks.set(mark);
-                }
-            }
-            MessageLoss::Hole => {
-                if let Some(body) = self.answer().and_then(|answer| answer.body.as_mut()) {
-                    body.hole();
-                    if let Some(waiting) = self.waiting.front_mut() {
-                        waiting.marks.set(Mark::Gap);
-                    }
-                }
-            }
-            MessageLoss::Cut => {
-                if self.answering == Answering::First
-                    && let Some(waiting) = self.waiting.front_mut()
-                {
-                    waiting.marks.set(mark);
-                }
-                self.response_ended(false, context);
-            }
-            MessageLoss::Complete => {
-                if let Some(answer) = self.answer() {
-                    answer.last = answer.last.max(at);
-                }
-                self.response_ended(true, context);
-            }
-        }
-        if loss.boundary {
-            self.lose_responses(context);
-        }
-        Interest::Keep
-    }
-
-    fn lose_responses(&mut self, context: &mut HttpContext) {
-        count(&mut context.tally.boundaries_lost);
-        self.answering = Answering::Nothing;
-        self.responses_unsure = true;
     }
 
     /// Hands on the first request while it and its response are over.
@@ -476,6 +314,7 @@ fn chunk_context(input: &[u8], event: &StreamEvent<'_>, context: &HttpContext) -
         at: event.at,
         acknowledged: event.acknowledged,
         head_bytes_max: context.limits.head_bytes_max,
+        room: context.limits.kept_bytes_max.saturating_sub(context.kept_bytes),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Pairs nothing. After lost bytes it goes on at the next chunk that begins like a message.
 
+use memchr::memchr;
+
 use crate::model::{Headers, Timestamp};
 
 use super::chunked::{Chunked, ChunkedStep};
@@ -22,7 +24,12 @@ pub(super) struct MessageReader<H> {
     first: bool,
     /// The head that is being read was only guessed to begin here.
     tentative: bool,
+    /// The start line of the head that is being read was looked at in full.
+    decided: bool,
 }
+
+/// Bytes of a head that has come in part after which only a line's end can tell more about its start line.
+const LOOK_BYTES: usize = 64;
 
 /// Where and when a message began.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +48,8 @@ pub(super) struct ChunkContext {
     pub(super) at: Timestamp,
     pub(super) acknowledged: u64,
     pub(super) head_bytes_max: usize,
+    /// Bytes of heads that have come in part for which there is room.
+    pub(super) room: usize,
 }
 
 #[derive(Debug)]
@@ -103,6 +112,15 @@ pub(super) enum MessageLoss {
     Complete,
 }
 
+// === impl ChunkContext ===
+
+impl ChunkContext {
+    /// Offset of what is left of the chunk.
+    pub(super) fn offset_before(&self, rest: &[u8]) -> u64 {
+        self.offset.saturating_add(self.bytes.saturating_sub(rest.len()) as u64)
+    }
+}
+
 // === impl MessageReader ===
 
 impl<H> MessageReader<H> {
@@ -116,6 +134,21 @@ impl<H> MessageReader<H> {
             start: Start::default(),
             first: !mid_stream,
             tentative: false,
+            decided: false,
+        }
+    }
+
+    /// Bytes of a head or a trailer section that has come in part.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.state {
+            State::Chunked(chunked) => chunked.held_bytes(),
+            State::Head
+            | State::Framing
+            | State::End
+            | State::Length { left: _ }
+            | State::UntilClose
+            | State::Lost
+            | State::Stopped => self.partial.len(),
         }
     }
 
@@ -134,6 +167,14 @@ impl<H> MessageReader<H> {
     /// Reads nothing more.
     pub(super) fn stop(&mut self) {
         self.state = State::Stopped;
+        self.partial = Vec::new();
+    }
+
+    /// Reads on after [`MessageReader::stop`], at the next chunk that begins like a message.
+    pub(super) fn resume(&mut self) {
+        if matches!(self.state, State::Stopped) {
+            self.state = State::Lost;
+        }
     }
 
     /// Gives up the body that is being read: what follows is the next message.
@@ -171,7 +212,7 @@ impl<H> MessageReader<H> {
                     return (!body.is_empty()).then_some(Step::Body(body));
                 }
                 State::Chunked(chunked) => {
-                    let step = chunked.step(input, chunk.head_bytes_max)?;
+                    let step = chunked.step(input, chunk.head_bytes_max, chunk.room)?;
                     let ambiguous = chunked.is_ambiguous();
                     return Some(match step {
                         ChunkedStep::Data(body) => Step::Body(body),
@@ -255,43 +296,51 @@ impl<H> MessageReader<H> {
             if input.is_empty() {
                 return None;
             }
-            let before = chunk.bytes.saturating_sub(input.len()) as u64;
-            self.start = Start {
-                offset: chunk.offset.saturating_add(before),
-                at: chunk.at,
-                acknowledged: chunk.acknowledged,
-            };
+            self.start =
+                Start { offset: chunk.offset_before(input), at: chunk.at, acknowledged: chunk.acknowledged };
             let limited = input.get(..chunk.head_bytes_max).unwrap_or(input);
             return match (self.parse)(limited) {
                 Parsed::Whole(head, bytes) => {
                     *input = input.get(bytes..).unwrap_or_default();
                     Some(self.found(head))
                 }
-                Parsed::Partial if (self.look)(limited) == Look::No => self.failed(input, Step::Malformed),
-                Parsed::Partial if limited.len() < input.len() => self.failed(input, Step::Oversize),
                 Parsed::Partial => {
-                    self.partial.extend_from_slice(input);
-                    *input = &[];
-                    None
+                    let look = (self.look)(limited);
+                    self.decided = look == Look::Yes;
+                    if look == Look::No {
+                        self.failed(input, Step::Malformed)
+                    } else if limited.len() < input.len() || input.len() > chunk.room {
+                        self.failed(input, Step::Oversize)
+                    } else {
+                        self.partial.extend_from_slice(input);
+                        *input = &[];
+                        None
+                    }
                 }
-                Parsed::Invalid => self.failed(input, Step::Malformed),
+                Parsed::Invalid => {
+                    self.decided = (self.look)(limited) == Look::Yes;
+                    self.failed(input, Step::Malformed)
+                }
             };
         }
         let end = head::end(&self.partial, input);
         let (piece, rest) = input.split_at_checked(end.unwrap_or(input.len()))?;
-        if self.partial.len().saturating_add(piece.len()) > chunk.head_bytes_max {
+        let too_long = self.partial.len().saturating_add(piece.len()) > chunk.head_bytes_max;
+        if too_long || (end.is_none() && piece.len() > chunk.room) {
             return self.failed(input, Step::Oversize);
         }
         self.partial.extend_from_slice(piece);
         *input = rest;
-        if end.is_none() {
-            // Only the start line can tell early that this is no message.
-            let undecided = self.partial.len() <= 4096 || self.tentative;
-            if undecided && (self.look)(&self.partial) == Look::No {
-                return self.failed(input, Step::Malformed);
+        // Each look begins at the start line, so there is one per segment only while that is short.
+        if !self.decided && (self.partial.len() <= LOOK_BYTES || memchr(b'\n', piece).is_some()) {
+            match (self.look)(&self.partial) {
+                Look::Yes => self.decided = true,
+                Look::Unsure => {}
+                Look::No => return self.failed(input, Step::Malformed),
             }
-            return None;
         }
+        // Without its end the head goes on.
+        end?;
         let partial = std::mem::take(&mut self.partial);
         match (self.parse)(&partial) {
             Parsed::Whole(head, _) => Some(self.found(head)),
@@ -303,6 +352,7 @@ impl<H> MessageReader<H> {
         self.state = State::Framing;
         self.first = false;
         self.tentative = false;
+        self.decided = false;
         Step::Head(head, self.start)
     }
 
@@ -310,9 +360,10 @@ impl<H> MessageReader<H> {
     fn failed<'a>(&mut self, input: &mut &'a [u8], step: Step<'a, H>) -> Option<Step<'a, H>> {
         *input = &[];
         self.lose();
+        let decided = std::mem::take(&mut self.decided);
         if std::mem::take(&mut self.tentative) {
             return None;
         }
-        Some(if self.first { Step::NotHttp } else { step })
+        Some(if self.first && !decided { Step::NotHttp } else { step })
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Waiting {
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     pub(super) marks: Marks,
+    /// What its heads take up of `kept_bytes`.
+    pub(super) head_memory: usize,
 }
 
 /// The final response to a waiting request.
@@ -63,6 +65,7 @@ impl Waiting {
             interim: Vec::new(),
             response: None,
             marks,
+            head_memory: 0,
         };
         waiting.marks.merge(head_marks);
         waiting
@@ -73,10 +76,16 @@ impl Waiting {
         self.response.as_ref().is_some_and(|answer| answer.body.is_none())
     }
 
+    /// Counts memory of heads against the bound of what unfinished exchanges keep.
+    pub(super) fn keep(&mut self, memory: usize, context: &mut HttpContext) {
+        self.head_memory = self.head_memory.saturating_add(memory);
+        context.kept_bytes = context.kept_bytes.saturating_add(memory);
+    }
+
     /// Hands the exchange on as it is.
     pub(super) fn emit(self, flow: Flow, flow_hash: u64, context: &mut HttpContext) {
-        let Self { request, start, last, interim, response, mut marks, .. } = self;
-        let mut kept = request.body.kept.len();
+        let Self { request, start, last, interim, response, mut marks, head_memory, .. } = self;
+        let mut kept = request.body.kept.len().saturating_add(head_memory);
         let (response, response_times) = match response {
             Some(Answer { response, first, last, body: _, tunnel: _ }) => {
                 kept = kept.saturating_add(response.body.kept.len());

@@ -432,3 +432,175 @@ proptest! {
         prop_assert!(lines.len() as u64 <= context.tally.requests);
     }
 }
+
+#[test]
+fn nothing_is_held_back_after_the_server_has_closed() {
+    let get = "GET /a HTTP/1.1\r\n\r\n";
+    check(&[client(get), Turn::End(Direction::ToClient)], &["GET /a 0+ > [no_response]"]);
+    check(
+        &[
+            Turn::End(Direction::ToClient),
+            client(get),
+            client("POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\n"),
+            client("ok"),
+        ],
+        &["GET /a 0+ > [no_response]", "POST /b 2+ > [no_response]"],
+    );
+}
+
+#[test]
+fn interim_responses_are_bounded() {
+    let mut turns = vec![client("GET /a HTTP/1.1\r\n\r\n")];
+    turns.extend((0..1_000).map(|_| server("HTTP/1.1 102 Processing\r\n\r\n")));
+    turns.push(server(OK));
+    let (_, context) = play(&turns);
+    assert_eq!((context.exchanges[0].interim.len(), context.tally.interim), (64, 1_000));
+}
+
+#[test]
+fn a_refused_connect_goes_on_as_http() {
+    check(
+        &[
+            client("CONNECT x:443 HTTP/1.1\r\n\r\n"),
+            server("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
+            client("CONNECT x:443 HTTP/1.1\r\nProxy-Authorization: y\r\n\r\n"),
+            server("HTTP/1.1 200 OK\r\n\r\n"),
+        ],
+        &["CONNECT x:443 0+ > 407 0+", "CONNECT x:443 0+ > 200 0+ [upgraded]"],
+    );
+}
+
+#[test]
+fn an_upgrade_whose_request_was_not_seen_ends_the_reading() {
+    let turns = [server("HTTP/1.1 101 Switching Protocols\r\n\r\n"), client("GET /x HTTP/1.1\r\n\r\n")];
+    let (lines, context) = play_from(&turns, true);
+    assert_eq!((lines.len(), context.tally.flows_upgraded), (0, 1));
+}
+
+#[test]
+fn a_body_that_ends_in_a_hole_comes_out_at_once() {
+    check(
+        &[
+            client("GET /a HTTP/1.1\r\n\r\n"),
+            server("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"),
+            Turn::Lost(Direction::ToClient, b"cd".into()),
+        ],
+        &["GET /a 0+ > 200 2- [gap]"],
+    );
+}
+
+#[test]
+fn a_long_first_head_does_not_hide_the_rest_of_the_flow() {
+    let long = format!("GET /a HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(70_000));
+    for pieces in [70_100, 1_448] {
+        let mut turns: Vec<Turn> = long
+            .as_bytes()
+            .chunks(pieces)
+            .map(|piece| Turn::Bytes(Direction::ToServer, piece.into()))
+            .collect();
+        turns.extend([server(OK), client("GET /b HTTP/1.1\r\n\r\n"), server(OK)]);
+        let (lines, context) = play(&turns);
+        assert_eq!(lines, ["GET /b 0+ > 200 2+"], "in pieces of {pieces}");
+        assert_eq!(
+            (context.tally.oversize_heads, context.tally.flows_not_http, context.kept_bytes()),
+            (1, 0, 0)
+        );
+    }
+}
+
+#[test]
+fn a_request_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
+    let lost = || Turn::Lost(Direction::ToServer, b"GET /b HTTP/1.1\r\n\r\n".into());
+    let answer = |status| server(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+    let turns = [
+        client("GET /a HTTP/1.1\r\n\r\n"),
+        answer(201),
+        lost(),
+        client("GET /c HTTP/1.1\r\n\r\n"),
+        answer(202),
+        answer(203),
+        client("GET /d HTTP/1.1\r\n\r\n"),
+        answer(204),
+    ];
+    check(&turns, &["GET /a 0+ > 201 0+", "GET /c 0+ > [no_response]", "GET /d 0+ > 204 0+"]);
+    check(
+        &[lost(), client("GET /c HTTP/1.1\r\n\r\n"), answer(202), answer(203), Turn::Abort],
+        &["GET /c 0+ > [no_response]"],
+    );
+}
+
+#[test]
+fn a_response_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
+    let turns = [
+        client("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+        Turn::Lost(Direction::ToClient, OK.into()),
+        client("GET /c HTTP/1.1\r\n\r\n"),
+        server("HTTP/1.1 404 B\r\nContent-Length: 0\r\n\r\n"),
+        server(OK),
+        client("GET /d HTTP/1.1\r\n\r\n"),
+        server(OK),
+    ];
+    check(
+        &turns,
+        &[
+            "GET /a 0+ > [no_response]",
+            "GET /b 0+ > [no_response, pipelined]",
+            "GET /c 0+ > [no_response]",
+            "GET /d 0+ > 200 2+",
+        ],
+    );
+}
+
+#[test]
+fn what_unfinished_exchanges_keep_is_bounded() {
+    let limits = HttpLimits { kept_bytes_max: 20_000, ..HttpLimits::default() };
+    let mut context = HttpContext::new(limits);
+    let field = format!("X: {}\r\n", "y".repeat(1_000));
+    let heads = [format!("GET / HTTP/1.1\r\n{field}\r\n"), format!("GET / HTTP/1.1\r\n{field}")];
+    for (number, head) in heads.iter().cycle().take(200).enumerate() {
+        let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
+        let event = |chunk| StreamEvent {
+            direction: Direction::ToServer,
+            offset: 0,
+            acknowledged: 0,
+            at: Timestamp(0),
+            chunk,
+        };
+        connection.read(event(Chunk::Bytes(head.as_bytes())), &mut context);
+        assert!(context.kept_bytes() <= 20_000, "{number}: {}", context.kept_bytes());
+    }
+    assert!(context.tally.exchanges_at_bound > 80 && context.tally.oversize_heads > 80);
+}
+
+/// Time per byte does not grow with the length of a head that comes byte by byte.
+#[test]
+fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
+    let head = format!("GET /{} HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(30_000), "b".repeat(30_000));
+    let mut heads = 0;
+    thread_local!(static BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+    let mut reader = MessageReader::new(
+        head::request,
+        |bytes| {
+            BYTES.with(|seen| seen.set(seen.get() + bytes.len()));
+            head::looks_like_request(bytes)
+        },
+        true,
+    );
+    for (offset, byte) in head.as_bytes().iter().enumerate() {
+        let mut input = std::slice::from_ref(byte);
+        let chunk = ChunkContext {
+            offset: offset as u64,
+            bytes: 1,
+            at: Timestamp(0),
+            acknowledged: 0,
+            head_bytes_max: 64 << 10,
+            room: 64 << 10,
+        };
+        while let Some(step) = reader.step(&mut input, &chunk) {
+            assert!(matches!(step, Step::Head(..)));
+            heads += 1;
+        }
+    }
+    assert_eq!(heads, 1);
+    assert!(BYTES.with(std::cell::Cell::get) < 2 * head.len(), "each byte is looked at about once");
+}
