@@ -1,0 +1,247 @@
+//! What must hold whatever comes in, for each border of the core.
+//!
+//! Knows neither fuzzer nor test framework: each target is a function of bytes that panics when something does not hold.
+//! `userspace/tests/core.rs` runs the same functions on random input in every test run.
+
+use understudy::http::{Connection, HttpContext, HttpLimits, sha256};
+use understudy::model::{
+    Chunk, Direction, Endpoint, Exchange, Flow, FlowKey, Interest, LinkType, Opened, Packet, Segment, Seq,
+    StreamEvent, TcpFlags, Timestamp,
+};
+use understudy::packet::{self, WantedPorts};
+use understudy::stream::{FlowTable, StreamLimits};
+
+/// Takes values off the front of the input; zeros when it is used up.
+struct Input<'a>(&'a [u8]);
+
+/// Pieces of messages: random bytes alone seldom make one.
+const PIECES: [&str; 24] = [
+    "GET /a HTTP/1.1\r\n",
+    "POST /b HTTP/1.1\r\n",
+    "HEAD /c HTTP/1.0\r\n",
+    "CONNECT d:1 HTTP/1.1\r\n",
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\n",
+    "HTTP/1.1 304 Not Modified\r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Expect: 100-continue\r\n",
+    "X : y\r\n",
+    " folded\r\n",
+    "\r\n",
+    "\n",
+    "abc",
+    "3\r\nabc\r\n",
+    "3;x=\"y\"\n",
+    "0\r\n\r\n",
+    "0\r\nT: v\r\n\r\n",
+    "GET /e HTTP/1.1\r\nHost: h\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+];
+
+/// Any bytes as a packet of each link type: what comes out lies in what went in.
+pub fn packet(bytes: &[u8]) {
+    let wanted = WantedPorts::new([80, 8080]);
+    for link in [LinkType::Probe, LinkType::RawIp, LinkType::Ethernet] {
+        let packet = Packet { captured_at: Timestamp(1), link, wire_bytes: bytes.len() as u32, bytes };
+        let Ok(segment) = packet::parse(&packet, &wanted) else { continue };
+        assert!(bytes.as_ptr_range().start <= segment.payload.as_ptr_range().start);
+        assert!(segment.payload.as_ptr_range().end <= bytes.as_ptr_range().end);
+        assert!(segment.wire_payload_bytes as usize >= segment.payload.len());
+    }
+}
+
+/// Any segments through the flow table and the message readers: bounds hold after each, and nothing is kept at the end.
+pub fn segments(bytes: &[u8]) {
+    let stream_limits = StreamLimits {
+        flows_max: 4,
+        flow_waiting_bytes_max: 200,
+        flow_waiting_pieces_max: 8,
+        waiting_bytes_max: 1_000,
+        ..StreamLimits::default()
+    };
+    let http_limits = HttpLimits {
+        head_bytes_max: 200,
+        body_kept_max: 20,
+        pipelined_max: 3,
+        kept_bytes_max: 4_000,
+        interim_max: 2,
+    };
+    let mut input = Input(bytes);
+    let mut flows: FlowTable<Connection> = FlowTable::new(stream_limits);
+    let mut http = HttpContext::new(http_limits);
+    let mut now = Timestamp(1);
+    let mut taken = 0;
+    let mut payload = Vec::new();
+    while !input.0.is_empty() {
+        let [kind, flow, time] = [input.byte(), input.byte(), input.byte()];
+        let direction = if kind & 1 == 0 { Direction::ToServer } else { Direction::ToClient };
+        let (client, server) = (end(4_000 + u16::from(flow % 6)), end(80));
+        let (source, destination) = match direction {
+            Direction::ToServer => (client, server),
+            Direction::ToClient => (server, client),
+        };
+        // Numbers near the wrap, seldom far away.
+        let far = if flow > 250 { u32::from(input.byte()) << 24 } else { 0 };
+        let seq = Seq(u32::MAX - 100).plus(u32::from(input.byte())).plus(far);
+        let ack = Seq(u32::MAX - 100).plus(u32::from(input.byte()));
+        payload.clear();
+        if kind & 2 != 0 {
+            input.pieces(kind >> 6, &mut payload);
+        }
+        now = Timestamp(now.0 + u64::from(time) * u64::from(time) * 10_000_000);
+        let segment = Segment {
+            captured_at: now,
+            source,
+            destination,
+            scope: 0,
+            direction: (kind & 4 == 0).then_some(direction),
+            seq,
+            ack: (kind & 8 == 0).then_some(ack),
+            flags: TcpFlags { syn: kind & 0x31 == 0x10, fin: kind & 0x30 == 0x20, rst: kind & 0x3c == 0x3c },
+            payload: &payload,
+            wire_payload_bytes: payload.len() as u32 + u32::from(time == 255),
+            ends_packet: true,
+        };
+        let mut read =
+            |connection: &mut Connection, event: StreamEvent<'_>| connection.read(event, &mut http);
+        let _unused = flows.accept(&segment, &mut read);
+        if time > 200 {
+            flows.tick(now, &mut read);
+        }
+        assert!(flows.flows() <= stream_limits.flows_max);
+        assert!(flows.waiting_bytes() <= stream_limits.waiting_bytes_max);
+        assert!(http.kept_bytes() <= http_limits.kept_bytes_max, "{}", http.kept_bytes());
+        taken += drain(&mut http);
+    }
+    flows.finish(&mut |connection, event| connection.read(event, &mut http));
+    taken += drain(&mut http);
+    assert_eq!((flows.flows(), flows.waiting_bytes(), http.kept_bytes()), (0, 0, 0), "nothing is kept");
+    assert_eq!(taken, http.tally.exchanges, "every exchange is counted once");
+    assert_eq!(http.tally.exchanges, http.tally.requests, "each request comes out once");
+    assert!(http.tally.orphans <= http.tally.responses);
+}
+
+/// A conversation in pieces gives the exchanges that it gives whole.
+pub fn bytes(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut turns = Vec::new();
+    for _ in 0..input.byte() % 16 {
+        let direction = if input.byte() & 1 == 0 { Direction::ToServer } else { Direction::ToClient };
+        let mut turn = Vec::new();
+        let count = input.byte() % 8;
+        input.pieces(count, &mut turn);
+        turns.push((direction, turn));
+    }
+    let mut whole: Vec<(Direction, Vec<u8>)> = Vec::new();
+    let mut pieces = Vec::new();
+    for (direction, turn) in turns {
+        // Turns of one side that follow each other are one chunk here.
+        match whole.last_mut() {
+            Some((last, joined)) if *last == direction => Vec::extend(joined, turn),
+            Some(_) | None => whole.push((direction, turn)),
+        }
+    }
+    for (direction, turn) in &whole {
+        let mut rest = &turn[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.len().min(1 + usize::from(input.byte() % 40)));
+            pieces.push((*direction, piece.to_vec()));
+            rest = after;
+        }
+    }
+    let (exchanges, certain) = play(&whole);
+    // Where the boundary of messages was lost, reading goes on where a segment begins, so there cuts matter.
+    if certain {
+        assert_eq!(exchanges, play(&pieces).0);
+    }
+}
+
+/// Reads a conversation on a flow whose opening was seen. Gives what each exchange says, and whether the boundaries of
+/// all messages were known.
+fn play(turns: &[(Direction, Vec<u8>)]) -> (Vec<String>, bool) {
+    let mut sent = [0u64; 2];
+    let flow = Flow { key: FlowKey { client: end(4_000), server: end(80), scope: 0 }, opened: Timestamp(1) };
+    let mut http = HttpContext::new(HttpLimits::default());
+    let mut connection = Connection::from(Opened { flow, mid_stream: false });
+    for (direction, turn) in turns {
+        let [to_server, to_client] = &mut sent;
+        let (offset, acknowledged) = match direction {
+            Direction::ToServer => (to_server, *to_client),
+            Direction::ToClient => (to_client, *to_server),
+        };
+        let chunk = Chunk::Bytes(turn);
+        let event =
+            StreamEvent { direction: *direction, offset: *offset, acknowledged, at: Timestamp(1), chunk };
+        *offset += turn.len() as u64;
+        if connection.read(event, &mut http) == Interest::Forget {
+            break;
+        }
+    }
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let (acknowledged, at, chunk) = (0, Timestamp(1), Chunk::Abort);
+        connection.read(StreamEvent { direction, offset: 0, acknowledged, at, chunk }, &mut http);
+    }
+    assert_eq!(http.kept_bytes(), 0);
+    let certain = http.tally.boundaries_lost == 0 && http.tally.orphans == 0;
+    (http.exchanges.iter().map(show).collect(), certain)
+}
+
+/// What does not depend on where segments end.
+fn show(exchange: &Exchange) -> String {
+    let Exchange { request, response, interim, marks, .. } = exchange;
+    let response = response.as_ref().map(|response| {
+        let body = (response.body.bytes, response.body.complete, sha256(&response.body));
+        (response.status, &response.headers, &response.trailers, body)
+    });
+    let body = (request.body.bytes, request.body.complete, sha256(&request.body));
+    format!(
+        "{:?} {:?} {:?} {body:?} {response:?} {interim:?} {marks:?}",
+        request.method, request.target, request.headers
+    )
+}
+
+/// Counts the finished exchanges and lets go of them.
+fn drain(http: &mut HttpContext) -> u64 {
+    http.exchanges
+        .drain(..)
+        .map(|exchange| {
+            let whole = |body: &understudy::model::Body| !body.complete || sha256(body).is_some();
+            assert!(whole(&exchange.request.body));
+            assert!(exchange.response.iter().all(|response| whole(&response.body)));
+            assert!(exchange.interim.len() <= 2);
+        })
+        .count() as u64
+}
+
+fn end(port: u16) -> Endpoint {
+    Endpoint { addr: [0; 16], port }
+}
+
+// === impl Input ===
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((first, rest)) => {
+                self.0 = rest;
+                *first
+            }
+            None => 0,
+        }
+    }
+
+    /// Adds `count` pieces, and now and then a byte of its own.
+    fn pieces(&mut self, count: u8, to: &mut Vec<u8>) {
+        for _ in 0..count {
+            let choice = self.byte();
+            match PIECES.get(usize::from(choice % 32)) {
+                Some(piece) => to.extend_from_slice(piece.as_bytes()),
+                None => to.push(self.byte()),
+            }
+        }
+    }
+}
