@@ -63,6 +63,7 @@ pub struct RawCapture {
     pub head_bytes_max: Option<usize>,
     pub body_kept_max: Option<usize>,
     pub pipelined_max: Option<usize>,
+    pub interim_max: Option<usize>,
     pub kept_bytes_max: Option<usize>,
 }
 
@@ -301,6 +302,7 @@ impl RawCapture {
         set(&mut http.head_bytes_max, self.head_bytes_max);
         set(&mut http.body_kept_max, self.body_kept_max);
         set(&mut http.pipelined_max, self.pipelined_max);
+        set(&mut http.interim_max, self.interim_max);
         set(&mut http.kept_bytes_max, self.kept_bytes_max);
         Ok(config)
     }

@@ -148,6 +148,7 @@ fn encode_http(encoder: &mut DescriptorEncoder<'_>, tally: &HttpTally) -> fmt::R
         bodies_cut,
         flows_not_http,
         flows_upgraded,
+        exchanges_at_bound,
     } = tally;
     total(encoder, "http_requests", "Request heads read", *requests)?;
     total(encoder, "http_responses", "Final response heads read", *responses)?;
@@ -159,7 +160,13 @@ fn encode_http(encoder: &mut DescriptorEncoder<'_>, tally: &HttpTally) -> fmt::R
     total(encoder, "http_boundaries_lost", "Times that the next message was searched for", *boundaries_lost)?;
     total(encoder, "http_bodies_cut", "Bodies of which only length and hash were kept", *bodies_cut)?;
     total(encoder, "http_flows_not_http", "Connections that are not HTTP/1.x", *flows_not_http)?;
-    total(encoder, "http_flows_upgraded", "Connections that left HTTP/1.x", *flows_upgraded)
+    total(encoder, "http_flows_upgraded", "Connections that left HTTP/1.x", *flows_upgraded)?;
+    total(
+        encoder,
+        "http_exchanges_at_bound",
+        "Exchanges handed on incomplete because a bound was reached",
+        *exchanges_at_bound,
+    )
 }
 
 fn encode_experiments(encoder: &mut DescriptorEncoder<'_>, experiments: &[ExperimentStatus]) -> fmt::Result {
