@@ -1,3 +1,17 @@
-//! What the end-to-end tests share: servers, clients, network namespaces.
+//! What the end-to-end tests and the demo share: servers, clients, hosts in network namespaces, the daemon.
 //!
-//! Uses the daemon only through its binary.
+//! Uses the daemon only through its command line, its files and its admin listener, as a stranger would.
+
+pub mod app;
+pub mod client;
+pub mod clock;
+pub mod daemon;
+pub mod lab;
+pub mod mix;
+pub mod oracle;
+pub mod prereq;
+pub mod process;
+pub mod scrape;
+pub mod server;
+pub mod verdict;
+pub mod wire;

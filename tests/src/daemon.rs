@@ -1,0 +1,256 @@
+//! The daemon under test, as its user meets it: arguments, a configuration file, output, the admin listener.
+//!
+//! Links nothing of it. Names of flags and keys that several tests use are written here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::client::get_text;
+use crate::clock::wait_until;
+use crate::lab::within;
+use crate::oracle;
+use crate::prereq::daemon_program;
+use crate::process::{Place, Process};
+use crate::scrape::Scrape;
+
+/// How long the daemon may take until it captures. Loading the probe takes well under a second.
+const READY_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long it may take to drain after a signal: the promised five seconds, and one for the machine.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(6);
+/// How long exchanges may stay in flight after the last answer.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A configuration file under construction.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The captured port.
+    pub port: u16,
+    /// Where the admin listener is to be.
+    pub admin: SocketAddr,
+    /// The candidate's address.
+    pub candidate: SocketAddr,
+    /// Whether methods with effects are replayed too.
+    pub isolated: bool,
+    /// Route patterns; empty for all.
+    pub routes: Vec<&'static str>,
+    /// Lines put behind the rest: more keys of the experiment.
+    pub more: String,
+}
+
+/// A folder with a configuration file and the journal.
+#[derive(Debug)]
+pub struct Workspace(TempDir);
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    place: Place,
+    admin: SocketAddr,
+}
+
+/// A daemon, or another subcommand, that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a subcommand to its end.
+///
+/// # Errors
+/// When it has not ended within ten seconds.
+pub fn run_to_end(place: &Place, arguments: &[&str]) -> anyhow::Result<Finished> {
+    finish(place.command(daemon_program()).args(arguments), Duration::from_secs(10))
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it has not ended within `limit`.
+pub fn finish(command: &mut Command, limit: Duration) -> anyhow::Result<Finished> {
+    let mut process = Process::start("understudy", command)?;
+    let code = process.wait(limit)?;
+    Ok(Finished { code, stdout: process.stdout(), stderr: process.stderr() })
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let Self { port, admin, candidate, isolated, routes, more } = self;
+        let methods = if *isolated {
+            r#"["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]"#
+        } else {
+            r#"["GET", "HEAD"]"#
+        };
+        let routes = if routes.is_empty() { String::new() } else { format!("routes = {routes:?}\n") };
+        format!(
+            "[capture]\nports = [{port}]\n\n[admin]\nlisten = \"{admin}\"\n\n[journal]\npath = \"journal.db\"\n\n\
+             [[experiment]]\nname = \"lab\"\nmethods = {methods}\n{routes}\
+             candidate = {{ url = \"http://{candidate}\", isolated = {isolated} }}\n{more}\n"
+        )
+    }
+}
+
+// === impl Workspace ===
+
+impl Workspace {
+    /// A folder with this configuration.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(configuration: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new().context("failed to make a folder for the daemon")?;
+        let workspace = Self(folder);
+        let text = configuration.replace("journal.db", &workspace.journal().display().to_string());
+        std::fs::write(workspace.config(), text).context("failed to write the configuration")?;
+        Ok(workspace)
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.0.path().join("understudy.toml")
+    }
+
+    /// The journal that the configuration names.
+    pub fn journal(&self) -> PathBuf {
+        self.0.path().join("journal.db")
+    }
+
+    /// What `understudy report` says, with these further arguments.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn report(&self, more: &[&str]) -> anyhow::Result<Finished> {
+        let mut command = Place::Here.command(daemon_program());
+        command.arg("report").arg("--config").arg(self.config()).args(more);
+        finish(&mut command, Duration::from_secs(10))
+    }
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// `understudy run --config …`, capturing when this returns.
+    ///
+    /// # Errors
+    /// When it does not come to capture; its output stands in the message.
+    pub fn run(place: &Place, config: &Path, admin: SocketAddr, more: &[&str]) -> anyhow::Result<Self> {
+        let mut command = place.command(daemon_program());
+        command.arg("run").arg("--config").arg(config).args(more);
+        Self::start(place, &mut command, admin)
+    }
+
+    /// `understudy inspect …`, capturing when this returns.
+    ///
+    /// # Errors
+    /// As [`Daemon::run`].
+    pub fn inspect(place: &Place, port: u16, admin: SocketAddr, more: &[&str]) -> anyhow::Result<Self> {
+        let mut command = place.command(daemon_program());
+        command.args(["inspect", "--port", &port.to_string(), "--admin", &admin.to_string()]).args(more);
+        Self::start(place, &mut command, admin)
+    }
+
+    fn start(place: &Place, command: &mut Command, admin: SocketAddr) -> anyhow::Result<Self> {
+        let process = Process::start("understudy", command)?;
+        let mut daemon = Self { process, place: place.clone(), admin };
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let Self { process, place, admin } = self;
+        within(place, || {
+            wait_until("readiness of understudy", READY_WAIT_MAX, || {
+                process.must_run()?;
+                Ok(get_text(*admin, "/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))
+            })
+        })
+        .with_context(|| format!("understudy wrote: {}", self.process.stderr()))
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.process.stdout()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// `/metrics` now.
+    ///
+    /// # Errors
+    /// When the admin listener does not give them.
+    pub fn scrape(&self) -> anyhow::Result<Scrape> {
+        let (status, text) = within(&self.place, || get_text(self.admin, "/metrics"))?;
+        ensure!(status == 200, "/metrics answered {status}");
+        Scrape::parse(&text)
+    }
+
+    /// Waits until at least `exchanges` have come in and none is in flight, then asks the oracle.
+    ///
+    /// # Errors
+    /// When that does not come about, or a sum is off.
+    pub fn settle(&self, exchanges: u64) -> anyhow::Result<Scrape> {
+        let mut last = None;
+        let scrape = wait_until("settled ledger", SETTLE_WAIT_MAX, || {
+            let scrape = self.scrape()?;
+            let seen = scrape.sum("understudy_exchanges_seen_total", &[])?;
+            let in_flight = scrape.sum("understudy_exchanges_in_flight", &[])?;
+            last = Some((seen, in_flight));
+            Ok((seen >= exchanges && in_flight == 0).then_some(scrape))
+        })
+        .with_context(|| format!("wanted {exchanges} exchanges; (seen, in flight) = {last:?}"))?;
+        // Packets may lie in the ring while exchanges are settled; the sums hold once those are drained.
+        wait_until("balanced ledger", DRAIN_WAIT_MAX, || {
+            Ok(oracle::check(&self.scrape()?).is_ok().then_some(()))
+        })
+        .or_else(|_| oracle::check(&self.scrape()?))?;
+        Ok(scrape)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// SIGINT, then waits for the drain.
+    ///
+    /// # Errors
+    /// When it takes longer than promised.
+    pub fn interrupt(self) -> anyhow::Result<Finished> {
+        self.signal(Signal::INT)?;
+        self.join(DRAIN_WAIT_MAX)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When it has not come within `limit`.
+    pub fn join(mut self, limit: Duration) -> anyhow::Result<Finished> {
+        let code = self.process.wait(limit)?;
+        Ok(Finished { code, stdout: self.process.stdout(), stderr: self.process.stderr() })
+    }
+}

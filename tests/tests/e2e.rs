@@ -1,0 +1,69 @@
+//! End-to-end tests: the real binary, the real probe, real servers, on loopback and between hosts.
+//!
+//! Never passes a test that it could not run: without its prerequisites a test is skipped and counted so, and with
+//! `UNDERSTUDY_REQUIRE_BPF=1` it fails.
+#![expect(clippy::print_stderr, reason = "a test program says on the terminal why it skips")]
+
+#[path = "e2e/candidate.rs"]
+mod candidate;
+#[path = "e2e/completeness.rs"]
+mod completeness;
+#[path = "e2e/faults.rs"]
+mod faults;
+#[path = "e2e/inspect.rs"]
+mod inspect;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/tunnel.rs"]
+mod tunnel;
+#[path = "e2e/verdict.rs"]
+mod verdict;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use understudy_tests::prereq::{Prerequisite, missing, required};
+
+/// One test.
+#[derive(Clone, Copy)]
+struct Case {
+    /// The claim.
+    name: &'static str,
+    /// What it cannot do without.
+    needs: &'static [Prerequisite],
+    run: fn() -> anyhow::Result<()>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let modules: [(&str, &[Case]); 7] = [
+        ("lab", lab::CASES),
+        ("inspect", inspect::CASES),
+        ("completeness", completeness::CASES),
+        ("verdict", verdict::CASES),
+        ("candidate", candidate::CASES),
+        ("faults", faults::CASES),
+        ("tunnel", tunnel::CASES),
+    ];
+    let trials = modules
+        .iter()
+        .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(module: &str, case: Case) -> Trial {
+    let Case { name, needs, run } = case;
+    let missing = missing(needs);
+    if let Some(reason) = &missing
+        && !required()
+    {
+        eprintln!("skipped {module}::{name}: {reason}");
+    }
+    let skipped = missing.is_some() && !required();
+    Trial::test(format!("{module}::{name}"), move || match missing {
+        Some(reason) => Err(format!("cannot run here: {reason}").into()),
+        None => run().map_err(|error| format!("{error:#}").into()),
+    })
+    .with_ignored_flag(skipped)
+}
