@@ -3,7 +3,7 @@
 //! Links nothing of it. Names of flags and keys that several tests use are written here and nowhere else.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,9 +43,12 @@ pub struct Settings {
     pub more: String,
 }
 
-/// A folder with a configuration file and the journal.
+/// A folder with a configuration file and the journal, and the program that uses them.
 #[derive(Debug)]
-pub struct Workspace(TempDir);
+pub struct Workspace {
+    folder: TempDir,
+    program: PathBuf,
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -107,13 +110,21 @@ impl Settings {
 // === impl Workspace ===
 
 impl Workspace {
-    /// A folder with this configuration.
+    /// A folder with this configuration, for the daemon of this build.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn new(configuration: &str) -> anyhow::Result<Self> {
+        Self::with_program(configuration, daemon_program())
+    }
+
+    /// A folder with this configuration, for this daemon. The journal's place is filled in.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn with_program(configuration: &str, program: PathBuf) -> anyhow::Result<Self> {
         let folder = TempDir::new().context("failed to make a folder for the daemon")?;
-        let workspace = Self(folder);
+        let workspace = Self { folder, program };
         let text = configuration.replace("journal.db", &workspace.journal().display().to_string());
         std::fs::write(workspace.config(), text).context("failed to write the configuration")?;
         Ok(workspace)
@@ -121,12 +132,12 @@ impl Workspace {
 
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
-        self.0.path().join("understudy.toml")
+        self.folder.path().join("understudy.toml")
     }
 
     /// The journal that the configuration names.
     pub fn journal(&self) -> PathBuf {
-        self.0.path().join("journal.db")
+        self.folder.path().join("journal.db")
     }
 
     /// What `understudy report` says, with these further arguments.
@@ -134,7 +145,7 @@ impl Workspace {
     /// # Errors
     /// When it does not end.
     pub fn report(&self, more: &[&str]) -> anyhow::Result<Finished> {
-        let mut command = Place::Here.command(daemon_program());
+        let mut command = Place::Here.command(&self.program);
         command.arg("report").arg("--config").arg(self.config()).args(more);
         finish(&mut command, Duration::from_secs(10))
     }
@@ -147,9 +158,14 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not come to capture; its output stands in the message.
-    pub fn run(place: &Place, config: &Path, admin: SocketAddr, more: &[&str]) -> anyhow::Result<Self> {
-        let mut command = place.command(daemon_program());
-        command.arg("run").arg("--config").arg(config).args(more);
+    pub fn run(
+        place: &Place,
+        workspace: &Workspace,
+        admin: SocketAddr,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut command = place.command(&workspace.program);
+        command.arg("run").arg("--config").arg(workspace.config()).args(more);
         Self::start(place, &mut command, admin)
     }
 

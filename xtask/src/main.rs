@@ -3,8 +3,11 @@
 //! Holds no logic of the daemon.
 #![expect(clippy::print_stderr, reason = "a command line tool talks to the terminal")]
 
+mod demo;
 mod probe;
 mod setup;
+mod test;
+mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,14 +25,23 @@ struct Arguments {
 enum Command {
     /// Find or install what the other commands need; does nothing when all is there
     Setup,
+    /// Find three planted faults on real traffic, from nothing to a verdict
+    Demo,
+    /// Run every check and every test
+    Test,
     /// Build the eBPF probe into target/probe
     Probe,
+    /// Check what no compiler checks: imports, module docs, sizes, unused dependencies
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
+        Command::Demo => demo::run(),
+        Command::Test => test::run(),
         Command::Probe => probe::run(),
+        Command::Tidy => tidy::run(),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");

@@ -40,7 +40,7 @@ fn misbehaves(faults: Option<Faults>) -> anyhow::Result<()> {
         }
         .text(),
     )?;
-    let daemon = Daemon::run(&Place::Here, &workspace.config(), admin, &[])?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     let sent = drive(a.address, &every_shape(REQUESTS), Pace { per_second: Some(200), connections: 4 })?;
     ensure!(sent.iter().all(|sent| sent.answer.status == 200), "a client of A noticed");
     let scrape = daemon.settle(sent.len() as u64)?;

@@ -51,7 +51,7 @@ fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
         }
         .text(),
     )?;
-    let daemon = Daemon::run(&lab.a.place(), &workspace.config(), admin, &[])?;
+    let daemon = Daemon::run(&lab.a.place(), &workspace, admin, &[])?;
     let planned = every_shape(REQUESTS);
     let sent = lab.client.within(|| drive(a.address, &planned, Pace { per_second, connections: 8 }))?;
     let scrape = daemon.settle(sent.len() as u64)?;

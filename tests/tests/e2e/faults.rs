@@ -136,6 +136,7 @@ fn no_file() -> anyhow::Result<()> {
 fn template() -> anyhow::Result<()> {
     let printed = run_to_end(&Place::Here, &["config", "template"])?;
     check(&printed, 0, &[])?;
+    ensure!(printed.stdout.contains("[[experiment]]"), "{}", printed.stdout);
     let workspace = Workspace::new(&printed.stdout)?;
     let file = workspace.config().display().to_string();
     check(&run_to_end(&Place::Here, &["config", "check", "--config", &file])?, 0, &[])
@@ -146,7 +147,7 @@ fn interrupt() -> anyhow::Result<()> {
     let b = App::start(&Place::Here, free_address()?, Faults::None)?;
     let settings = settings(a.address.port(), b.address)?;
     let workspace = Workspace::new(&settings.text())?;
-    let daemon = Daemon::run(&Place::Here, &workspace.config(), settings.admin, &[])?;
+    let daemon = Daemon::run(&Place::Here, &workspace, settings.admin, &[])?;
     let planned = every_shape(400);
     let finished = std::thread::scope(|scope| {
         let load = scope.spawn(|| drive(a.address, &planned, Pace { per_second: Some(200), connections: 4 }));

@@ -40,7 +40,7 @@ fn compare(faults: Faults, count: usize) -> anyhow::Result<(i32, Findings)> {
         }
         .text(),
     )?;
-    let daemon = Daemon::run(&Place::Here, &workspace.config(), admin, &[])?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     let sent = drive(a.address, &every_route(count), Pace { per_second: Some(160), connections: 6 })?;
     daemon.settle(sent.len() as u64)?;
     let run = daemon.interrupt()?;
