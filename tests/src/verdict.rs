@@ -4,57 +4,53 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 /// The findings of a run with one experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings {
-    /// `PASS`, `FAIL` or `NOT ENOUGH DATA`.
+    /// `pass`, `fail` or `not_enough_data`.
     pub verdict: String,
-    /// Each cause of mismatches.
-    pub causes: BTreeSet<Cause>,
+    /// Each cause of mismatches: its route, and the paths and kinds of its differences.
+    pub causes: BTreeSet<(String, String)>,
     /// Routes on which B is slower than A beyond doubt.
     pub slower: BTreeSet<String>,
 }
 
-/// What mismatches of one kind have in common.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cause {
-    /// The route pattern.
-    pub route: String,
-    /// Path and kind of each difference, in order.
-    pub differences: Vec<(String, String)>,
-}
-
 #[derive(Deserialize)]
 struct RawReport {
+    schema: u32,
     experiments: Vec<RawExperiment>,
 }
 
 #[derive(Deserialize)]
 struct RawExperiment {
-    verdict: String,
+    verdict: RawVerdict,
     causes: Vec<RawCause>,
-    latency: Vec<RawLatency>,
+    routes: Vec<RawRoute>,
+}
+
+#[derive(Deserialize)]
+struct RawVerdict {
+    verdict: String,
 }
 
 #[derive(Deserialize)]
 struct RawCause {
     route: String,
-    differences: Vec<RawDifference>,
+    signature: String,
 }
 
 #[derive(Deserialize)]
-struct RawDifference {
-    path: String,
-    kind: String,
+struct RawRoute {
+    route: String,
+    latency: Option<RawLatency>,
 }
 
 #[derive(Deserialize)]
 struct RawLatency {
-    route: String,
-    slower: bool,
+    verdict: String,
 }
 
 // === impl Findings ===
@@ -66,35 +62,62 @@ impl Findings {
     /// When the text is not such a report.
     pub fn parse(json: &str) -> anyhow::Result<Self> {
         let report: RawReport =
-            serde_json::from_str(json).with_context(|| format!("failed to read the report {json}"))?;
-        let experiment = report.experiments.into_iter().next().context("the report has no experiment")?;
-        let mut causes = BTreeSet::new();
-        for RawCause { route, differences } in experiment.causes {
-            let differences =
-                differences.into_iter().map(|RawDifference { path, kind }| (path, kind)).collect();
-            causes.insert(Cause { route, differences });
-        }
+            serde_json::from_str(json).with_context(|| format!("failed to read the report `{json}`"))?;
+        ensure!(report.schema == 1, "the report has schema {}", report.schema);
+        let [experiment] = &report.experiments[..] else {
+            bail!("the report has {} experiments", report.experiments.len());
+        };
+        let RawExperiment { verdict: RawVerdict { verdict }, causes, routes } = experiment;
         let slower =
-            experiment.latency.into_iter().filter(|latency| latency.slower).map(|latency| latency.route);
-        Ok(Self { verdict: experiment.verdict, causes, slower: slower.collect() })
+            |route: &&RawRoute| route.latency.as_ref().is_some_and(|latency| latency.verdict == "slower");
+        Ok(Self {
+            verdict: verdict.clone(),
+            causes: causes.iter().map(|cause| (cause.route.clone(), cause.signature.clone())).collect(),
+            slower: routes.iter().filter(slower).map(|route| route.route.clone()).collect(),
+        })
     }
 
     /// What a run over [`crate::mix::every_route`] with planted faults must find, and nothing else.
     pub fn planted() -> Self {
-        let cause = |route: &str, differences: &[(&str, &str)]| Cause {
-            route: route.to_owned(),
-            differences: differences
-                .iter()
-                .map(|(path, kind)| ((*path).to_owned(), (*kind).to_owned()))
-                .collect(),
-        };
+        let cause = |route: &str, signature: &str| (route.to_owned(), signature.to_owned());
         Self {
-            verdict: "FAIL".to_owned(),
+            verdict: "fail".to_owned(),
             causes: BTreeSet::from([
-                cause("/items/{id}", &[("json:$.price", "value")]),
-                cause("/search", &[("status", "value")]),
+                cause("/items/{id}", "json:$.price value"),
+                cause("/search", "status value"),
             ]),
             slower: BTreeSet::from(["/quotes/{id}".to_owned()]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = r#"{"schema": 1, "run": {}, "experiments": [{"name": "lab",
+        "verdict": {"verdict": "fail", "reasons": ["r"]},
+        "causes": [
+            {"route": "/items/{id}", "signature": "json:$.price value", "count": 3},
+            {"route": "/search", "signature": "status value", "count": 2}],
+        "routes": [
+            {"route": "/quotes/{id}", "latency": {"verdict": "slower"}},
+            {"route": "/items/{id}", "latency": {"verdict": "not_slower"}},
+            {"route": "/search", "latency": null}]}]}"#;
+
+    #[track_caller]
+    fn check(change: (&str, &str), is_planted: bool) {
+        let report = REPORT.replace(change.0, change.1);
+        let found = Findings::parse(&report).unwrap();
+        assert_eq!(found == Findings::planted(), is_planted, "{found:?}");
+    }
+
+    #[test]
+    fn only_exactly_the_planted_faults_are_planted() {
+        check(("", ""), true);
+        check(("price value", "name value"), false);
+        check(("not_slower", "slower"), false);
+        check(("\"fail\"", "\"pass\""), false);
+        check(("/search", "/other"), false);
     }
 }

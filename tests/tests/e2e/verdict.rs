@@ -60,12 +60,12 @@ fn planted() -> anyhow::Result<()> {
 fn equal() -> anyhow::Result<()> {
     let (code, findings) = compare(Faults::None, 800)?;
     ensure!(findings.causes.is_empty() && findings.slower.is_empty(), "found {findings:#?}");
-    ensure!(code == 0 && findings.verdict == "PASS", "exit code {code}, {}", findings.verdict);
+    ensure!(code == 0 && findings.verdict == "pass", "exit code {code}, {}", findings.verdict);
     Ok(())
 }
 
 fn few() -> anyhow::Result<()> {
     let (code, findings) = compare(Faults::None, 3)?;
-    ensure!(code == 3 && findings.verdict == "NOT ENOUGH DATA", "exit code {code}, {}", findings.verdict);
+    ensure!(code == 3 && findings.verdict == "not_enough_data", "exit code {code}, {}", findings.verdict);
     Ok(())
 }
