@@ -179,7 +179,11 @@ impl Daemon {
         Self::start(place, &mut command, admin)
     }
 
-    fn start(place: &Place, command: &mut Command, admin: SocketAddr) -> anyhow::Result<Self> {
+    /// Any command with an admin listener, capturing when this returns.
+    ///
+    /// # Errors
+    /// As [`Daemon::run`].
+    pub fn start(place: &Place, command: &mut Command, admin: SocketAddr) -> anyhow::Result<Self> {
         let process = Process::start("understudy", command)?;
         let mut daemon = Self { process, place: place.clone(), admin };
         daemon.wait_ready()?;
@@ -200,6 +204,18 @@ impl Daemon {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The most memory that it has held so far, in KiB (`VmHWM` of `/proc/<pid>/status`).
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn memory_kib_max(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
+            .context("no VmHWM in /proc")
     }
 
     /// What it wrote to standard output so far.

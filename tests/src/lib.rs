@@ -7,6 +7,7 @@ pub mod client;
 pub mod clock;
 pub mod daemon;
 pub mod lab;
+pub mod load;
 pub mod mix;
 pub mod oracle;
 pub mod prereq;

@@ -142,7 +142,7 @@ impl StaticFiles {
 // === impl Nginx ===
 
 impl Nginx {
-    /// Starts an nginx that serves `/static/` from `files` and passes everything else on to `app`.
+    /// Starts an nginx that answers `/ping` itself, serves `/static/` from `files` and passes everything else on to `app`.
     ///
     /// # Errors
     /// When nginx is missing or does not come to listen.
@@ -191,6 +191,7 @@ http {{
     server {{
         listen {listen};
         location /static/ {{ root {files}; }}
+        location = /ping {{ return 200 \"pong\"; }}
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;

@@ -3,6 +3,7 @@
 //! Holds no logic of the daemon.
 #![expect(clippy::print_stderr, reason = "a command line tool talks to the terminal")]
 
+mod bench;
 mod demo;
 mod probe;
 mod setup;
@@ -27,6 +28,8 @@ enum Command {
     Setup,
     /// Find three planted faults on real traffic, from nothing to a verdict
     Demo,
+    /// Measure what capture costs A, how fast exchanges are put together, and what replay costs
+    Bench,
     /// Run every check and every test
     Test,
     /// Build the eBPF probe into target/probe
@@ -38,6 +41,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
+        Command::Bench => bench::run(),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::Probe => probe::run(),

@@ -2,10 +2,13 @@
 //!
 //! Does not touch the daemon, so that a failure here is the lab's.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use understudy_tests::app::Faults;
 use understudy_tests::client::{Client, get, request};
 use understudy_tests::lab::{Family, Lab};
+use understudy_tests::load::{Load, constant};
 use understudy_tests::mix::{Pace, drive, every_route, every_shape};
 use understudy_tests::prereq::{NETWORK, Prerequisite};
 use understudy_tests::process::Place;
@@ -21,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Prerequisite::Tool("nginx"), Prerequisite::Tool("setpriv")],
         run: nginx,
     },
+    Case { name: "a_constant_load_keeps_its_rate", needs: &[Prerequisite::Tool("setpriv")], run: load },
     Case { name: "tunnels_echo", needs: &[Prerequisite::Tool("setpriv")], run: tunnels },
 ];
 
@@ -59,6 +63,18 @@ fn nginx() -> anyhow::Result<()> {
     for status in [200, 201, 204, 302, 304] {
         ensure!(sent.iter().any(|sent| sent.answer.status == status), "no answer was {status}");
     }
+    Ok(())
+}
+
+fn load() -> anyhow::Result<()> {
+    let app = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let time = Duration::from_millis(500);
+    let result = constant(app.address, Load { target: "/items/1", per_second: 400, connections: 4, time })?;
+    ensure!(result.answered == 200, "{} answers at 400 a second in {time:?}", result.answered);
+    // One more on each connection, by which it learns the length of an answer.
+    let received = app.received()?.len() as u64;
+    ensure!(received == 204, "{received} received");
+    ensure!(result.median < Duration::from_millis(50), "{result:?}");
     Ok(())
 }
 

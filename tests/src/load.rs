@@ -1,0 +1,111 @@
+//! A constant load of one small request, light enough that measuring does not become what is measured.
+//!
+//! Checks no content: an answer is as many bytes as the first one had. Use `mix` where the truth matters.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::client::request;
+use crate::clock;
+
+/// What is sent, how fast, for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// The target of each GET.
+    pub target: &'a str,
+    /// Requests per second over all connections.
+    pub per_second: u32,
+    /// Connections, each with a thread.
+    pub connections: u32,
+    /// How long.
+    pub time: Duration,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadResult {
+    /// Answers.
+    pub answered: u64,
+    /// Median time from sending a request to the last byte of its answer.
+    pub median: Duration,
+}
+
+/// Sends the load.
+///
+/// # Errors
+/// When a connection breaks.
+pub fn constant(address: SocketAddr, load: Load<'_>) -> anyhow::Result<LoadResult> {
+    let Load { target: _, per_second, connections, time: _ } = load;
+    ensure!(per_second > 0 && connections > 0, "a load needs a rate and a connection");
+    let interval = Duration::from_secs_f64(f64::from(connections) / f64::from(per_second));
+    let mut times = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..connections)
+            .map(|number| {
+                // Spread over the interval, so that connections do not send in step.
+                let offset = interval * number / connections;
+                scope.spawn(move || connection(address, load, offset, interval))
+            })
+            .collect();
+        let mut times = Vec::new();
+        for worker in workers {
+            times.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        anyhow::Ok(times)
+    })?;
+    let middle = times.len() / 2;
+    ensure!(!times.is_empty(), "no answer came");
+    let (_, median, _) = times.select_nth_unstable(middle);
+    Ok(LoadResult { median: *median, answered: times.len() as u64 })
+}
+
+fn connection(
+    address: SocketAddr,
+    load: Load<'_>,
+    offset: Duration,
+    interval: Duration,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut stream =
+        TcpStream::connect(address).with_context(|| format!("failed to connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = request("GET", load.target, address, &[]);
+    stream.write_all(&request)?;
+    let mut answer = vec![0; 16 << 10];
+    let answer_bytes = first_answer(&mut stream, &mut answer)?;
+    let mut times = Vec::new();
+    let start = clock::now();
+    let mut due = offset;
+    while due < load.time {
+        clock::pause(due.saturating_sub(start.elapsed()));
+        let sent = clock::now();
+        stream.write_all(&request)?;
+        stream.read_exact(&mut answer[..answer_bytes])?;
+        times.push(sent.elapsed());
+        due += interval;
+    }
+    Ok(times)
+}
+
+/// Reads one answer with a `Content-Length` and gives the bytes of head and body.
+fn first_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<usize> {
+    let mut have = 0;
+    loop {
+        let read = stream.read(&mut buffer[have..])?;
+        ensure!(read > 0, "the connection ended, or the answer is longer than {} bytes", buffer.len());
+        have += read;
+        let text = String::from_utf8_lossy(&buffer[..have]).to_ascii_lowercase();
+        let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
+        let body = head
+            .split("\r\n")
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok())
+            .context("the answer has no length")?;
+        let whole = head.len() + 4 + body;
+        ensure!(whole <= buffer.len(), "the answer is longer than {} bytes", buffer.len());
+        if have == whole {
+            return Ok(whole);
+        }
+    }
+}
