@@ -121,12 +121,13 @@ pub(super) fn blob_block(number: u64) -> Vec<u8> {
 }
 
 fn item(id: &str, faulty: bool) -> Value {
-    let cents =
-        id.bytes().fold(995u64, |sum, byte| (sum * 31 + u64::from(byte)) % 90_000) + u64::from(faulty);
+    let cents = id.bytes().fold(995u64, |sum, byte| (sum * 31 + u64::from(byte)) % 90_000);
+    // The fault is in the price alone; what else follows from the id stays right.
+    let price = (cents + u64::from(faulty)) as f64 / 100.0;
     json!({
         "id": id,
         "name": format!("Item {id}"),
-        "price": cents as f64 / 100.0,
+        "price": price,
         "tags": ["new", "sale"],
         "stock": {"warehouse": cents % 7, "shop": cents / 10_000},
     })
@@ -233,10 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_price_is_one_cent_off() {
+    fn a_faulty_item_is_one_cent_off_and_right_otherwise() {
         for id in ["1", "2", "17", "beta"] {
-            let price = |faulty| item(id, faulty)["price"].as_f64().unwrap();
-            assert!((price(true) - price(false) - 0.01).abs() < 1e-6, "{id}");
+            let (mut right, mut wrong) = (item(id, false), item(id, true));
+            let price = |item: &mut Value| item["price"].take().as_f64().unwrap();
+            assert!((price(&mut wrong) - price(&mut right) - 0.01).abs() < 1e-6, "{id}");
+            assert_eq!(right, wrong, "only the price differs");
         }
     }
 

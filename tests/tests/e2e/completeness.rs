@@ -56,8 +56,9 @@ fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
     let sent = lab.client.within(|| drive(a.address, &planned, Pace { per_second, connections: 8 }))?;
     let scrape = daemon.settle(sent.len() as u64)?;
     let replayed = b.received()?;
-    let fates = format!("{scrape:?}");
+    // The verdict is of no interest: with A, B and the load on one machine, B at full speed is slower than A.
     let finished = daemon.interrupt()?;
+    let ledger = &finished.stderr;
 
     let received = a.received()?;
     ensure!(received.len() == REQUESTS && sent.len() == REQUESTS, "the load is not what it should be");
@@ -71,12 +72,13 @@ fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
         let have = got.get(request).copied().unwrap_or_default();
         ensure!(
             have == *count,
-            "B received {request:?} {have} times; {} of {REQUESTS}; {fates}",
+            "B received {request:?} {have} times; {} of {REQUESTS}; {ledger}",
             replayed.len()
         );
     }
     ensure!(replayed.len() == REQUESTS, "B received {} requests", replayed.len());
-    ensure!(finished.code == 0, "the verdict was {}: {}{}", finished.code, finished.stdout, finished.stderr);
+    let matched = scrape.sum("understudy_exchanges_total", &[("fate", "matched")])?;
+    ensure!(matched == REQUESTS as u64, "{matched} matched: {}{ledger}", finished.stdout);
     Ok(())
 }
 

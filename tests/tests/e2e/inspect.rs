@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "tells_the_truth_about_every_kind_of_answer", needs: KERNEL, run: every_answer },
     Case { name: "tells_the_truth_about_nginx", needs: KERNEL, run: nginx },
     Case { name: "body_adds_bodies_in_base64", needs: KERNEL, run: bodies },
+    Case { name: "every_series_exists_at_zero_once_it_is_ready", needs: KERNEL, run: series },
     Case { name: "quiet_prints_only_the_ledger", needs: KERNEL, run: quiet },
 ];
 
@@ -136,6 +137,21 @@ fn bodies() -> anyhow::Result<()> {
     let [line] = &lines[..] else { anyhow::bail!("{} lines", lines.len()) };
     ensure!(line["request"]["body"] == "aGVsbG8=", "request body {}", line["request"]["body"]);
     ensure!(line["response"]["body"].as_str().is_some_and(|body| body.starts_with("ey")), "{line}");
+    Ok(())
+}
+
+/// What alerts watch must exist before it first happens, or its first increase goes unseen.
+fn series() -> anyhow::Result<()> {
+    let daemon = Daemon::inspect(&Place::Here, free_address()?.port(), free_address()?, &["--json"])?;
+    let scrape = daemon.scrape()?;
+    for reason in ["ring_full", "malformed", "copy_failed", "oversize", "sampled_out", "flow_unwanted"] {
+        let drops = scrape.sum("understudy_capture_drops_total", &[("reason", reason)])?;
+        ensure!(drops == 0, "{drops} drops for {reason} without traffic");
+    }
+    for fate in ["shown", "shed", "matched", "lost"] {
+        let exchanges = scrape.sum("understudy_exchanges_total", &[("fate", fate)])?;
+        ensure!(exchanges == 0, "{exchanges} exchanges with the fate {fate} without traffic");
+    }
     Ok(())
 }
 
