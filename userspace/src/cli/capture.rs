@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use toml::Spanned;
 
 use super::{Exit, output};
 use crate::capture::listeners::listening_ports;
 use crate::capture::{KernelConfig, KernelSource};
-use crate::config::{self, RawConfig};
+use crate::config::{self, Flags};
 use crate::pipeline::clock;
 
 /// `understudy capture` and `understudy replay`.
@@ -44,14 +43,9 @@ pub(super) struct CaptureFlags {
 // === impl CaptureFlags ===
 
 impl CaptureFlags {
-    /// Puts what the flags say in the place of what the file says.
-    pub(super) fn adjust(&self, raw: &mut RawConfig) {
-        if !self.ports.is_empty() {
-            raw.capture.ports = Some(Spanned::new(0..0, self.ports.clone()));
-        }
-        if let Some(cgroup) = &self.cgroup {
-            raw.capture.cgroup = Some(cgroup.clone());
-        }
+    /// What these flags say.
+    pub(super) fn flags(&self) -> Flags {
+        Flags { ports: self.ports.clone(), cgroup: self.cgroup.clone(), ..Flags::default() }
     }
 }
 
@@ -115,7 +109,7 @@ pub(super) fn replay(arguments: &Arguments) -> anyhow::Result<Exit> {
 
 /// Both halves meet in a queue between processes, and the configuration cannot name one yet.
 fn needs_queue(arguments: &Arguments, command: &str) -> anyhow::Result<Exit> {
-    config::load(Some(&arguments.config), |_| {})?;
+    config::load(Some(&arguments.config), Flags::default())?;
     output::complain(&format!(
         "error: the configuration names no queue: `understudy {command}` works across processes, through a queue that \
          this version cannot use yet; `understudy run` does both halves in one process"

@@ -26,7 +26,7 @@ pub(super) enum Command {
 pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { file } => {
-            let config = config::load(Some(file), |_| {})?;
+            let config = config::load(Some(file), config::Flags::default())?;
             let names: Vec<&str> =
                 config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
             let experiments = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

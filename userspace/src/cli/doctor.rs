@@ -50,7 +50,7 @@ pub(super) fn doctor(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut findings = vec![probe(), kernel(), cgroup(), capture()];
     let mut ports = Vec::new();
     if let Some(path) = &arguments.config {
-        findings.push(match config::load(Some(path), |_| {}) {
+        findings.push(match config::load(Some(path), config::Flags::default()) {
             Ok(config) => {
                 ports = config.capture.kernel.ports;
                 Finding::ok("configuration", format!("{} is good", path.display()))

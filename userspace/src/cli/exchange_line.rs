@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::output::shown;
-use crate::http::sha256;
 use crate::model::{Body, Exchange, Headers, Mark, Request, Response, Timestamp};
+use crate::pipeline::inspect::sha256;
 
 /// An exchange in JSON. Keys and their meaning are stable.
 #[derive(Serialize)]

@@ -6,15 +6,13 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use clap::Args;
-use toml::Spanned;
 
 use super::capture::{CaptureFlags, open_kernel, stopped};
 use super::{Exit, exchange_line, ledger, output};
-use crate::config;
+use crate::config::{self, Flags};
 use crate::model::Exchange;
-use crate::pipeline::inspect::{InspectEnd, Show, inspect as run_inspect};
+use crate::pipeline::inspect::{Admin, InspectEnd, Show, inspect as run_inspect};
 use crate::pipeline::run::RunError;
-use crate::serve::Admin;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -38,13 +36,10 @@ pub(super) struct Arguments {
 /// Shows exchanges until it is stopped, then the counts.
 pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { capture, json, body, quiet, admin } = arguments;
-    let mut config = config::load(capture.config.as_deref(), |raw| {
-        capture.adjust(raw);
-        let admin = admin.unwrap_or_else(|| "off".to_owned());
-        raw.admin.listen = Some(Spanned::new(0..0, admin));
-        // What is replayed is of no interest here, and must not stand in the way.
-        raw.experiments.clear();
-    })?;
+    let admin = Some(admin.unwrap_or_else(|| "off".to_owned()));
+    // What is replayed is of no interest here, and must not stand in the way.
+    let flags = Flags { admin, no_experiments: true, ..capture.flags() };
+    let config = config::load(capture.config.as_deref(), flags)?;
     if config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
     }
@@ -54,10 +49,7 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
         .build()
         .context("failed to start the async runtime")?;
     let end = runtime.block_on(async {
-        let admin = match config.admin.take() {
-            Some(address) => Some(Admin::bind(address).await?),
-            None => None,
-        };
+        let admin = Admin::bind_if(config.admin).await?;
         let source = open_kernel(&config.capture.kernel)?;
         let stop = async {
             if let Err(error) = stopped(capture.duration).await {

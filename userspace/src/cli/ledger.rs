@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::metrics::CaptureCounts;
 use crate::model::{Fate, LedgerSnapshot, Unused};
+use crate::pipeline::capture::CaptureCounts;
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
 pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Exit, output};
-use crate::compare::group::cause_of;
 use crate::config;
-use crate::journal::{JournalLimits, SqliteJournal};
+use crate::pipeline::open_journal;
 use crate::report::{Conclusion, Report};
 
 /// Which report.
@@ -71,10 +70,10 @@ pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { journal, config, run, format } = arguments;
     let path = match (journal, config) {
         (Some(path), _) => path.clone(),
-        (None, Some(file)) => config::load(Some(file), |_| {})?.journal.path,
+        (None, Some(file)) => config::load(Some(file), config::Flags::default())?.journal.path,
         (None, None) => Path::new(config::JOURNAL_DEFAULT).to_owned(),
     };
-    let journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of)?;
+    let journal = open_journal(&path)?;
     let report = Report::load(&journal, *run)?;
     show(&report, format)?;
     Ok(exit_of(&report))

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use toml::Spanned;
 
 use super::capture::{CaptureFlags, open_kernel, stopped};
 use super::progress::Progress;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
-use crate::config::{self, RawCandidate, RawConfig, RawExperiment};
+use crate::config::{self, FlagExperiment, Flags};
 use crate::pipeline::run::{Run, RunEnd};
 use crate::report::Report;
 
@@ -60,36 +59,17 @@ struct ExperimentFlags {
 // === impl ExperimentFlags ===
 
 impl ExperimentFlags {
-    fn adjust(&self, raw: &mut RawConfig) {
+    fn into_experiment(self) -> Option<FlagExperiment> {
         let Self { candidate, isolated, routes, methods, sample, ignore } = self;
-        let Some(url) = candidate else { return };
-        let spanned = |list: &[String]| list.iter().map(|item| Spanned::new(0..0, item.clone())).collect();
-        let candidate = RawCandidate { url: url.clone(), isolated: *isolated, ..RawCandidate::default() };
-        let mut experiment = RawExperiment {
-            candidate: Some(Spanned::new(0..0, candidate)),
-            routes: spanned(routes),
-            methods: (!methods.is_empty()).then(|| spanned(methods)),
-            sample: sample.clone().map(|sample| Spanned::new(0..0, sample)),
-            ..RawExperiment::default()
-        };
-        experiment.compare.ignore = spanned(ignore);
-        raw.experiments = vec![experiment];
+        Some(FlagExperiment { url: candidate?, isolated, routes, methods, sample, ignore })
     }
 }
 
 /// Runs until it is stopped, prints the report, and exits with its verdict.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { capture, experiment, journal, admin, format } = arguments;
-    let config = config::load(capture.config.as_deref(), |raw| {
-        capture.adjust(raw);
-        experiment.adjust(raw);
-        if let Some(path) = journal {
-            raw.journal.path = Some(path);
-        }
-        if let Some(address) = admin {
-            raw.admin.listen = Some(Spanned::new(0..0, address));
-        }
-    })?;
+    let flags = Flags { journal, admin, experiment: experiment.into_experiment(), ..capture.flags() };
+    let config = config::load(capture.config.as_deref(), flags)?;
     let kernel = config.capture.kernel.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

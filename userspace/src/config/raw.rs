@@ -3,196 +3,92 @@
 //! Gives no default of its own: what the file leaves out comes from the part that the key belongs to.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::branch::{BranchConfigError, CapturedPorts, HostPolicy, HttpBranch, HttpBranchConfig};
-use crate::capture::FlowSample;
-use crate::compare::{Comparator, CompareConfig, CompareConfigError};
-use crate::pipeline::replay::ReplayLimits;
-use crate::report::VerdictPolicy;
-use crate::select::{Sample, SelectConfig, SelectConfigError, Selector};
-
 use super::error::Fault;
+use super::experiment::RawExperiment;
 use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
+use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
 use crate::pipeline::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig};
-use crate::queue::memory::MemoryQueueLimits;
+use crate::select::Sample;
 
 /// The file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RawConfig {
+pub(super) struct RawConfig {
     /// What to capture.
     #[serde(default)]
-    pub capture: RawCapture,
+    pub(super) capture: RawCapture,
     /// The admin listener.
     #[serde(default)]
-    pub admin: RawAdmin,
+    pub(super) admin: RawAdmin,
     /// Where results are kept.
     #[serde(default)]
-    pub journal: RawJournal,
+    pub(super) journal: RawJournal,
     /// What to find out.
     #[serde(default, rename = "experiment")]
-    pub experiments: Vec<RawExperiment>,
+    pub(super) experiments: Vec<RawExperiment>,
 }
 
 /// `[capture]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawCapture {
-    pub ports: Option<Spanned<Vec<u16>>>,
-    pub cgroup: Option<String>,
-    pub flow_sample: Option<Spanned<String>>,
-    pub ring_bytes: Option<Spanned<u32>>,
-    pub flows_max: Option<usize>,
-    pub flow_waiting_bytes_max: Option<usize>,
-    pub flow_waiting_pieces_max: Option<usize>,
-    pub waiting_bytes_max: Option<usize>,
-    pub gap_wait_max: Option<Spanned<String>>,
-    pub idle_max: Option<Spanned<String>>,
-    pub linger: Option<Spanned<String>>,
-    pub head_bytes_max: Option<usize>,
-    pub body_kept_max: Option<usize>,
-    pub pipelined_max: Option<usize>,
-    pub interim_max: Option<usize>,
-    pub kept_bytes_max: Option<usize>,
+pub(super) struct RawCapture {
+    pub(super) ports: Option<Spanned<Vec<u16>>>,
+    pub(super) cgroup: Option<String>,
+    pub(super) flow_sample: Option<Spanned<String>>,
+    pub(super) ring_bytes: Option<Spanned<u32>>,
+    pub(super) flows_max: Option<usize>,
+    pub(super) flow_waiting_bytes_max: Option<usize>,
+    pub(super) flow_waiting_pieces_max: Option<usize>,
+    pub(super) waiting_bytes_max: Option<usize>,
+    pub(super) gap_wait_max: Option<Spanned<String>>,
+    pub(super) idle_max: Option<Spanned<String>>,
+    pub(super) linger: Option<Spanned<String>>,
+    pub(super) head_bytes_max: Option<usize>,
+    pub(super) body_kept_max: Option<usize>,
+    pub(super) pipelined_max: Option<usize>,
+    pub(super) interim_max: Option<usize>,
+    pub(super) kept_bytes_max: Option<usize>,
 }
 
 /// `[admin]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawAdmin {
-    pub listen: Option<Spanned<String>>,
+pub(super) struct RawAdmin {
+    pub(super) listen: Option<Spanned<String>>,
 }
 
 /// `[journal]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawJournal {
-    pub path: Option<PathBuf>,
-    pub comparisons_max: Option<u64>,
-    pub runs_max: Option<u64>,
-    pub causes_max: Option<usize>,
-    pub examples_per_cause_max: Option<usize>,
-    pub example_head_bytes_max: Option<usize>,
-    pub example_body_bytes_max: Option<usize>,
+pub(super) struct RawJournal {
+    pub(super) path: Option<PathBuf>,
+    pub(super) comparisons_max: Option<u64>,
+    pub(super) runs_max: Option<u64>,
+    pub(super) causes_max: Option<usize>,
+    pub(super) examples_per_cause_max: Option<usize>,
+    pub(super) example_head_bytes_max: Option<usize>,
+    pub(super) example_body_bytes_max: Option<usize>,
 }
-
-/// `[[experiment]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawExperiment {
-    pub name: Option<Spanned<String>>,
-    pub methods: Option<Vec<Spanned<String>>>,
-    #[serde(default)]
-    pub routes: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub hosts: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub headers: Vec<Spanned<String>>,
-    pub sample: Option<Spanned<String>>,
-    pub sample_by: Option<Spanned<String>>,
-    pub candidate: Option<Spanned<RawCandidate>>,
-    #[serde(default)]
-    pub replay: RawReplay,
-    #[serde(default)]
-    pub queue: RawQueue,
-    #[serde(default)]
-    pub compare: RawCompare,
-    pub verdict: Option<Spanned<VerdictPolicy>>,
-}
-
-/// `[experiment.candidate]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawCandidate {
-    pub url: String,
-    #[serde(default)]
-    pub isolated: bool,
-    pub host: Option<String>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    pub idle_connections_max: Option<usize>,
-    pub idle_max: Option<Spanned<String>>,
-    pub body_kept_max: Option<usize>,
-    pub head_bytes_max: Option<usize>,
-    pub head_fields_max: Option<usize>,
-}
-
-/// `[experiment.replay]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawReplay {
-    pub lag: Option<Spanned<String>>,
-    pub in_flight_max: Option<Spanned<usize>>,
-    pub response_wait_max: Option<Spanned<String>>,
-    pub slot_wait_max: Option<Spanned<String>>,
-    pub requests_per_second_max: Option<Spanned<u32>>,
-    pub waiting_max: Option<Spanned<usize>>,
-    pub drain_max: Option<Spanned<String>>,
-    pub breaker_failures_max: Option<u32>,
-    pub breaker_pause_min: Option<Spanned<String>>,
-    pub breaker_pause_max: Option<Spanned<String>>,
-}
-
-/// `[experiment.queue]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawQueue {
-    pub exchanges_max: Option<usize>,
-    pub bytes_max: Option<usize>,
-}
-
-/// `[experiment.compare]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the keys are described in the template")]
-pub struct RawCompare {
-    #[serde(default)]
-    pub ignore: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub unordered: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub headers_plus: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub headers_minus: Vec<Spanned<String>>,
-    pub decoded_bytes_max: Option<usize>,
-    pub codings_max: Option<usize>,
-    pub depth_max: Option<usize>,
-    pub values_max: Option<usize>,
-    pub align_steps_max: Option<usize>,
-    pub differences_max: Option<usize>,
-    pub differences_per_path_max: Option<usize>,
-    pub value_bytes_max: Option<usize>,
-    pub path_bytes_max: Option<usize>,
-}
-
-/// How far B runs behind A when nothing else is said.
-const LAG_DEFAULT: Duration = Duration::from_millis(200);
 
 /// Puts a value that the file gives in the place of a default.
-fn set<T>(place: &mut T, given: Option<T>) {
+pub(super) fn set<T>(place: &mut T, given: Option<T>) {
     if let Some(value) = given {
         *place = value;
     }
 }
 
-fn set_duration(place: &mut Duration, key: &str, given: Option<&Spanned<String>>) -> Result<(), Fault> {
+pub(super) fn set_duration(
+    place: &mut Duration,
+    key: &str,
+    given: Option<&Spanned<String>>,
+) -> Result<(), Fault> {
     if let Some(text) = given {
         *place = humantime::parse_duration(text.get_ref()).map_err(|error| Fault {
             key: key.to_owned(),
@@ -203,44 +99,12 @@ fn set_duration(place: &mut Duration, key: &str, given: Option<&Spanned<String>>
     Ok(())
 }
 
-fn set_positive(place: &mut usize, key: &str, given: Option<&Spanned<usize>>) -> Result<(), Fault> {
-    if let Some(value) = given {
-        if *value.get_ref() == 0 {
-            let problem = "must be at least 1".to_owned();
-            return Err(Fault { key: key.to_owned(), span: value.span(), problem });
-        }
-        *place = *value.get_ref();
-    }
-    Ok(())
-}
-
-fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> {
+pub(super) fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> {
     Sample::parse_fraction(text.get_ref()).map_err(|error| Fault {
         key: key.to_owned(),
         span: text.span(),
         problem: error.to_string(),
     })
-}
-
-fn plain(list: &[Spanned<String>]) -> Vec<String> {
-    list.iter().map(|item| item.get_ref().clone()).collect()
-}
-
-/// Where `text` stands in one of the lists.
-fn span_of(text: &str, lists: &[&[Spanned<String>]]) -> Range<usize> {
-    let mut items = lists.iter().flat_map(|list| list.iter());
-    items.find(|item| item.get_ref() == text).map_or(0..0, Spanned::span)
-}
-
-/// An error's message with those of its sources.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    message
 }
 
 // === impl RawConfig ===
@@ -339,181 +203,5 @@ impl RawJournal {
         set(&mut limits.example_head_bytes_max, self.example_head_bytes_max);
         set(&mut limits.example_body_bytes_max, self.example_body_bytes_max);
         JournalConfig { path, limits }
-    }
-}
-
-// === impl RawExperiment ===
-
-impl RawExperiment {
-    fn finish(self, index: usize) -> Result<ExperimentConfig, Fault> {
-        let key = |key: &str| format!("experiment.{key}");
-        let name = match &self.name {
-            Some(name) if name.get_ref().trim().is_empty() => {
-                let problem = "must not be empty".to_owned();
-                return Err(Fault { key: key("name"), span: name.span(), problem });
-            }
-            Some(name) => name.get_ref().clone(),
-            None if index == 0 => "default".to_owned(),
-            None => format!("experiment-{}", index.saturating_add(1)),
-        };
-        let Some(candidate) = self.candidate else {
-            let span = self.name.as_ref().map_or(0..0, Spanned::span);
-            let problem =
-                format!("experiment `{name}` names no candidate: add candidate = {{ url = \"http://…\" }}");
-            return Err(Fault { key: key("candidate"), span, problem });
-        };
-        let candidate_span = candidate.span();
-        let (candidate, isolated) = candidate.into_inner().finish(candidate_span)?;
-
-        let select = SelectConfig {
-            methods: self.methods.as_deref().map(plain),
-            routes: plain(&self.routes),
-            hosts: plain(&self.hosts),
-            headers: plain(&self.headers),
-            sample: sample(self.sample.as_ref(), self.sample_by.as_ref())?,
-            isolated,
-        };
-        let methods = self.methods.as_deref().unwrap_or_default();
-        Selector::new(select.clone())
-            .map_err(|error| select_fault(&error, methods, &self.routes, &self.hosts, &self.headers))?;
-
-        let compare = self.compare.finish(&candidate)?;
-        let (lag, replay) = self.replay.finish()?;
-        let mut queue = MemoryQueueLimits::default();
-        set(&mut queue.exchanges_max, self.queue.exchanges_max);
-        set(&mut queue.bytes_max, self.queue.bytes_max);
-        let verdict = self.verdict.map(Spanned::into_inner).unwrap_or_default();
-        Ok(ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict })
-    }
-}
-
-fn sample(share: Option<&Spanned<String>>, by: Option<&Spanned<String>>) -> Result<Sample, Fault> {
-    let mut sample = Sample::default();
-    if let Some(share) = share {
-        sample.fraction = fraction("experiment.sample", share)?;
-    }
-    if let Some(by) = by {
-        sample.by = by.get_ref().parse().map_err(|error: SelectConfigError| Fault {
-            key: "experiment.sample_by".to_owned(),
-            span: by.span(),
-            problem: error.to_string(),
-        })?;
-    }
-    Ok(sample)
-}
-
-fn select_fault(
-    error: &SelectConfigError,
-    methods: &[Spanned<String>],
-    routes: &[Spanned<String>],
-    hosts: &[Spanned<String>],
-    headers: &[Spanned<String>],
-) -> Fault {
-    let (key, span) = match error {
-        SelectConfigError::Method { method } => ("methods", span_of(method, &[methods])),
-        SelectConfigError::RouteStart { pattern } | SelectConfigError::RoutePath { pattern, source: _ } => {
-            ("routes", span_of(pattern, &[routes]))
-        }
-        SelectConfigError::Regex { pattern, source: _ } => {
-            let in_routes = routes.iter().any(|route| route.get_ref() == pattern);
-            (if in_routes { "routes" } else { "headers" }, span_of(pattern, &[routes, headers]))
-        }
-        SelectConfigError::Host { host } => ("hosts", span_of(host, &[hosts])),
-        SelectConfigError::Header { condition } => ("headers", span_of(condition, &[headers])),
-        SelectConfigError::Sample { sample: _ } => ("sample", 0..0),
-        SelectConfigError::SampleKey { key: _ } => ("sample_by", 0..0),
-    };
-    Fault { key: format!("experiment.{key}"), span, problem: with_sources(error) }
-}
-
-// === impl RawCandidate ===
-
-impl RawCandidate {
-    /// The candidate, and whether it is isolated.
-    fn finish(self, span: Range<usize>) -> Result<(HttpBranchConfig, bool), Fault> {
-        let mut config = HttpBranchConfig::new(self.url);
-        config.host = match self.host.as_deref() {
-            None | Some("keep") => HostPolicy::Keep,
-            Some("target") => HostPolicy::Target,
-            Some(name) => HostPolicy::Name(name.to_owned()),
-        };
-        config.headers = self.headers.into_iter().collect();
-        let limits = &mut config.limits;
-        set(&mut limits.idle_connections_max, self.idle_connections_max);
-        set_duration(&mut limits.idle_max, "experiment.candidate.idle_max", self.idle_max.as_ref())?;
-        set(&mut limits.body_kept_max, self.body_kept_max);
-        set(&mut limits.head_bytes_max, self.head_bytes_max);
-        set(&mut limits.head_fields_max, self.head_fields_max);
-        // The captured ports are guarded when the branch is made; here only its own words are checked.
-        HttpBranch::new(config.clone(), CapturedPorts::default()).map_err(|error: BranchConfigError| {
-            Fault { key: "experiment.candidate".to_owned(), span, problem: with_sources(&error) }
-        })?;
-        Ok((config, self.isolated))
-    }
-}
-
-// === impl RawReplay ===
-
-impl RawReplay {
-    fn finish(self) -> Result<(Duration, ReplayLimits), Fault> {
-        let mut lag = LAG_DEFAULT;
-        let mut limits = ReplayLimits::default();
-        let key = |key: &str| format!("experiment.replay.{key}");
-        set_duration(&mut lag, &key("lag"), self.lag.as_ref())?;
-        set_positive(&mut limits.in_flight_max, &key("in_flight_max"), self.in_flight_max.as_ref())?;
-        set_positive(&mut limits.waiting_max, &key("waiting_max"), self.waiting_max.as_ref())?;
-        let wait = &mut limits.response_wait_max;
-        set_duration(wait, &key("response_wait_max"), self.response_wait_max.as_ref())?;
-        set_duration(&mut limits.slot_wait_max, &key("slot_wait_max"), self.slot_wait_max.as_ref())?;
-        set_duration(&mut limits.drain_max, &key("drain_max"), self.drain_max.as_ref())?;
-        if let Some(rate) = self.requests_per_second_max {
-            let Some(per_second) = NonZeroU32::new(*rate.get_ref()) else {
-                let problem = "must be at least 1; leave it out for no limit".to_owned();
-                return Err(Fault { key: key("requests_per_second_max"), span: rate.span(), problem });
-            };
-            limits.requests_per_second_max = Some(per_second);
-        }
-        let breaker = &mut limits.breaker;
-        set(&mut breaker.failures_max, self.breaker_failures_max);
-        set_duration(&mut breaker.pause_min, &key("breaker_pause_min"), self.breaker_pause_min.as_ref())?;
-        set_duration(&mut breaker.pause_max, &key("breaker_pause_max"), self.breaker_pause_max.as_ref())?;
-        Ok((lag, limits))
-    }
-}
-
-// === impl RawCompare ===
-
-impl RawCompare {
-    fn finish(self, candidate: &HttpBranchConfig) -> Result<CompareConfig, Fault> {
-        let lists = [&self.ignore[..], &self.unordered, &self.headers_plus, &self.headers_minus];
-        let authority =
-            candidate.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
-        let mut config = CompareConfig {
-            ignore: plain(&self.ignore),
-            unordered: plain(&self.unordered),
-            headers_plus: plain(&self.headers_plus),
-            headers_minus: plain(&self.headers_minus),
-            candidate_authority: authority,
-            ..CompareConfig::default()
-        };
-        let limits = &mut config.limits;
-        set(&mut limits.decoded_bytes_max, self.decoded_bytes_max);
-        set(&mut limits.codings_max, self.codings_max);
-        set(&mut limits.depth_max, self.depth_max);
-        set(&mut limits.values_max, self.values_max);
-        set(&mut limits.align_steps_max, self.align_steps_max);
-        set(&mut limits.differences_max, self.differences_max);
-        set(&mut limits.differences_per_path_max, self.differences_per_path_max);
-        set(&mut limits.value_bytes_max, self.value_bytes_max);
-        set(&mut limits.path_bytes_max, self.path_bytes_max);
-        Comparator::new(config.clone()).map_err(|error| {
-            let (key, span) = match &error {
-                CompareConfigError::Rule { list, rule, problem: _ } => (*list, span_of(rule, &lists)),
-                CompareConfigError::HeaderName { list, name } => (*list, span_of(name, &lists)),
-                CompareConfigError::Limit { key, least: _, most: _, value: _ } => (*key, 0..0),
-            };
-            Fault { key: format!("experiment.compare.{key}"), span, problem: error.to_string() }
-        })?;
-        Ok(config)
     }
 }

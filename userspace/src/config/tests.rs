@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
-    let error = parse(text, Some(Path::new("understudy.toml")), |_| {}).map(|_| ()).unwrap_err();
+    let error = parse(text, Some(Path::new("understudy.toml")), Flags::default()).map(|_| ()).unwrap_err();
     let message = error.to_string();
     assert!(message.contains(expected), "{message}\nshould say: {expected}");
 }
@@ -16,7 +16,7 @@ const START: &str = "[capture]\nports = [8080]\n[[experiment]]\nname = \"x\"\n";
 
 #[test]
 fn the_template_is_a_configuration() {
-    let config = parse(TEMPLATE, None, |_| {}).unwrap();
+    let config = parse(TEMPLATE, None, Flags::default()).unwrap();
     assert_eq!(config.capture.kernel.ports, [8080]);
     assert_eq!(config.experiments.len(), 1);
 }
@@ -43,8 +43,8 @@ fn the_template_shows_the_defaults() {
         .replace("requests_per_second_max = 100\n", "")
         .replace("routes = [\"/search\", \"/items/{id}\"]\n", "")
         .replace("methods = [\"GET\", \"HEAD\", \"OPTIONS\"]\n", "");
-    let plain = parse(TEMPLATE, None, |_| {}).unwrap();
-    let spelled = parse(&shown, None, |_| {}).unwrap();
+    let plain = parse(TEMPLATE, None, Flags::default()).unwrap();
+    let spelled = parse(&shown, None, Flags::default()).unwrap();
     assert_eq!(format!("{plain:?}"), format!("{spelled:?}"));
     assert!(shown.matches(" = ").count() > 60, "the template lists the keys");
 }
@@ -89,6 +89,6 @@ fn errors_name_the_line_and_the_key() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let path = PathBuf::from("no/such/file.toml");
-    let error = load(Some(&path), |_| {}).map(|_| ()).unwrap_err();
+    let error = load(Some(&path), Flags::default()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("no/such/file.toml"));
 }

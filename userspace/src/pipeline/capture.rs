@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use super::clock;
 use super::tee::Tee;
 use crate::capture::{CaptureError, Polled, Source};
-use crate::metrics::CaptureCounts;
 use crate::model::Exchange;
+
+pub use crate::metrics::CaptureCounts;
 
 /// A capture that can be run.
 pub struct Capture<S> {

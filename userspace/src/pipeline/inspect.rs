@@ -16,7 +16,9 @@ use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryQueueLimits, memory_queue};
 use crate::queue::{Offer, Offered, Queue};
 use crate::select::ROUTE_OTHER;
-use crate::serve::Admin;
+
+pub use crate::http::sha256;
+pub use crate::serve::Admin;
 
 /// What an inspection came to.
 pub struct InspectEnd {

@@ -18,3 +18,16 @@ pub mod settings;
 mod tasks;
 pub mod tee;
 mod thread;
+
+use std::path::Path;
+
+use crate::compare::group::cause_of;
+use crate::journal::{JournalError, JournalLimits, SqliteJournal};
+
+/// Opens a journal that a run has written.
+///
+/// # Errors
+/// When there is none at `path`, or it cannot be read.
+pub fn open_journal(path: &Path) -> Result<SqliteJournal, JournalError> {
+    SqliteJournal::open_existing(path, JournalLimits::default(), cause_of)
+}

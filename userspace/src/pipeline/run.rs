@@ -24,6 +24,7 @@ use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, Sq
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
 use crate::model::{Comparison, Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
+use crate::report::PolicyError;
 use crate::select::{ROUTE_OTHER, SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
 
@@ -95,7 +96,7 @@ pub enum RunError {
         /// The experiment.
         experiment: String,
         /// Why.
-        source: serde_json::Error,
+        source: PolicyError,
     },
     /// The admin listener cannot be had.
     #[error(transparent)]
@@ -140,10 +141,7 @@ impl Run {
         for experiment in &experiments {
             parts.push(prepare_experiment(experiment, &capture, comparison_tx.clone()).await?);
         }
-        let admin = match admin {
-            Some(address) => Some(Admin::bind(address).await?),
-            None => None,
-        };
+        let admin = Admin::bind_if(admin).await?;
         let opened = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
         let start = RunStart {
             started_at: clock::wall(),

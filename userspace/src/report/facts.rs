@@ -229,7 +229,7 @@ pub enum ReportError {
         /// The experiment.
         experiment: String,
         /// Why.
-        source: serde_json::Error,
+        source: super::PolicyError,
     },
     /// A number that JSON cannot hold.
     #[error("failed to write the report as JSON")]

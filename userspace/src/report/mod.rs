@@ -15,7 +15,7 @@ pub use facts::{
     CauseReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
     Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport,
 };
-pub use verdict::{Conclusion, Verdict, VerdictPolicy};
+pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
 
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,11 @@ pub(super) struct Evidence {
     pub(super) slower: Vec<String>,
 }
 
+/// A policy that cannot be written down, or read back.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy is not JSON of this program")]
+pub struct PolicyError(#[from] serde_json::Error);
+
 // === impl VerdictPolicy ===
 
 impl Default for VerdictPolicy {
@@ -82,16 +87,16 @@ impl VerdictPolicy {
     ///
     /// # Errors
     /// Never for finite numbers; JSON has no others.
-    pub fn to_text(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+    pub fn to_text(&self) -> Result<String, PolicyError> {
+        Ok(serde_json::to_string(self)?)
     }
 
     /// From the form in which the journal keeps it.
     ///
     /// # Errors
     /// When the text is not what [`VerdictPolicy::to_text`] makes.
-    pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+    pub fn from_text(text: &str) -> Result<Self, PolicyError> {
+        Ok(serde_json::from_str(text)?)
     }
 
     /// The part that judges latency.

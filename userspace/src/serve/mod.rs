@@ -50,6 +50,17 @@ const STOP_MAX: Duration = Duration::from_millis(200);
 // === impl Admin ===
 
 impl Admin {
+    /// Binds the address, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Admin::bind`].
+    pub async fn bind_if(address: Option<SocketAddr>) -> Result<Option<Self>, AdminError> {
+        match address {
+            Some(address) => Self::bind(address).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Binds the address.
     ///
     /// # Errors

@@ -71,7 +71,11 @@ const TABLE: &[Rule] = &[
         crates: &["rusqlite", "serde", "serde_json", "thiserror"],
     },
     // What people read.
-    Rule { module: "metrics", modules: &["model"], crates: &["prometheus_client"] },
+    Rule {
+        module: "metrics",
+        modules: &["capture", "http", "model", "stream"],
+        crates: &["prometheus_client", "rustix", "tokio"],
+    },
     Rule {
         module: "serve",
         modules: &["metrics", "model"],
@@ -84,15 +88,17 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "config",
-        modules: &["branch", "capture", "compare", "model", "select"],
+        modules: &[
+            "branch", "capture", "compare", "journal", "model", "pipeline", "queue", "report", "select",
+        ],
         crates: &["humantime", "serde", "thiserror", "toml"],
     },
     // Where it all comes together.
     Rule {
         module: "pipeline",
         modules: &[
-            "branch", "capture", "compare", "config", "http", "journal", "metrics", "model", "packet",
-            "queue", "select", "serve", "stream",
+            "branch", "capture", "compare", "http", "journal", "metrics", "model", "packet", "queue",
+            "report", "select", "serve", "stream",
         ],
         crates: &["bytes", "foldhash", "rustix", "thiserror", "tokio", "tracing"],
     },
@@ -104,11 +110,9 @@ const TABLE: &[Rule] = &[
             "base64",
             "clap",
             "humantime",
-            "log",
-            "rustix",
+            "indicatif",
             "serde",
             "serde_json",
-            "sha2",
             "tokio",
             "tracing",
             "tracing_subscriber",

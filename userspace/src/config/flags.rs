@@ -1,0 +1,91 @@
+//! What the command line says, in the words of the configuration.
+//!
+//! Knows no flag by its name; that is `cli`'s.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::experiment::{RawCandidate, RawExperiment};
+use super::raw::RawConfig;
+
+/// Values that take the place of the file's. What is `None` or empty leaves the file as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `capture.ports`
+    pub ports: Vec<u16>,
+    /// `capture.cgroup`
+    pub cgroup: Option<String>,
+    /// `admin.listen`
+    pub admin: Option<String>,
+    /// `journal.path`
+    pub journal: Option<PathBuf>,
+    /// One experiment in the place of all of the file's.
+    pub experiment: Option<FlagExperiment>,
+    /// No experiment at all: the file's are neither wanted nor checked.
+    pub no_experiments: bool,
+}
+
+/// An experiment that the command line describes.
+#[derive(Clone, Debug, Default)]
+pub struct FlagExperiment {
+    /// `candidate.url`
+    pub url: String,
+    /// `candidate.isolated`
+    pub isolated: bool,
+    /// `routes`
+    pub routes: Vec<String>,
+    /// `methods`; empty for the default.
+    pub methods: Vec<String>,
+    /// `sample`
+    pub sample: Option<String>,
+    /// `compare.ignore`
+    pub ignore: Vec<String>,
+}
+
+/// A value without a place in a file.
+fn given<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+fn all_given(list: Vec<String>) -> Vec<Spanned<String>> {
+    list.into_iter().map(given).collect()
+}
+
+// === impl Flags ===
+
+impl Flags {
+    /// Puts the values in their places.
+    pub(super) fn adjust(self, raw: &mut RawConfig) {
+        let Self { ports, cgroup, admin, journal, experiment, no_experiments } = self;
+        if !ports.is_empty() {
+            raw.capture.ports = Some(given(ports));
+        }
+        raw.capture.cgroup = cgroup.or(raw.capture.cgroup.take());
+        raw.admin.listen = admin.map(given).or(raw.admin.listen.take());
+        raw.journal.path = journal.or(raw.journal.path.take());
+        if no_experiments {
+            raw.experiments.clear();
+        }
+        if let Some(experiment) = experiment {
+            raw.experiments = vec![experiment.into_raw()];
+        }
+    }
+}
+
+// === impl FlagExperiment ===
+
+impl FlagExperiment {
+    fn into_raw(self) -> RawExperiment {
+        let Self { url, isolated, routes, methods, sample, ignore } = self;
+        let mut raw = RawExperiment {
+            candidate: Some(given(RawCandidate { url, isolated, ..RawCandidate::default() })),
+            routes: all_given(routes),
+            methods: (!methods.is_empty()).then(|| all_given(methods)),
+            sample: sample.map(given),
+            ..RawExperiment::default()
+        };
+        raw.compare.ignore = all_given(ignore);
+        raw
+    }
+}
