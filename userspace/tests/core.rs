@@ -26,4 +26,9 @@ proptest! {
     fn any_conversation_gives_the_same_in_pieces(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         targets::bytes(&bytes);
     }
+
+    #[test]
+    fn disorder_and_repetition_change_nothing(bytes in prop::collection::vec(any::<u8>(), 1..300)) {
+        targets::disorder(&bytes);
+    }
 }

@@ -160,6 +160,95 @@ pub fn bytes(bytes: &[u8]) {
     }
 }
 
+/// Segments that come twice or out of order give what they give in order, without a gap.
+pub fn disorder(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut ordered = Vec::new();
+    let mut disordered = Vec::new();
+    let mut sent = [0u32; 2];
+    let count = 1 + usize::from(input.byte() % 4);
+    for number in 0..count {
+        let body = "b".repeat(usize::from(input.byte()));
+        let turns = [
+            (
+                Direction::ToServer,
+                format!("POST /{number} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+            ),
+            (
+                Direction::ToClient,
+                format!("HTTP/1.1 20{number} OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+            ),
+        ];
+        for (direction, turn) in turns {
+            let mut pieces = Vec::new();
+            let mut rest = turn.as_bytes();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(1 + usize::from(input.byte() % 60)));
+                pieces.push((direction, sent, piece.to_vec()));
+                sent[usize::from(direction == Direction::ToClient)] += piece.len() as u32;
+                rest = after;
+            }
+            ordered.extend(pieces.iter().cloned());
+            // Pieces change places, and some come once more; the last one stays where it acknowledges the turn.
+            for _ in 0..input.byte() % 16 {
+                let [one, other] = [input.byte(), input.byte()].map(|at| usize::from(at) % pieces.len());
+                if input.byte() & 1 == 0 {
+                    pieces.swap(one, other);
+                } else {
+                    let again = pieces[one].clone();
+                    pieces.insert(other, again);
+                }
+            }
+            disordered.extend(pieces);
+        }
+    }
+    let (exchanges, gaps) = deliver(&ordered);
+    assert_eq!((exchanges.len(), gaps), (count, 0));
+    assert_eq!(deliver(&disordered), (exchanges, 0));
+}
+
+/// Segments as direction, offsets of both directions and payload, on a flow whose handshake is seen. Gives what each
+/// exchange says, and how many gaps there were.
+fn deliver(segments: &[(Direction, [u32; 2], Vec<u8>)]) -> (Vec<String>, u64) {
+    let mut flows: FlowTable<Connection> = FlowTable::new(StreamLimits::default());
+    let mut http = HttpContext::new(HttpLimits::default());
+    // Both numbers wrap on the way.
+    let first = [Seq(u32::MAX - 70), Seq(u32::MAX - 90)];
+    let handshake = [(Direction::ToServer, false), (Direction::ToClient, true)];
+    let handshake =
+        handshake.map(|(direction, acknowledges)| (direction, true, acknowledges, [0, 0], &[][..]));
+    let all =
+        segments.iter().map(|(direction, sent, payload)| (*direction, false, true, *sent, &payload[..]));
+    for (direction, syn, acknowledges, sent, payload) in handshake.into_iter().chain(all) {
+        let numbers = [0, 1].map(|side: usize| first[side].plus(sent[side] + u32::from(!syn)));
+        let (source, destination, seq, ack) = match direction {
+            Direction::ToServer => (end(4_000), end(80), numbers[0], numbers[1]),
+            Direction::ToClient => (end(80), end(4_000), numbers[1], numbers[0].plus(u32::from(syn))),
+        };
+        let segment = Segment {
+            captured_at: Timestamp(1),
+            source,
+            destination,
+            scope: 0,
+            direction: Some(direction),
+            seq,
+            ack: acknowledges.then_some(ack),
+            flags: TcpFlags { syn, fin: false, rst: false },
+            payload,
+            wire_payload_bytes: payload.len() as u32,
+            ends_packet: true,
+        };
+        let used = flows
+            .accept(&segment, &mut |connection: &mut Connection, event| connection.read(event, &mut http));
+        assert_eq!(used, Ok(()));
+    }
+    let gaps = flows.tally().gaps;
+    assert_eq!(flows.waiting_bytes(), 0);
+    flows.finish(&mut |connection, event| connection.read(event, &mut http));
+    assert_eq!(http.kept_bytes(), 0);
+    (http.exchanges.iter().map(show).collect(), gaps)
+}
+
 /// Reads a conversation on a flow whose opening was seen. Gives what each exchange says, and whether the boundaries of
 /// all messages were known.
 fn play(turns: &[(Direction, Vec<u8>)]) -> (Vec<String>, bool) {

@@ -74,8 +74,8 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
             });
             if let Some((method, target)) = spans {
                 let version = version(parsed.version);
-                let ranges = field_ranges(bytes, parsed.headers);
-                return Parsed::Whole(whole_request(bytes, length, method, target, version, ranges), length);
+                let fields = field_ranges(bytes, parsed.headers);
+                return Parsed::Whole(whole_request(bytes, length, method, target, version, fields), length);
             }
         }
         Err(_) => {}
@@ -93,7 +93,7 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
         })
     })
     .map(|(method, target, version), length, ranges| {
-        let mut head = whole_request(bytes, length, method, target, version, ranges);
+        let mut head = whole_request(bytes, length, method, target, version, ranges.into_iter());
         head.marks.set(Mark::Ambiguous);
         head
     })
@@ -109,8 +109,8 @@ pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
         Ok(httparse::Status::Complete(length)) => {
             if let Some(status) = parsed.code {
                 let version = version(parsed.version);
-                let ranges = field_ranges(bytes, parsed.headers);
-                return Parsed::Whole(whole_response(bytes, length, status, version, ranges), length);
+                let fields = field_ranges(bytes, parsed.headers);
+                return Parsed::Whole(whole_response(bytes, length, status, version, fields), length);
             }
         }
         Err(_) => {}
@@ -126,7 +126,7 @@ pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
         ends.then_some((status, version))
     })
     .map(|(status, version), length, ranges| {
-        let mut head = whole_response(bytes, length, status, version, ranges);
+        let mut head = whole_response(bytes, length, status, version, ranges.into_iter());
         head.marks.set(Mark::Ambiguous);
         head
     })
@@ -197,15 +197,15 @@ fn whole_request(
     method: Range<usize>,
     target: Range<usize>,
     version: Version,
-    ranges: Vec<FieldRange>,
+    fields: impl Iterator<Item = FieldRange>,
 ) -> RequestHead {
     let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let marks = line_marks(&raw, &ranges);
     let part = |range: Range<usize>| {
         if range.end <= raw.len() && range.start <= range.end { raw.slice(range) } else { Bytes::new() }
     };
     let (method, target) = (part(method), part(target));
-    RequestHead { method, target, version, headers: Headers::from_ranges(raw, ranges), marks }
+    let (headers, marks) = headers(raw, bytes, fields);
+    RequestHead { method, target, version, headers, marks }
 }
 
 fn whole_response(
@@ -213,34 +213,35 @@ fn whole_response(
     length: usize,
     status: u16,
     version: Version,
-    ranges: Vec<FieldRange>,
+    fields: impl Iterator<Item = FieldRange>,
 ) -> ResponseHead {
     let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let marks = line_marks(&raw, &ranges);
-    ResponseHead { status, version, headers: Headers::from_ranges(raw, ranges), marks }
+    let (headers, marks) = headers(raw, bytes, fields);
+    ResponseHead { status, version, headers, marks }
 }
 
-/// Lines that end with a bare LF are ambiguous: some readers see a line's end there, some do not.
-fn line_marks(raw: &[u8], ranges: &[FieldRange]) -> Marks {
+/// The fields of the head `raw`, with which `bytes` begins. Lines that end with a bare LF are ambiguous: some readers
+/// see a line's end there, some do not.
+fn headers(raw: Bytes, bytes: &[u8], fields: impl Iterator<Item = FieldRange>) -> (Headers, Marks) {
+    let mut bare = !raw.ends_with(b"\r\n\r\n");
+    let fields = fields.inspect(|(name, _)| {
+        let before = name.start.checked_sub(2).and_then(|from| bytes.get(from..name.start));
+        bare |= before.is_some_and(|before| before != b"\r\n");
+    });
+    let headers = Headers::from_ranges(raw, fields);
     let mut marks = Marks::default();
-    let after_crlf = |start: usize| {
-        start.checked_sub(2).and_then(|from| raw.get(from..start)).is_none_or(|before| before == b"\r\n")
-    };
-    if !raw.ends_with(b"\r\n\r\n") || !ranges.iter().all(|(name, _)| after_crlf(name.start)) {
+    if bare {
         marks.set(Mark::Ambiguous);
     }
-    marks
+    (headers, marks)
 }
 
-fn field_ranges(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Vec<FieldRange> {
-    fields
-        .iter()
-        .map(|field| {
-            let name = span(bytes, field.name.as_bytes()).unwrap_or_default();
-            let value = span(bytes, field.value).unwrap_or(name.end..name.end);
-            (name, value)
-        })
-        .collect()
+fn field_ranges(bytes: &[u8], fields: &[httparse::Header<'_>]) -> impl Iterator<Item = FieldRange> {
+    fields.iter().map(|field| {
+        let name = span(bytes, field.name.as_bytes()).unwrap_or_default();
+        let value = span(bytes, field.value).unwrap_or(name.end..name.end);
+        (name, value)
+    })
 }
 
 /// Where `part`, a slice of `whole`, lies in it.

@@ -223,9 +223,9 @@ impl Connection {
     /// section 10.1.1); then a request stands where the body should.
     fn skips_unsent_body(&self, input: &[u8]) -> bool {
         self.waiting.back().is_some_and(|waiting| {
-            waiting.expects_continue
-                && waiting.is_answered()
+            waiting.is_answered()
                 && waiting.body.as_ref().is_some_and(BodyBuilder::is_untouched)
+                && waiting.expects_continue()
         }) && self.requests.sees_message(input)
     }
 

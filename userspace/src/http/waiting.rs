@@ -21,7 +21,6 @@ pub(super) struct Waiting {
     pub(super) last: Timestamp,
     /// Requests may be missing before this one.
     pub(super) after_loss: bool,
-    pub(super) expects_continue: bool,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     pub(super) marks: Marks,
@@ -52,8 +51,6 @@ impl Waiting {
         after_loss: bool,
     ) -> Self {
         let RequestHead { method, target, version, headers, marks: head_marks } = head;
-        let expects_continue =
-            headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
         let (trailers, body) = (Headers::default(), Body::default());
         let mut waiting = Self {
             request: Request { method, target, version, headers, trailers, body },
@@ -61,7 +58,6 @@ impl Waiting {
             start,
             last: at,
             after_loss,
-            expects_continue,
             interim: Vec::new(),
             response: None,
             marks,
@@ -69,6 +65,11 @@ impl Waiting {
         };
         waiting.marks.merge(head_marks);
         waiting
+    }
+
+    /// True when the client may wait for a 100 before it sends the body (RFC 9110 section 10.1.1).
+    pub(super) fn expects_continue(&self) -> bool {
+        self.request.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
     }
 
     /// True when the whole response was read, or all of it that will come.
