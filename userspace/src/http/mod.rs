@@ -39,10 +39,13 @@ pub struct HttpLimits {
     pub body_kept_max: usize,
     /// Requests of one connection that may wait for their response. Default 256.
     pub pipelined_max: usize,
-    /// Memory in bytes that unfinished exchanges keep, heads and bodies, all connections together. At the bound
-    /// bodies are cut, heads that come in pieces are not kept, and a connection that needs more hands its
-    /// exchanges on unfinished. Default 32 MiB.
+    /// Bytes of bodies that unfinished exchanges keep, all connections together. At the bound bodies are cut.
+    /// Default 32 MiB.
     pub kept_bytes_max: usize,
+    /// Memory in bytes that heads of unfinished exchanges take up, all connections together; apart from bodies, so
+    /// that long bodies do not cost whole exchanges. At the bound heads that come in pieces are not kept, and a
+    /// connection that needs more hands its exchanges on unfinished. Default 32 MiB.
+    pub heads_kept_max: usize,
     /// 1xx responses of one exchange that are noted. More are read and only counted. Default 64.
     pub interim_max: usize,
 }
@@ -54,6 +57,7 @@ impl Default for HttpLimits {
             body_kept_max: 1 << 20,
             pipelined_max: 256,
             kept_bytes_max: 32 << 20,
+            heads_kept_max: 32 << 20,
             interim_max: 64,
         }
     }
@@ -98,17 +102,18 @@ pub struct HttpContext {
     /// Finished exchanges in the order in which they were finished; the caller takes them.
     pub exchanges: Vec<Exchange>,
     kept_bytes: usize,
+    head_bytes: usize,
 }
 
 impl HttpContext {
     /// Nothing read yet.
     pub fn new(limits: HttpLimits) -> Self {
-        Self { limits, tally: HttpTally::default(), exchanges: Vec::new(), kept_bytes: 0 }
+        Self { limits, tally: HttpTally::default(), exchanges: Vec::new(), kept_bytes: 0, head_bytes: 0 }
     }
 
-    /// Memory in bytes that unfinished exchanges keep, about.
+    /// Memory in bytes that unfinished exchanges keep, heads and bodies.
     pub fn kept_bytes(&self) -> usize {
-        self.kept_bytes
+        self.kept_bytes.saturating_add(self.head_bytes)
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Connection {
     /// Since `responses_unsure`: stretches of missing bytes, and responses that belong to nobody. Each stands for
     /// one answer at least.
     unknown_answers: usize,
-    /// What both readers take up of `kept_bytes`.
+    /// What both readers take up of `head_bytes`.
     held_bytes: usize,
 }
 
@@ -121,7 +121,7 @@ impl Connection {
         }
         let held = self.requests.held_bytes().saturating_add(self.responses.held_bytes());
         if held != self.held_bytes {
-            context.kept_bytes = context.kept_bytes.saturating_sub(self.held_bytes).saturating_add(held);
+            context.head_bytes = context.head_bytes.saturating_sub(self.held_bytes).saturating_add(held);
             self.held_bytes = held;
         }
         interest
@@ -159,6 +159,7 @@ impl Connection {
                         }
                     }
                     self.request_ended(true, event.at, context);
+                    self.keep_within_bound(context);
                 }
                 Step::Broken => {
                     if let Some(waiting) = self.waiting.back_mut() {
@@ -267,9 +268,9 @@ impl Connection {
         self.requests_unsure = true;
     }
 
-    /// Hands on what this connection keeps when all connections together keep too much.
+    /// Hands on what this connection keeps when the heads of all connections together take up too much.
     fn keep_within_bound(&mut self, context: &mut HttpContext) {
-        if context.kept_bytes > context.limits.kept_bytes_max && !self.waiting.is_empty() {
+        if context.head_bytes > context.limits.heads_kept_max && !self.waiting.is_empty() {
             let requests = self.waiting.len() as u64;
             context.tally.exchanges_at_bound = context.tally.exchanges_at_bound.saturating_add(requests);
             self.waiting.iter_mut().for_each(|waiting| waiting.marks.set(Mark::Truncated));
@@ -314,7 +315,7 @@ fn chunk_context(input: &[u8], event: &StreamEvent<'_>, context: &HttpContext) -
         at: event.at,
         acknowledged: event.acknowledged,
         head_bytes_max: context.limits.head_bytes_max,
-        room: context.limits.kept_bytes_max.saturating_sub(context.kept_bytes),
+        room: context.limits.heads_kept_max.saturating_sub(context.head_bytes),
     }
 }
 

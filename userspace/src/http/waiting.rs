@@ -24,7 +24,7 @@ pub(super) struct Waiting {
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     pub(super) marks: Marks,
-    /// What its heads take up of `kept_bytes`.
+    /// What its heads take up of `head_bytes`.
     pub(super) head_memory: usize,
 }
 
@@ -80,13 +80,13 @@ impl Waiting {
     /// Counts memory of heads against the bound of what unfinished exchanges keep.
     pub(super) fn keep(&mut self, memory: usize, context: &mut HttpContext) {
         self.head_memory = self.head_memory.saturating_add(memory);
-        context.kept_bytes = context.kept_bytes.saturating_add(memory);
+        context.head_bytes = context.head_bytes.saturating_add(memory);
     }
 
     /// Hands the exchange on as it is.
     pub(super) fn emit(self, flow: Flow, flow_hash: u64, context: &mut HttpContext) {
         let Self { request, start, last, interim, response, mut marks, head_memory, .. } = self;
-        let mut kept = request.body.kept.len().saturating_add(head_memory);
+        let mut kept = request.body.kept.len();
         let (response, response_times) = match response {
             Some(Answer { response, first, last, body: _, tunnel: _ }) => {
                 kept = kept.saturating_add(response.body.kept.len());
@@ -98,6 +98,7 @@ impl Waiting {
             }
         };
         context.kept_bytes = context.kept_bytes.saturating_sub(kept);
+        context.head_bytes = context.head_bytes.saturating_sub(head_memory);
         let is_cut = |body: &Body| body.digest.is_some();
         if is_cut(&request.body) || response.as_ref().is_some_and(|response| is_cut(&response.body)) {
             marks.set(Mark::Cut);

@@ -553,7 +553,7 @@ fn a_response_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
 
 #[test]
 fn what_unfinished_exchanges_keep_is_bounded() {
-    let limits = HttpLimits { kept_bytes_max: 20_000, ..HttpLimits::default() };
+    let limits = HttpLimits { heads_kept_max: 20_000, ..HttpLimits::default() };
     let mut context = HttpContext::new(limits);
     let field = format!("X: {}\r\n", "y".repeat(1_000));
     let heads = [format!("GET / HTTP/1.1\r\n{field}\r\n"), format!("GET / HTTP/1.1\r\n{field}")];
@@ -603,4 +603,24 @@ fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
     }
     assert_eq!(heads, 1);
     assert!(BYTES.with(std::cell::Cell::get) < 2 * head.len(), "each byte is looked at about once");
+}
+
+#[test]
+fn bodies_that_fill_their_bound_cost_no_exchange() {
+    let mut context = HttpContext::new(HttpLimits { kept_bytes_max: 3, ..HttpLimits::default() });
+    let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
+    let mut offset = 0;
+    for piece in [
+        "POST /a HTTP/1.1\r\nContent-Le",
+        "ngth: 9\r\n\r\n123456789POST /b HTTP/1.1\r\nContent-Le",
+        "ngth: 1\r\n\r\n1",
+    ] {
+        let chunk = Chunk::Bytes(piece.as_bytes());
+        let event =
+            StreamEvent { direction: Direction::ToServer, offset, acknowledged: 0, at: Timestamp(0), chunk };
+        connection.read(event, &mut context);
+        offset += piece.len() as u64;
+    }
+    let tally = context.tally;
+    assert_eq!((tally.requests, tally.exchanges, tally.oversize_heads, tally.bodies_cut), (2, 0, 0, 2));
 }
