@@ -185,6 +185,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     types {{ application/json json; text/html html; }}
     client_max_body_size 64m;
+    client_body_buffer_size 2m;
     large_client_header_buffers 4 32k;
     keepalive_requests 1000000;
     upstream app {{ server {app}; keepalive 32; keepalive_requests 1000000; }}
