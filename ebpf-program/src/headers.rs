@@ -35,14 +35,6 @@ pub(crate) struct Found {
     destination_port: u16,
 }
 
-/// A wanted packet, ready to be copied.
-pub(crate) struct TcpPacket {
-    /// The record header, for the whole packet as if it needed only one record.
-    pub(crate) header: RecordHeader,
-    /// Where the payload starts.
-    pub(crate) payload_at: u32,
-}
-
 // === impl Found ===
 
 impl Found {
@@ -69,26 +61,36 @@ pub(crate) fn find_tcp(ctx: &SkBuffContext) -> Option<Found> {
     }
 }
 
-/// Reads the headers of a wanted packet. Calls the helper without trying the linear part first: the verifier would
+/// Fills the record header of a wanted packet, as if it needed only one record, and returns where its payload starts.
+///
+/// Writes into the caller's header, because the stack of 512 bytes has no room for copies. Calls the helper without trying the linear part first: the verifier would
 /// have to follow everything that comes after each of the two ways.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<TcpPacket, DropReason> {
-    let (source, destination, claimed_end) = if found.is_ipv6 {
-        let ip = load_bytes::<40>(ctx, 0).ok_or(DropReason::Malformed)?;
-        let claimed = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
+pub(crate) fn read(
+    ctx: &SkBuffContext,
+    found: &Found,
+    direction: u8,
+    header: &mut RecordHeader,
+) -> Result<u32, DropReason> {
+    let (source, destination) = if direction == INGRESS {
+        (&mut header.remote_addr, &mut header.local_addr)
+    } else {
+        (&mut header.local_addr, &mut header.remote_addr)
+    };
+    let claimed_end = if found.is_ipv6 {
+        let [high, low] = load_bytes::<2>(ctx, 4).ok_or(DropReason::Malformed)?;
+        *source = load_bytes::<16>(ctx, 8).ok_or(DropReason::Malformed)?;
+        *destination = load_bytes::<16>(ctx, 24).ok_or(DropReason::Malformed)?;
+        let claimed = u32::from(u16::from_be_bytes([high, low]));
         // A payload length of zero means a jumbo packet (RFC 2675), or one that the kernel has yet to cut.
-        let end = if claimed == 0 { u32::MAX } else { claimed + IPV6_HEADER_BYTES };
-        let mut source = [0; 16];
-        let mut destination = [0; 16];
-        source.copy_from_slice(&ip[8..24]);
-        destination.copy_from_slice(&ip[24..40]);
-        (source, destination, end)
+        if claimed == 0 { u32::MAX } else { claimed + IPV6_HEADER_BYTES }
     } else {
         let ip = load_bytes::<20>(ctx, 0).ok_or(DropReason::Malformed)?;
+        *source = mapped([ip[12], ip[13], ip[14], ip[15]]);
+        *destination = mapped([ip[16], ip[17], ip[18], ip[19]]);
         let claimed = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
         // The kernel writes zero into the total length of packets above 64 KiB (`iph_set_totlen`).
-        let end = if claimed == 0 { u32::MAX } else { claimed };
-        (mapped([ip[12], ip[13], ip[14], ip[15]]), mapped([ip[16], ip[17], ip[18], ip[19]]), end)
+        if claimed == 0 { u32::MAX } else { claimed }
     };
     let tcp = load_bytes::<20>(ctx, found.tcp_at).ok_or(DropReason::Malformed)?;
     let header_bytes = u32::from(tcp[12] >> 4) * 4;
@@ -97,29 +99,20 @@ pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<
     if header_bytes < TCP_HEADER_BYTES || payload_at > ends_at {
         return Err(DropReason::Malformed);
     }
-    let (local_addr, remote_addr) =
-        if direction == INGRESS { (destination, source) } else { (source, destination) };
-    let payload_bytes = ends_at - payload_at;
-    let header = RecordHeader {
-        // SAFETY: the helper only reads a clock.
-        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
-        // SAFETY: the context is the one that the kernel gave to this run.
-        scope: unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
-        local_addr,
-        remote_addr,
-        sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
-        acknowledgement: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-        payload_bytes,
-        packet_payload_bytes: payload_bytes,
-        local_port: found.local_port(direction),
-        remote_port: found.remote_port(direction),
-        window: u16::from_be_bytes([tcp[14], tcp[15]]),
-        tcp_flags: tcp[13],
-        direction,
-        part: 0,
-        reserved: [0; 7],
-    };
-    Ok(TcpPacket { header, payload_at })
+    // SAFETY: the helper only reads a clock.
+    header.boot_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the context is the one that the kernel gave to this run.
+    header.scope = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+    header.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    header.acknowledgement = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
+    header.payload_bytes = ends_at - payload_at;
+    header.packet_payload_bytes = header.payload_bytes;
+    header.local_port = found.local_port(direction);
+    header.remote_port = found.remote_port(direction);
+    header.window = u16::from_be_bytes([tcp[14], tcp[15]]);
+    header.tcp_flags = tcp[13];
+    header.direction = direction;
+    Ok(payload_at)
 }
 
 #[inline(always)]

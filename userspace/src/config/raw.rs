@@ -55,6 +55,7 @@ pub(super) struct RawCapture {
     pub(super) pipelined_max: Option<usize>,
     pub(super) interim_max: Option<usize>,
     pub(super) kept_bytes_max: Option<usize>,
+    pub(super) heads_kept_max: Option<usize>,
 }
 
 /// `[admin]`
@@ -168,6 +169,7 @@ impl RawCapture {
         set(&mut http.pipelined_max, self.pipelined_max);
         set(&mut http.interim_max, self.interim_max);
         set(&mut http.kept_bytes_max, self.kept_bytes_max);
+        set(&mut http.heads_kept_max, self.heads_kept_max);
         Ok(config)
     }
 }

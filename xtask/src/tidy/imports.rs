@@ -59,6 +59,7 @@ const TABLE: &[Rule] = &[
             "http_body_util",
             "hyper",
             "hyper_util",
+            "nix",
             "sha2",
             "thiserror",
             "tokio",
