@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::{Exit, output};
@@ -15,8 +16,11 @@ pub(super) enum Command {
     /// Say what is wrong with a file, with line and key; exit code 2 when something is.
     Check {
         /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "config")]
+        file: Option<PathBuf>,
+        /// The file, as other commands take it.
+        #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Print a configuration with every key and its default.
     Template,
@@ -25,7 +29,8 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Check { file } => {
+        Command::Check { file, config } => {
+            let file = file.as_ref().or(config.as_ref()).context("no file is named")?;
             let config = config::load(Some(file), config::Flags::default())?;
             let names: Vec<&str> =
                 config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
