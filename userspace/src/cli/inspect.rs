@@ -13,6 +13,7 @@ use crate::config::{self, Flags};
 use crate::model::Exchange;
 use crate::pipeline::inspect::{Admin, InspectEnd, Show, inspect as run_inspect};
 use crate::pipeline::run::RunError;
+use crate::pipeline::step_back;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -43,6 +44,7 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     if config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
     }
+    step_back(config.capture.nice);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -13,6 +13,7 @@ use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
 use crate::pipeline::run::{Run, RunEnd};
+use crate::pipeline::step_back;
 use crate::report::Report;
 
 /// What to run.
@@ -71,6 +72,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let flags = Flags { journal, admin, experiment: experiment.into_experiment(), ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
     let kernel = config.capture.kernel.clone();
+    step_back(config.capture.nice);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

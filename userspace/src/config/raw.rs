@@ -43,6 +43,7 @@ pub(super) struct RawCapture {
     pub(super) cgroup: Option<String>,
     pub(super) flow_sample: Option<Spanned<String>>,
     pub(super) ring_bytes: Option<Spanned<u32>>,
+    pub(super) nice: Option<Spanned<i32>>,
     pub(super) flows_max: Option<usize>,
     pub(super) flow_waiting_bytes_max: Option<usize>,
     pub(super) flow_waiting_pieces_max: Option<usize>,
@@ -134,7 +135,7 @@ impl RawConfig {
 impl RawCapture {
     fn finish(self) -> Result<CaptureConfig, Fault> {
         let mut config = CaptureConfig::default();
-        let CaptureConfig { kernel, stream, http } = &mut config;
+        let CaptureConfig { nice, kernel, stream, http } = &mut config;
         if let Some(ports) = self.ports {
             if ports.get_ref().is_empty() || ports.get_ref().contains(&0) {
                 let problem = "must name at least one port from 1 to 65535".to_owned();
@@ -149,6 +150,14 @@ impl RawCapture {
         if let Some(sample) = &self.flow_sample {
             let share = fraction("capture.flow_sample", sample)?;
             kernel.flow_sample = FlowSample::from_fraction(share).unwrap_or(FlowSample::ALL);
+        }
+        if let Some(given) = self.nice {
+            if !(0..=19).contains(given.get_ref()) {
+                let problem =
+                    "must be from 0 (like any other thread) to 19 (only what nobody else needs)".to_owned();
+                return Err(Fault { key: "capture.nice".to_owned(), span: given.span(), problem });
+            }
+            *nice = given.into_inner();
         }
         if let Some(ring) = self.ring_bytes {
             if !ring.get_ref().is_power_of_two() || *ring.get_ref() < 4096 || *ring.get_ref() > 1 << 30 {

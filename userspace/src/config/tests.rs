@@ -59,6 +59,7 @@ fn errors_name_the_line_and_the_key() {
         "line 2, key `capture.gap_wait_max`: `soon` is not a duration",
     );
     check("[capture]\nring_bytes = 5000\n", "key `capture.ring_bytes`: must be a power of two");
+    check("[capture]\nnice = 20\n", "line 2, key `capture.nice`");
     check("[admin]\nlisten = \"here\"\n", "line 2, key `admin.listen`");
     check(START, "line 4, key `experiment.candidate`: experiment `x` names no candidate");
     let with = |line: &str| format!("{START}candidate = {{ url = \"http://127.0.0.1:9\" }}\n{line}\n");

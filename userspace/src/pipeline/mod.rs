@@ -31,3 +31,12 @@ use crate::journal::{JournalError, JournalLimits, SqliteJournal};
 pub fn open_journal(path: &Path) -> Result<SqliteJournal, JournalError> {
     SqliteJournal::open_existing(path, JournalLimits::default(), cause_of)
 }
+
+/// Lowers the claim to CPU time of this thread and of those that it starts from now on. A higher niceness that was
+/// given from outside stays.
+pub fn step_back(nice: i32) {
+    let current = rustix::process::getpriority_process(None).unwrap_or_default();
+    if let Err(error) = rustix::process::setpriority_process(None, nice.max(current)) {
+        tracing::warn!(nice, %error, "Priority stays as it is.");
+    }
+}

@@ -31,8 +31,11 @@ pub struct Config {
 }
 
 /// What to capture.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CaptureConfig {
+    /// How far we step back where CPU time is short, 0 to 19 (sched(7)): what A needs comes first, and what we
+    /// cannot read in time is dropped and counted. Default 10, about a tenth of the share of a thread of A.
+    pub nice: i32,
     /// The kernel side.
     pub kernel: KernelConfig,
     /// Bounds of reassembly.
@@ -69,4 +72,17 @@ pub struct ExperimentConfig {
     pub compare: CompareConfig,
     /// What makes a verdict.
     pub verdict: VerdictPolicy,
+}
+
+// === impl CaptureConfig ===
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            nice: 10,
+            kernel: KernelConfig::default(),
+            stream: StreamLimits::default(),
+            http: HttpLimits::default(),
+        }
+    }
 }
