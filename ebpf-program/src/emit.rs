@@ -15,6 +15,8 @@ use understudy_abi::{
     Settings, counter,
 };
 
+use crate::headers::TcpPacket;
+
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -123,15 +125,15 @@ fn log_oversize(ctx: &SkBuffContext) {
     warn!(ctx, "A packet is larger than the probe can cut.");
 }
 
-/// Writes one packet, whose payload starts at `at`; changes the header from record to record. On an error some of its records may have been written; none of them is marked as the last.
+/// Writes one packet. On an error some of its records may have been written; none of them is marked as the last.
 #[inline(always)]
 pub(crate) fn emit(
     ctx: &SkBuffContext,
-    header: &mut RecordHeader,
-    mut at: u32,
+    packet: TcpPacket,
     settings: &Settings,
     tally: &Tally,
 ) -> Result<(), DropReason> {
+    let TcpPacket { mut header, payload_at: mut at } = packet;
     let flags = header.tcp_flags;
     let mut remaining = header.packet_payload_bytes;
     if remaining > PAYLOAD_BYTES_MAX {
@@ -146,7 +148,7 @@ pub(crate) fn emit(
         if remaining <= PIECE_BYTES as u32 {
             break;
         }
-        write::<PIECE_BYTES>(ctx, header, at, settings, tally)?;
+        write::<PIECE_BYTES>(ctx, &header, at, settings, tally)?;
         // The SYN occupies the number before the first payload byte (RFC 9293 section 3.4).
         let syn = u32::from(header.tcp_flags & SYN != 0);
         header.sequence = header.sequence.wrapping_add(PIECE_BYTES as u32 + syn);
@@ -161,17 +163,17 @@ pub(crate) fn emit(
     header.payload_bytes = remaining;
     const CLASS: [usize; 11] = PAYLOAD_CLASSES;
     match remaining as usize {
-        0 => write::<0>(ctx, header, at, settings, tally),
-        n if n <= CLASS[1] => write::<{ CLASS[1] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[2] => write::<{ CLASS[2] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[3] => write::<{ CLASS[3] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[4] => write::<{ CLASS[4] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[5] => write::<{ CLASS[5] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[6] => write::<{ CLASS[6] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[7] => write::<{ CLASS[7] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[8] => write::<{ CLASS[8] }>(ctx, header, at, settings, tally),
-        n if n <= CLASS[9] => write::<{ CLASS[9] }>(ctx, header, at, settings, tally),
-        _ => write::<{ CLASS[10] }>(ctx, header, at, settings, tally),
+        0 => write::<0>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[1] => write::<{ CLASS[1] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[2] => write::<{ CLASS[2] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[3] => write::<{ CLASS[3] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[4] => write::<{ CLASS[4] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[5] => write::<{ CLASS[5] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[6] => write::<{ CLASS[6] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[7] => write::<{ CLASS[7] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[8] => write::<{ CLASS[8] }>(ctx, &header, at, settings, tally),
+        n if n <= CLASS[9] => write::<{ CLASS[9] }>(ctx, &header, at, settings, tally),
+        _ => write::<{ CLASS[10] }>(ctx, &header, at, settings, tally),
     }?;
     tally.add(counter::CAPTURED, 1);
     Ok(())

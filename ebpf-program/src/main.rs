@@ -12,7 +12,7 @@ mod select;
 
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
-use understudy_abi::{EGRESS, INGRESS, RecordHeader};
+use understudy_abi::{EGRESS, INGRESS};
 
 /// What a `cgroup_skb` program returns to let the packet go on (`kernel/bpf/cgroup.c`).
 const PASS: i32 = 1;
@@ -27,25 +27,6 @@ static UNDERSTUDY_ABI: u32 = understudy_abi::ABI_VERSION;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// A header to be filled.
-const EMPTY: RecordHeader = RecordHeader {
-    boot_ns: 0,
-    scope: 0,
-    local_addr: [0; 16],
-    remote_addr: [0; 16],
-    sequence: 0,
-    acknowledgement: 0,
-    payload_bytes: 0,
-    packet_payload_bytes: 0,
-    local_port: 0,
-    remote_port: 0,
-    window: 0,
-    tcp_flags: 0,
-    direction: 0,
-    part: 0,
-    reserved: [0; 7],
-};
 
 /// Runs for each packet on its way to a local socket.
 #[cgroup_skb(ingress)]
@@ -86,13 +67,9 @@ fn copy_out(
     tally: &emit::Tally,
 ) -> Result<(), emit::DropReason> {
     let Some(settings) = select::settings() else { return Err(emit::DropReason::Malformed) };
-    let mut header = EMPTY;
-    // Keeps the header in one place. LLVM would take it apart into registers, of which eBPF has ten, and spill them
-    // onto a stack of 512 bytes more often than fits.
-    let header = core::hint::black_box(&mut header);
-    let payload_at = headers::read(ctx, found, direction, header)?;
-    select::keep_flow(header, settings)?;
-    emit::emit(ctx, header, payload_at, settings, tally)
+    let packet = headers::read(ctx, found, direction)?;
+    select::keep_flow(&packet.header, settings)?;
+    emit::emit(ctx, packet, settings, tally)
 }
 
 /// The verifier proves that no path gets here.
