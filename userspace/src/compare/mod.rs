@@ -257,8 +257,8 @@ impl std::fmt::Debug for Comparator {
 
 fn pair_up<'a>(exchange: &'a Exchange, candidate: &'a Observation) -> Result<Pair<'a>, IncomparableReason> {
     let control = exchange.response.as_ref().ok_or(IncomparableReason::ControlIncomplete)?;
-    let whole = ![Mark::Gap, Mark::Truncated, Mark::HeadTooLarge].into_iter().any(|m| exchange.marks.has(m));
-    if !whole || !control.body.complete {
+    let cut_off = exchange.marks.has(Mark::Gap) || exchange.marks.has(Mark::Truncated);
+    if cut_off || !control.body.complete {
         return Err(IncomparableReason::ControlIncomplete);
     }
     match candidate {

@@ -67,8 +67,6 @@ pub enum Mark {
     /// Framing that readers may understand in different ways (RFC 9112 sections 2.2, 5, 6.3): both lengths,
     /// lengths that differ, bare LF, obs-fold, white space before a colon. Never replayed.
     Ambiguous,
-    /// The head is longer than the limit, or has more fields, so that it is not kept whole.
-    HeadTooLarge,
     /// The response ended with the connection (RFC 9112 section 6.3, rule 8).
     UntilClose,
     /// The connection left HTTP/1.x after this exchange (101, or 2xx to CONNECT).
@@ -129,14 +127,13 @@ impl Times {
 
 impl Mark {
     /// All marks, in the order in which they are shown.
-    pub const ALL: [Mark; 11] = [
+    pub const ALL: [Mark; 10] = [
         Mark::Gap,
         Mark::Cut,
         Mark::Truncated,
         Mark::MidStream,
         Mark::NoResponse,
         Mark::Ambiguous,
-        Mark::HeadTooLarge,
         Mark::UntilClose,
         Mark::Upgraded,
         Mark::EarlyResponse,
@@ -152,7 +149,6 @@ impl Mark {
             Mark::MidStream => "mid_stream",
             Mark::NoResponse => "no_response",
             Mark::Ambiguous => "ambiguous",
-            Mark::HeadTooLarge => "head_too_large",
             Mark::UntilClose => "until_close",
             Mark::Upgraded => "upgraded",
             Mark::EarlyResponse => "early_response",

@@ -215,8 +215,7 @@ impl Selector {
 fn replayable(exchange: &Exchange) -> bool {
     let Exchange { request, marks, .. } = exchange;
     let whole = request.body.complete && !request.body.is_cut();
-    let plain =
-        ![Mark::Ambiguous, Mark::HeadTooLarge, Mark::Upgraded].into_iter().any(|mark| marks.has(mark));
+    let plain = !marks.has(Mark::Ambiguous) && !marks.has(Mark::Upgraded);
     whole && plain && &request.method[..] != b"CONNECT"
 }
 
