@@ -227,8 +227,7 @@ fn check_one(truth: &Truth, server: SocketAddr, line: &Value) -> anyhow::Result<
 
     let marks: Vec<&str> =
         line["marks"].as_array().context("no marks")?.iter().filter_map(Value::as_str).collect();
-    for wrong in ["gap", "truncated", "mid_stream", "no_response", "ambiguous", "upgraded"]
-    {
+    for wrong in ["gap", "truncated", "mid_stream", "no_response", "ambiguous", "upgraded"] {
         ensure!(!marks.contains(&wrong), "the mark `{wrong}` is wrong");
     }
     let until_close = *framing == understudy_tests::wire::Framing::UntilClose;
