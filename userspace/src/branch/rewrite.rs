@@ -3,15 +3,12 @@
 //! Changes only what belongs to the captured connection, and what the configuration asks for.
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::body::RequestBody;
-use crate::model::{ExchangeId, Headers, REPLAY_HEADER, Request, Version};
+use crate::model::{ExchangeId, Headers, REPLAY_HEADER, Request, Version, is_per_connection};
 
 /// What the `http` crate cannot say of a captured request, so that it is not sent at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,22 +32,6 @@ pub(super) struct Rewrite {
     /// Fields that replace those of the same name.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
-
-/// Fields that belong to a connection and not to a message (RFC 9110 section 7.6.1), and `Expect`: the body
-/// follows its head at once, so that there is nothing to wait for. Not a `const`: that would be built at each use.
-static PER_CONNECTION: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    UPGRADE,
-    EXPECT,
-    // Never ours to repeat: the value names one exchange.
-    HeaderName::from_static(REPLAY_HEADER),
-];
 
 // === impl Inexpressible ===
 
@@ -122,7 +103,9 @@ impl Rewrite {
         let mut fields = HeaderMap::with_capacity(captured.len().saturating_add(2));
         for (name, value) in captured.iter() {
             let name = HeaderName::from_bytes(name).map_err(|_source| Inexpressible::Header)?;
-            if PER_CONNECTION.contains(&name) || named_by_connection.contains(&name) {
+            // A captured replay header is never ours to repeat: its value names one exchange.
+            let is_ours = name == REPLAY_HEADER;
+            if is_ours || is_per_connection(name.as_str()) || named_by_connection.contains(&name) {
                 continue;
             }
             let value = HeaderValue::from_bytes(value).map_err(|_source| Inexpressible::Header)?;

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 use super::findings::Lossy;
 use super::{Check, CompareConfigError, Findings, Pair, Place};
-use crate::model::{DifferenceKind, Exchange, Headers, IncomparableReason};
+use crate::model::{
+    DifferenceKind, Exchange, Headers, IncomparableReason, REDACTED, host_of, is_secret, is_token,
+};
 
 /// Header fields that are compared unless the configuration says otherwise; a final `*` stands for any ending.
 ///
@@ -38,9 +40,6 @@ pub const MEANINGFUL_HEADERS: [&str; 19] = [
     "x-content-type-options",
     "x-frame-options",
 ];
-
-/// Fields whose values are secrets; no output shows them.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 /// Asks whether the header fields that carry meaning agree.
 #[derive(Debug)]
@@ -105,9 +104,9 @@ impl HeadersCheck {
             (None, Some(_)) => DifferenceKind::Added,
             (None, None) => return,
         };
-        let secret = SECRET_HEADERS.contains(&name.as_str());
+        let secret = is_secret(&name);
         let shown = |values: Vec<&[u8]>| match secret {
-            true => "<redacted>".to_owned(),
+            true => REDACTED.to_owned(),
             false => Lossy(&values.join(&b", "[..])).to_string(),
         };
         let a = a.map(|_| shown(control().collect()));
@@ -141,7 +140,7 @@ fn compare_cookies(control: &Headers, candidate: &Headers, found: &mut Findings<
     for (has, lacks, kind) in sides {
         for name in has.difference(lacks) {
             let place = Place::Header { name: "set-cookie", part: Some(name) };
-            let shown: &dyn std::fmt::Display = &"<redacted>";
+            let shown: &dyn std::fmt::Display = &REDACTED;
             let of_control = kind == DifferenceKind::Missing;
             found.add(&place, kind, of_control.then_some(shown), (!of_control).then_some(shown));
         }
@@ -196,18 +195,6 @@ impl Origin<'_> {
             (true, true) => b"/",
             (true, false) => path,
         }
-    }
-}
-
-/// The authority without its port (RFC 3986 section 3.2).
-fn host_of(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|b| *b == b':');
-    let bracket = authority.iter().rposition(|b| *b == b']');
-    match colon {
-        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => {
-            authority.get(..colon).unwrap_or(authority)
-        }
-        Some(_) | None => authority,
     }
 }
 
@@ -271,7 +258,7 @@ impl NamePattern {
     }
 }
 
-/// A token of RFC 9110 section 5.6.2.
+/// A field name without `*`, which a token may hold and which stands for any ending here.
 pub(super) fn is_field_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b))
+    is_token(name.as_bytes()) && !name.contains('*')
 }

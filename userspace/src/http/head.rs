@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
 
-use crate::model::{Headers, Mark, Marks, Version};
+use crate::model::{Headers, Mark, Marks, Version, is_token};
 
 /// A request's head.
 #[derive(Debug)]
@@ -156,7 +156,8 @@ pub(super) fn looks_like_request(bytes: &[u8]) -> Look {
             None => Look::Unsure,
         },
         Some(_) => Look::No,
-        None if prefix.len() <= METHOD_BYTES_MAX && prefix.iter().copied().all(is_token) => Look::Unsure,
+        None if prefix.is_empty() => Look::Unsure,
+        None if prefix.len() <= METHOD_BYTES_MAX && is_token(prefix) => Look::Unsure,
         None => Look::No,
     }
 }
@@ -265,12 +266,7 @@ fn lenient_version(bytes: &[u8]) -> Option<Version> {
 }
 
 fn is_method(bytes: &[u8]) -> bool {
-    (1..=METHOD_BYTES_MAX).contains(&bytes.len()) && bytes.iter().copied().all(is_token)
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    bytes.len() <= METHOD_BYTES_MAX && is_token(bytes)
 }
 
 /// What a lenient reading found.

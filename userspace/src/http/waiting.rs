@@ -3,7 +3,8 @@
 //! Decides nothing about which response is its own; that is `pair`'s.
 
 use crate::model::{
-    Body, Exchange, ExchangeId, Flow, Headers, Mark, Marks, Request, Response, Times, Timestamp,
+    Body, Exchange, ExchangeId, Flow, FlowKey, Headers, Mark, Marks, Request, Response, Times, Timestamp,
+    fnv1a,
 };
 
 use super::body::BodyBuilder;
@@ -116,13 +117,15 @@ impl Waiting {
     }
 }
 
-/// FNV-1a, 64 bits (RFC 9923), over the ends and the opening time: the same on every host and in every version.
+/// A hash of the ends and the opening time: the same on every host and in every version.
 pub(super) fn flow_hash(flow: &Flow) -> u64 {
     let Flow { key, opened } = flow;
-    let bytes = (key.client.addr.into_iter())
-        .chain(key.client.port.to_be_bytes())
-        .chain(key.server.addr)
-        .chain(key.server.port.to_be_bytes())
+    // A cgroup has another number on every host.
+    let FlowKey { client, server, scope: _ } = key;
+    let bytes = (client.addr.into_iter())
+        .chain(client.port.to_be_bytes())
+        .chain(server.addr)
+        .chain(server.port.to_be_bytes())
         .chain(opened.0.to_be_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(bytes)
 }

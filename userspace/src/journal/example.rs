@@ -3,12 +3,7 @@
 //! Redacts by the name of the field only: a secret in a target or a body is kept as it is.
 
 use super::{Example, JournalLimits, StoredDifference};
-use crate::model::{Comparison, Difference, Headers, Observation, Outcome};
-
-/// What stands in place of a secret.
-pub(super) const REDACTED: &str = "<redacted>";
-
-const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
+use crate::model::{Comparison, Difference, Headers, Observation, Outcome, REDACTED, is_secret};
 
 /// Bytes of the request as it was sent, roughly; what makes one example smaller than another.
 pub(super) fn request_bytes(comparison: &Comparison) -> u64 {
@@ -76,8 +71,4 @@ fn stored(difference: &Difference) -> StoredDifference {
         control: value(control),
         candidate: value(candidate),
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
 }

@@ -1,7 +1,6 @@
-//! Keeps what was found: counts for ever, comparisons and examples within bounds.
+//! Keeps what was found: runs, comparisons and examples, each within bounds.
 //!
-//! Decides nothing about results, and never shows a secret: values of `Authorization`, `Cookie`, `Set-Cookie`
-//! and `Proxy-Authorization` are redacted before they are stored.
+//! Decides nothing about results, and keeps no value of a field that [`crate::model::is_secret`] names.
 //!
 //! A run has experiments; an experiment has counts (fates, outcomes, rules, causes), a bounded number of
 //! comparisons for people who ask in SQL and for latency, and a few examples of each cause.

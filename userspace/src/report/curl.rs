@@ -5,24 +5,13 @@
 use std::fmt::Write as _;
 
 use crate::journal::Example;
+use crate::model::{REDACTED, is_per_connection};
 
 /// Bytes of body that are still readable on a command line.
 const BODY_BYTES_MAX: usize = 4096;
 
-/// Fields that belong to one connection or that curl writes itself (RFC 9110 section 7.6.1).
-const NOT_REPEATED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Fields that curl writes itself.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 
 /// A command with what must be known before it is run.
 pub(super) struct Curl {
@@ -65,10 +54,10 @@ fn push(command: &mut String, option: &str, value: &[u8]) {
 fn push_headers(command: &mut String, notes: &mut Vec<String>, example: &Example) {
     let is_sent = |wanted: &str| example.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
     for (name, value) in &example.headers {
-        if NOT_REPEATED.iter().any(|skip| skip.eq_ignore_ascii_case(name)) {
+        if is_per_connection(name) || FRAMING.iter().any(|field| field.eq_ignore_ascii_case(name)) {
             continue;
         }
-        if value == "<redacted>" {
+        if value == REDACTED {
             notes.push(format!("{name} was redacted: add it yourself."));
         } else if value.is_empty() {
             // curl's way to send a field without a value.

@@ -4,10 +4,10 @@
 
 use regex::bytes::Regex;
 
-use crate::model::Headers;
+use crate::model::{Headers, is_token};
 
+use super::SelectConfigError;
 use super::route::whole_match;
-use super::{SelectConfigError, is_token};
 
 /// One condition.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Resolves no name: it compares what the client wrote.
 
-use crate::model::Request;
+use crate::model::{Request, host_of};
 
 use super::SelectConfigError;
 
@@ -34,7 +34,9 @@ impl Hosts {
             None => request.headers.get("host"),
         };
         authority.is_some_and(|authority| {
-            let name = without_port(authority);
+            let name = host_of(authority);
+            // The dot of the root means nothing to a service.
+            let name = name.strip_suffix(b".").unwrap_or(name);
             self.0.iter().any(|host| host.matches(name))
         })
     }
@@ -74,13 +76,4 @@ impl Host {
             }
         }
     }
-}
-
-/// The name or address of `host[:port]` (RFC 3986 section 3.2), without the dot of the root.
-fn without_port(authority: &[u8]) -> &[u8] {
-    let name = match authority.iter().rposition(|b| *b == b':' || *b == b']') {
-        Some(last) if authority.get(last) == Some(&b':') => authority.get(..last).unwrap_or_default(),
-        Some(_) | None => authority,
-    };
-    name.strip_suffix(b".").unwrap_or(name)
 }

@@ -20,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::model::{Exchange, Fate, Mark, REPLAY_HEADER};
+use crate::model::{Exchange, Fate, Mark, REPLAY_HEADER, is_token};
 
 use header::Condition;
 use host::Hosts;
@@ -217,12 +217,6 @@ fn replayable(exchange: &Exchange) -> bool {
     let whole = request.body.complete && !request.body.is_cut();
     let plain = !marks.has(Mark::Ambiguous) && !marks.has(Mark::Upgraded);
     whole && plain && &request.method[..] != b"CONNECT"
-}
-
-/// True for a token of RFC 9110 section 5.6.2: what methods and field names are made of.
-fn is_token(text: &[u8]) -> bool {
-    let tchar = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    !text.is_empty() && text.iter().all(tchar)
 }
 
 // === impl Methods ===

@@ -4,9 +4,9 @@
 
 use std::str::FromStr;
 
-use crate::model::Exchange;
+use crate::model::{Exchange, fnv1a, is_token};
 
-use super::{SelectConfigError, is_token};
+use super::SelectConfigError;
 
 /// The part of the exchanges that is wanted, and what is kept together.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,9 +105,7 @@ impl Sampler {
 /// and the upper bits are what the comparison with a limit looks at. It must never change: hosts and runs
 /// of different versions have to choose the same keys.
 pub(super) fn stable_hash(key: &[u8]) -> u64 {
-    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let fnv = fnv1a(key.iter().copied());
     let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     mixed ^ (mixed >> 33)
