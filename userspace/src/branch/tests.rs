@@ -13,20 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::rewrite::Rewrite;
 use super::*;
-use crate::model::{Body, BranchFailure, Headers, Response, Version};
+use crate::model::{Body, BranchFailure, Headers, Response, Version, samples};
 
 const ID: ExchangeId = ExchangeId { flow: 1, offset: 2 };
 const LONG: Duration = Duration::from_secs(20);
 
 fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Request {
-    Request {
-        method: method.to_owned().into(),
-        target: target.to_owned().into(),
-        version: Version::Http11,
-        headers: Headers::from_pairs(headers.iter().copied()),
-        trailers: Headers::default(),
-        body: Body::whole(body.to_owned()),
-    }
+    Request { body: Body::whole(body.to_owned()), ..samples::request(method, target, headers) }
 }
 
 /// What the server does once it has read a request.

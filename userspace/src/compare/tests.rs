@@ -3,52 +3,22 @@
 //! Touch the API in `outcome` and `check` only; the rest is data.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::latency::{LatencyPair, LatencyPolicy, LatencySummary, LatencyVerdict};
 use super::*;
-use crate::model::{
-    Body, BranchFailure, DifferenceKind, Endpoint, ExchangeId, Flow, FlowKey, Headers, Marks, Request, Times,
-    Timestamp, Version,
-};
+use crate::model::samples::{self, response};
+use crate::model::{Body, BranchFailure, DifferenceKind, ExchangeId, Timestamp};
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 
-fn response(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Response {
-    Response {
-        status,
-        version: Version::Http11,
-        headers: Headers::from_pairs(headers.iter().copied()),
-        trailers: Headers::default(),
-        body: Body::whole(body.into()),
-    }
-}
-
 fn exchange(response: Option<Response>) -> Exchange {
-    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
-    let at = Timestamp(1_000_000);
-    Exchange {
-        id: ExchangeId { flow: 1, offset: 0 },
-        flow: Flow {
-            key: FlowKey { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), scope: 0 },
-            opened: at,
-        },
-        request: Request {
-            method: "GET".into(),
-            target: "/x".into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs([("Host", "shop.example:8080")]),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response,
-        interim: Vec::new(),
-        times: Times { request_first: at, request_last: at, response: Some((at, at)) },
-        marks: Marks::default(),
-    }
+    let request = samples::request("GET", "/x", &[("Host", "shop.example:8080")]);
+    let id = ExchangeId { flow: 1, offset: 0 };
+    let whole = samples::exchange(id, Timestamp(1_000_000), request, samples::response(200, &[], ""));
+    Exchange { response, ..whole }
 }
 
 fn answered(response: Response) -> Observation {

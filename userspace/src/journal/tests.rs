@@ -2,62 +2,31 @@
 //!
 //! Make comparisons by hand: what they say does not matter here, what is kept does.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Body, BranchFailure, Difference, DifferenceKind, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey,
-    Headers, IncomparableReason, Ledger, Marks, Observation, Outcome, Request, Response, Times, Version,
+    Body, BranchFailure, Difference, DifferenceKind, ExchangeId, Fate, IncomparableReason, Ledger,
+    Observation, Outcome, samples,
 };
 
-fn response(status: u16) -> Response {
-    Response {
-        status,
-        version: Version::Http11,
-        headers: Headers::default(),
-        trailers: Headers::default(),
-        body: Body::whole("{}"),
-    }
-}
-
 fn comparison(number: u64, target: &str, outcome: Outcome) -> Comparison {
-    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let at = Timestamp(1_700_000_000_000_000_000 + number);
-    let exchange = Exchange {
-        id: ExchangeId { flow: number, offset: 0 },
-        flow: Flow {
-            key: FlowKey { client: end("10.0.0.1:40000"), server: end("[::1]:8080"), scope: 0 },
-            opened: at,
-        },
-        request: Request {
-            method: "POST".into(),
-            target: target.to_owned().into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs([
-                ("Host", "a"),
-                ("authorization", "Bearer s3cret"),
-                ("Cookie", "s3cret"),
-            ]),
-            trailers: Headers::default(),
-            body: Body::whole("0123456789"),
-        },
-        response: Some(response(200)),
-        interim: Vec::new(),
-        times: Times {
-            request_first: at,
-            request_last: at,
-            response: Some((at, at.after(Duration::from_millis(2)))),
-        },
-        marks: Marks::default(),
-    };
+    let secrets =
+        [("Host", "a"), ("authorization", "Bearer s3cret"), ("Cookie", "s3cret"), ("X-Api-Key", "s3cret")];
+    let mut request = samples::request("POST", target, &secrets);
+    request.body = Body::whole("0123456789");
+    let id = ExchangeId { flow: number, offset: 0 };
+    let mut exchange = samples::exchange(id, at, request, samples::response(200, &[], "{}"));
+    exchange.times.response = Some((at, at.after(Duration::from_millis(2))));
+    let response = Box::new(samples::response(500, &[], "{}"));
     let served = Duration::from_millis(3);
     Comparison {
         experiment: "shop".into(),
         route: "/items/{id}".into(),
         exchange: Arc::new(exchange),
-        candidate: Observation::Answered { response: Box::new(response(500)), ttfb: served, served },
+        candidate: Observation::Answered { response, ttfb: served, served },
         compared_at: at,
         outcome,
     }

@@ -253,18 +253,9 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[track_caller]
-    fn check(target: &'static str, authority: Option<&str>, path_and_query: &str, path: &str) {
-        let request = Request {
-            method: Bytes::from_static(b"GET"),
-            target: Bytes::from_static(target.as_bytes()),
-            version: Version::Http11,
-            headers: Headers::default(),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        };
+    fn check(target: &str, authority: Option<&str>, path_and_query: &str, path: &str) {
+        let request = crate::model::samples::request("GET", target, &[]);
         assert_eq!(request.authority(), authority.map(str::as_bytes), "authority of {target}");
         assert_eq!(request.path_and_query(), path_and_query.as_bytes(), "path and query of {target}");
         assert_eq!(request.path(), path.as_bytes(), "path of {target}");

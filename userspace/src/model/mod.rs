@@ -11,6 +11,8 @@ mod flow;
 mod hash;
 mod message;
 mod packet;
+#[cfg(test)]
+pub(crate) mod samples;
 mod seq;
 mod time;
 

@@ -137,29 +137,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{
-        Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Request, Times,
-        Timestamp, Version,
-    };
+    use crate::model::{Body, Exchange, ExchangeId, Fate, Ledger, Timestamp, samples};
 
     fn exchange(offset: u64, body_bytes: usize) -> Arc<Exchange> {
-        let end = Endpoint { addr: [0; 16], port: 80 };
-        Arc::new(Exchange {
-            id: ExchangeId { flow: 0, offset },
-            flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: Timestamp(0) },
-            request: Request {
-                method: "GET".into(),
-                target: "/".into(),
-                version: Version::Http11,
-                headers: Headers::default(),
-                trailers: Headers::default(),
-                body: Body::whole(vec![0; body_bytes]),
-            },
-            response: None,
-            interim: Vec::new(),
-            times: Times { request_first: Timestamp(0), request_last: Timestamp(0), response: None },
-            marks: Marks::default(),
-        })
+        let id = ExchangeId { flow: 0, offset };
+        let mut request = samples::request("GET", "/", &[]);
+        request.body = Body::whole(vec![0; body_bytes]);
+        Arc::new(samples::exchange(id, Timestamp(0), request, samples::response(200, &[], "")))
     }
 
     /// The claim, or `None` when a claim would have to wait or the queue has ended.

@@ -2,7 +2,6 @@
 //!
 //! Compare whole texts, so that a change of a report shows as a change here.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use super::*;
 use crate::compare::{Comparator, CompareConfig, group};
 use crate::journal::{ExperimentStart, Journal, JournalLimits, RunStart, SqliteJournal};
 use crate::model::{
-    Body, BranchFailure, Comparison, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger,
-    Marks, Observation, Request, Response, Times, Timestamp, Version,
+    Body, BranchFailure, Comparison, Exchange, ExchangeId, Fate, Ledger, Observation, Response, Timestamp,
+    samples,
 };
 
 const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
@@ -38,41 +37,17 @@ impl Case {
 }
 
 fn response((status, body): (u16, &'static str)) -> Response {
-    Response {
-        status,
-        version: Version::Http11,
-        headers: Headers::from_pairs([("Content-Type", "application/json")]),
-        trailers: Headers::default(),
-        body: Body::whole(body),
-    }
+    samples::response(status, &[("Content-Type", "application/json")], body)
 }
 
 fn exchange(number: u64, case: &Case) -> Exchange {
-    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let at = START.after(Duration::from_secs(number));
-    Exchange {
-        id: ExchangeId { flow: number, offset: 0 },
-        flow: Flow {
-            key: FlowKey { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), scope: 0 },
-            opened: at,
-        },
-        request: Request {
-            method: case.method.into(),
-            target: case.target.into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs(case.headers.iter().copied()),
-            trailers: Headers::default(),
-            body: Body::whole(case.body),
-        },
-        response: Some(response(case.a)),
-        interim: Vec::new(),
-        times: Times {
-            request_first: at,
-            request_last: at,
-            response: Some((at, at.after(Duration::from_millis(2)))),
-        },
-        marks: Marks::default(),
-    }
+    let mut request = samples::request(case.method, case.target, &case.headers);
+    request.body = Body::whole(case.body);
+    let mut exchange =
+        samples::exchange(ExchangeId { flow: number, offset: 0 }, at, request, response(case.a));
+    exchange.times.response = Some((at, at.after(Duration::from_millis(2))));
+    exchange
 }
 
 /// A report on these cases, as a run makes it.

@@ -6,34 +6,12 @@ use proptest::prelude::*;
 
 use super::sample::stable_hash;
 use super::*;
-use crate::model::{
-    Body, Endpoint, ExchangeId, Flow, FlowKey, Headers, Marks, Request, Response, Times, Timestamp, Version,
-};
+use crate::model::{ExchangeId, Headers, Timestamp, samples};
 
 fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
-    let end = Endpoint { addr: [0; 16], port: 80 };
-    Exchange {
-        id: ExchangeId { flow: 7, offset: 0 },
-        flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: Timestamp(0) },
-        request: Request {
-            method: method.to_owned().into(),
-            target: target.to_owned().into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs(headers.iter().copied()),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response: Some(Response {
-            status: 200,
-            version: Version::Http11,
-            headers: Headers::default(),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        }),
-        interim: Vec::new(),
-        times: Times { request_first: Timestamp(0), request_last: Timestamp(0), response: None },
-        marks: Marks::default(),
-    }
+    let request = samples::request(method, target, headers);
+    let id = ExchangeId { flow: 7, offset: 0 };
+    samples::exchange(id, Timestamp(0), request, samples::response(200, &[], ""))
 }
 
 /// The route label, or the label of the fate.

@@ -10,8 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::branch::Inexpressible;
 use crate::model::{
-    Body, Endpoint, ExchangeId, Flow, FlowKey, Headers, IncomparableReason, Ledger, LedgerSnapshot, Marks,
-    Request, Response, Times, Timestamp, Version,
+    ExchangeId, IncomparableReason, Ledger, LedgerSnapshot, Request, Response, Timestamp, samples,
 };
 use crate::queue::memory::{MemoryQueueLimits, memory_queue};
 use crate::queue::{Offer, Offered};
@@ -89,34 +88,12 @@ impl Branch for Script {
 }
 
 fn response() -> Response {
-    Response {
-        status: 200,
-        version: Version::Http11,
-        headers: Headers::default(),
-        trailers: Headers::default(),
-        body: Body::whole(""),
-    }
+    samples::response(200, &[], "")
 }
 
 fn exchange(offset: u64, request_ms: u64) -> Exchange {
-    let end = Endpoint { addr: [0; 16], port: 80 };
     let first = WALL.after(Duration::from_millis(request_ms));
-    Exchange {
-        id: ExchangeId { flow: 0, offset },
-        flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: WALL },
-        request: Request {
-            method: "GET".into(),
-            target: "/".into(),
-            version: Version::Http11,
-            headers: Headers::default(),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response: Some(response()),
-        interim: Vec::new(),
-        times: Times { request_first: first, request_last: first, response: None },
-        marks: Marks::default(),
-    }
+    samples::exchange(ExchangeId { flow: 0, offset }, first, samples::request("GET", "/", &[]), response())
 }
 
 /// Runs the items through a replay in paused time, and checks that every one has exactly one fate.
