@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::sync::mpsc;
 use understudy::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
 use understudy::metrics::ReplayStats;
 use understudy::model::{
     Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Observation, Outcome,
     Request, Response, Times, Timestamp, Version,
 };
+use understudy::pipeline::handover::{HandoverLimits, handover};
 use understudy::pipeline::pace::{Anchor, Pace};
 use understudy::pipeline::replay::{ReplayLimits, Replayer};
 use understudy::queue::memory::{MemoryQueueLimits, memory_queue};
@@ -110,7 +110,7 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
         })?;
     }
     drop(offer);
-    let (comparisons, mut journal) = mpsc::channel(1024);
+    let (comparisons, mut journal) = handover(HandoverLimits::default());
     let replayer = Replayer {
         experiment: "bench".into(),
         branch: Arc::new(HttpBranch::new(
@@ -126,7 +126,12 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
         loop_guard: Arc::new(LoopGuard::default()),
         stats: Arc::new(ReplayStats::default()),
     };
-    let journal = async move { while journal.recv().await.is_some() {} };
+    let journal = async move {
+        let mut batch = Vec::new();
+        while journal.recv_many(&mut batch, 256).await > 0 {
+            batch.clear();
+        }
+    };
     tokio::join!(replayer.run(std::future::pending()), journal);
     Ok(ledger.snapshot().count(Fate::Matched))
 }

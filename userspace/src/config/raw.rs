@@ -14,6 +14,7 @@ use super::experiment::RawExperiment;
 use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
+use crate::pipeline::handover::HandoverLimits;
 use crate::pipeline::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig};
 use crate::select::Sample;
 
@@ -77,6 +78,8 @@ pub(super) struct RawJournal {
     pub(super) examples_per_cause_max: Option<usize>,
     pub(super) example_head_bytes_max: Option<usize>,
     pub(super) example_body_bytes_max: Option<usize>,
+    pub(super) waiting_max: Option<usize>,
+    pub(super) waiting_bytes_max: Option<usize>,
 }
 
 /// Puts a value that the file gives in the place of a default.
@@ -213,6 +216,9 @@ impl RawJournal {
         set(&mut limits.examples_per_cause_max, self.examples_per_cause_max);
         set(&mut limits.example_head_bytes_max, self.example_head_bytes_max);
         set(&mut limits.example_body_bytes_max, self.example_body_bytes_max);
-        JournalConfig { path, limits }
+        let mut handover = HandoverLimits::default();
+        set(&mut handover.waiting_max, self.waiting_max);
+        set(&mut handover.waiting_bytes_max, self.waiting_bytes_max);
+        JournalConfig { path, limits, handover }
     }
 }

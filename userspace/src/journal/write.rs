@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::example::{example, request_bytes};
 use super::{Example, ExperimentStart, JournalError, JournalLimits, RunId, schema};
-use crate::model::{Cause, Comparison, Observation, Outcome, Timestamp};
+use crate::model::{Cause, Comparison, IncomparableReason, Observation, Outcome, Timestamp};
 
 /// What one batch adds to the counts.
 #[derive(Default)]
@@ -32,12 +32,7 @@ struct CauseAddition {
 
 impl Additions {
     pub(super) fn count(&mut self, experiment: i64, comparison: &Comparison) {
-        let reason = match &comparison.outcome {
-            Outcome::Incomparable(reason) => reason.label(),
-            Outcome::Match
-            | Outcome::Ignored(_)
-            | Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => "",
-        };
+        let reason = comparison.outcome.reason().map_or("", IncomparableReason::label);
         let key = (experiment, Arc::clone(&comparison.route), comparison.outcome.label(), reason);
         *self.outcomes.entry(key).or_default() += 1;
         let hidden: &[(Arc<str>, u32)] = match &comparison.outcome {
@@ -179,12 +174,7 @@ pub(super) fn insert_comparison(
     cause: Option<&Cause>,
 ) -> rusqlite::Result<bool> {
     let Comparison { experiment: _, route, exchange, candidate, compared_at, outcome } = comparison;
-    let reason = match outcome {
-        Outcome::Incomparable(reason) => reason.label(),
-        Outcome::Match
-        | Outcome::Ignored(_)
-        | Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => "",
-    };
+    let reason = outcome.reason().map_or("", IncomparableReason::label);
     let micros = |time: Duration| integer(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     let candidate_us = match candidate {
         Observation::Answered { response: _, ttfb: _, served } => Some(micros(*served)),

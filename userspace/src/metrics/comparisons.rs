@@ -44,8 +44,6 @@ struct BranchLabels {
 /// Upper bounds in seconds: those of the client libraries, from half a millisecond.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-const OUTCOMES: [&str; 4] = ["match", "mismatch", "ignored", "incomparable"];
-
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
@@ -63,7 +61,7 @@ impl ComparisonMetrics {
         };
         for (experiment, routes) in experiments {
             for route in routes {
-                for outcome in OUTCOMES {
+                for outcome in Outcome::LABELS {
                     let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
                     drop(metrics.comparisons.get_or_create(&OutcomeLabels { experiment, route, outcome }));
                 }
@@ -89,7 +87,7 @@ impl ComparisonMetrics {
             outcome: outcome.label(),
         };
         self.comparisons.get_or_create(&labels).inc();
-        if let Outcome::Incomparable(reason) = outcome {
+        if let Some(reason) = outcome.reason() {
             let labels = ReasonLabels { experiment: Arc::clone(experiment), reason: reason.label() };
             self.incomparable.get_or_create(&labels).inc();
         }

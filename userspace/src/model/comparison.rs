@@ -166,9 +166,35 @@ impl DifferenceKind {
     }
 }
 
+// === impl Comparison ===
+
+impl Comparison {
+    /// Bytes of memory that this holds, roughly, with an exchange that may be shared.
+    pub fn memory_bytes(&self) -> usize {
+        let candidate = match &self.candidate {
+            Observation::Answered { response, ttfb: _, served: _ } => response.memory_bytes(),
+            Observation::Failed(_) => 0,
+        };
+        size_of::<Self>().saturating_add(self.exchange.memory_bytes()).saturating_add(candidate)
+    }
+}
+
 // === impl Outcome ===
 
 impl Outcome {
+    /// The labels of all outcomes.
+    pub const LABELS: [&'static str; 4] = ["match", "mismatch", "ignored", "incomparable"];
+
+    /// Why no statement can be made; none for other outcomes.
+    pub fn reason(&self) -> Option<IncomparableReason> {
+        match self {
+            Outcome::Incomparable(reason) => Some(*reason),
+            Outcome::Match
+            | Outcome::Ignored(_)
+            | Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => None,
+        }
+    }
+
     /// The outcome as a label value; stable.
     pub fn label(&self) -> &'static str {
         match self {

@@ -95,12 +95,8 @@ impl fmt::Display for ExchangeId {
 impl Exchange {
     /// Bytes of memory that this holds, roughly; what queues count against their bounds.
     pub fn memory_bytes(&self) -> usize {
-        let request = self.request.headers.memory_bytes().saturating_add(self.request.body.kept.len());
-        let response = self
-            .response
-            .as_ref()
-            .map_or(0, |response| response.headers.memory_bytes().saturating_add(response.body.kept.len()));
-        size_of::<Self>().saturating_add(request).saturating_add(response)
+        let response = self.response.as_ref().map_or(0, Response::memory_bytes);
+        size_of::<Self>().saturating_add(self.request.memory_bytes()).saturating_add(response)
     }
 }
 

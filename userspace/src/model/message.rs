@@ -208,6 +208,11 @@ impl fmt::Debug for Body {
 // === impl Request ===
 
 impl Request {
+    /// Bytes of memory that head, trailers and body hold, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        memory_bytes(&self.headers, &self.trailers, &self.body)
+    }
+
     /// The method as text; methods are tokens (RFC 9110 section 9.1), so anything else shows as `?`.
     pub fn method_str(&self) -> &str {
         std::str::from_utf8(&self.method).unwrap_or("?")
@@ -249,6 +254,19 @@ impl Request {
         let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
         rest.split_at_checked(end)
     }
+}
+
+// === impl Response ===
+
+impl Response {
+    /// Bytes of memory that head, trailers and body hold, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        memory_bytes(&self.headers, &self.trailers, &self.body)
+    }
+}
+
+fn memory_bytes(headers: &Headers, trailers: &Headers, body: &Body) -> usize {
+    headers.memory_bytes().saturating_add(trailers.memory_bytes()).saturating_add(body.kept.len())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod capture;
 pub mod clock;
+pub mod handover;
 pub mod inspect;
 mod lane;
 pub mod pace;

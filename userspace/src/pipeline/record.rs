@@ -5,9 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::clock;
+use super::handover::{ComparisonReceiver, Handed};
 use crate::journal::{Journal, JournalError, RunId};
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Comparison;
@@ -19,7 +18,7 @@ pub(super) struct Recorder<J> {
     /// The run.
     pub(super) run: RunId,
     /// Comparisons as they are made.
-    pub(super) comparisons: mpsc::Receiver<Comparison>,
+    pub(super) comparisons: ComparisonReceiver,
     /// Metrics of them.
     pub(super) metrics: ComparisonMetrics,
     /// The ledgers to keep.
@@ -65,16 +64,19 @@ impl<J: Journal> Recorder<J> {
         (self.journal, first_error)
     }
 
-    fn keep(&mut self, batch: &mut Vec<Comparison>) -> Result<(), JournalError> {
+    fn keep(&mut self, batch: &mut Vec<Handed>) -> Result<(), JournalError> {
         if batch.is_empty() {
             return Ok(());
         }
-        batch.iter().for_each(|comparison| self.metrics.observe(comparison));
-        let kept = self.journal.record(self.run, batch);
+        let handed = batch.drain(..).map(|Handed { comparison, room }| (comparison, room));
+        // The room stays taken until the comparisons are gone.
+        let (comparisons, _room): (Vec<Comparison>, Vec<_>) = handed.unzip();
+        comparisons.iter().for_each(|comparison| self.metrics.observe(comparison));
+        let kept = self.journal.record(self.run, &comparisons);
         if kept.is_err() {
-            self.metrics.lose(batch.len());
+            self.metrics.lose(comparisons.len());
         }
-        batch.clear();
+        drop(comparisons);
         kept
     }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerChange, BreakerLimits, Report};
 use super::clock::now;
+use super::handover::{Closed, ComparisonSender};
 use super::pace::{Anchor, Pace, RateLimit};
 use crate::branch::{Branch, LoopGuard, Sent};
 use crate::metrics::ReplayStats;
@@ -63,7 +63,7 @@ pub struct Replayer<B, Q> {
     /// How answers are compared.
     pub compare: Compare,
     /// Where comparisons go. While it is full, requests that are done keep their room in flight.
-    pub comparisons: mpsc::Sender<Comparison>,
+    pub comparisons: ComparisonSender,
     /// Stops the replay when its own requests come back.
     pub loop_guard: Arc<LoopGuard>,
     /// What it did so far.
@@ -82,13 +82,9 @@ pub enum ReplayEnd {
 }
 
 struct Running<B> {
-    experiment: Arc<str>,
-    branch: Arc<B>,
+    shared: Arc<Shared<B>>,
     pace: Pace,
-    anchor: Anchor,
     limits: ReplayLimits,
-    compare: Compare,
-    comparisons: mpsc::Sender<Comparison>,
     stats: Arc<ReplayStats>,
     breaker: Breaker,
     rate: Option<RateLimit>,
@@ -103,6 +99,16 @@ struct Running<B> {
     in_flight: HashMap<Id, Claim>,
     /// When the drain ends, once it has begun.
     drain_until: Option<Instant>,
+}
+
+/// What the task of every request needs.
+struct Shared<B> {
+    experiment: Arc<str>,
+    branch: Arc<B>,
+    anchor: Anchor,
+    deadline: Duration,
+    compare: Compare,
+    comparisons: ComparisonSender,
 }
 
 struct Scheduled {
@@ -168,14 +174,12 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
             loop_guard,
             stats,
         } = self;
+        let deadline = limits.response_wait_max;
+        let shared = Shared { experiment, branch, anchor, deadline, compare, comparisons };
         let mut running = Running {
-            experiment,
-            branch,
+            shared: Arc::new(shared),
             pace,
-            anchor,
             limits,
-            compare,
-            comparisons,
             stats,
             breaker: Breaker::new(limits.breaker),
             rate: limits.requests_per_second_max.map(RateLimit::new),
@@ -219,7 +223,7 @@ impl<B: Branch> Running<B> {
                 biased;
                 () = &mut looped => {
                     tracing::error!(
-                        experiment = %self.experiment,
+                        experiment = %self.shared.experiment,
                         "Replayed requests come back through the capture; the experiment is stopped."
                     );
                     return ReplayEnd::Loop;
@@ -307,16 +311,7 @@ impl<B: Branch> Running<B> {
         let late = now.saturating_duration_since(intended);
         self.stats.sent.fetch_add(1, Ordering::Relaxed);
         self.stats.late_us.fetch_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let task = replay(
-            Arc::clone(&self.branch),
-            Arc::clone(&self.experiment),
-            Arc::clone(&claim.exchange),
-            Arc::clone(&claim.route),
-            self.limits.response_wait_max,
-            Arc::clone(&self.compare),
-            self.comparisons.clone(),
-            self.anchor,
-        );
+        let task = replay(Arc::clone(&self.shared), Arc::clone(&claim.exchange), Arc::clone(&claim.route));
         let id = self.tasks.spawn(task).id();
         self.in_flight.insert(id, claim);
     }
@@ -326,7 +321,7 @@ impl<B: Branch> Running<B> {
             Ok((id, done)) => (id, Some(done)),
             Err(error) => {
                 if error.is_panic() {
-                    tracing::error!(experiment = %self.experiment, %error, "A replay task failed; its exchange is lost.");
+                    tracing::error!(experiment = %self.shared.experiment, %error, "A replay task failed; its exchange is lost.");
                 }
                 (error.id(), None)
             }
@@ -348,15 +343,16 @@ impl<B: Branch> Running<B> {
         if let Some(count) = failure.and_then(|failure| self.stats.failures.get(failure as usize)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let experiment = &self.shared.experiment;
         match self.breaker.report(report, now) {
             Some(BreakerChange::Opened { pause }) => tracing::warn!(
-                experiment = %self.experiment,
+                %experiment,
                 failure = failure.map(BranchFailure::label),
                 pause_ms = pause.as_millis(),
                 "Candidate is unreachable; replay is paused."
             ),
             Some(BreakerChange::Closed) => {
-                tracing::warn!(experiment = %self.experiment, "Candidate answers again; replay goes on.");
+                tracing::warn!(%experiment, "Candidate answers again; replay goes on.");
             }
             None => {}
         }
@@ -393,18 +389,9 @@ impl<B: Branch> Running<B> {
 
 /// Sends one request and hands on its comparison. Nothing is awaited after that: a task that is cut off has
 /// either handed nothing over, or returns its fate all the same.
-#[expect(clippy::too_many_arguments, reason = "a task owns what it needs; each is used once")]
-async fn replay<B: Branch>(
-    branch: Arc<B>,
-    experiment: Arc<str>,
-    exchange: Arc<Exchange>,
-    route: Arc<str>,
-    deadline: Duration,
-    compare: Compare,
-    comparisons: mpsc::Sender<Comparison>,
-    anchor: Anchor,
-) -> Done {
-    let candidate = match branch.send(exchange.id, &exchange.request, deadline).await {
+async fn replay<B: Branch>(shared: Arc<Shared<B>>, exchange: Arc<Exchange>, route: Arc<str>) -> Done {
+    let Shared { experiment, branch, anchor, deadline, compare, comparisons } = &*shared;
+    let candidate = match branch.send(exchange.id, &exchange.request, *deadline).await {
         Sent::NotSent(part) => {
             tracing::trace!(id = %exchange.id, part = part.label(), "Request cannot be expressed.");
             return Done::NotSent;
@@ -418,10 +405,11 @@ async fn replay<B: Branch>(
     let outcome = compare(&exchange, &candidate);
     let fate = fate_of(&outcome);
     let compared_at = anchor.wall_at(now());
+    let experiment = Arc::clone(experiment);
     let comparison = Comparison { experiment, route, exchange, candidate, compared_at, outcome };
     match comparisons.send(comparison).await {
         Ok(()) => Done::Compared { fate, failure },
-        Err(_closed) => Done::Unwanted,
+        Err(Closed) => Done::Unwanted,
     }
 }
 

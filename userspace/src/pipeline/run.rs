@@ -6,9 +6,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::clock;
+use super::handover::{ComparisonReceiver, ComparisonSender, handover};
 use super::lane::Lane;
 use super::pace::Pace;
 use super::record::Recorder;
@@ -22,7 +23,7 @@ use crate::compare::group::cause_of;
 use crate::compare::{Comparator, CompareConfigError};
 use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
-use crate::model::{Comparison, Ledger, LedgerSnapshot};
+use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::report::PolicyError;
 use crate::select::{ROUTE_OTHER, SelectConfigError, Selector};
@@ -36,7 +37,7 @@ pub struct Run {
     start: RunStart,
     lanes: Vec<Lane<MemoryOffer>>,
     replayers: Vec<Replayer<HttpBranch, MemoryQueue>>,
-    comparisons: mpsc::Receiver<Comparison>,
+    comparisons: ComparisonReceiver,
     comparison_metrics: ComparisonMetrics,
     experiments: Vec<ExperimentStatus>,
 }
@@ -115,9 +116,6 @@ pub enum RunError {
     Thread(#[source] io::Error),
 }
 
-/// Comparisons on their way to the journal. At the bound the replay waits, and then exchanges are shed.
-const COMPARISONS_MAX: usize = 1024;
-
 /// How long the capture thread may take to stop before its end is no longer waited for.
 const CAPTURE_STOP_MAX: Duration = Duration::from_secs(2);
 
@@ -136,7 +134,7 @@ impl Run {
         if capture.kernel.ports.is_empty() {
             return Err(RunError::NoPort);
         }
-        let (comparison_tx, comparisons) = mpsc::channel(COMPARISONS_MAX);
+        let (comparison_tx, comparisons) = handover(journal.handover);
         let mut parts = Vec::new();
         for experiment in &experiments {
             parts.push(prepare_experiment(experiment, &capture, comparison_tx.clone()).await?);
@@ -281,7 +279,7 @@ struct Prepared {
 async fn prepare_experiment(
     config: &ExperimentConfig,
     capture: &CaptureConfig,
-    comparisons: mpsc::Sender<Comparison>,
+    comparisons: ComparisonSender,
 ) -> Result<Prepared, RunError> {
     let ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict } = config;
     let named = || name.clone();

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
 use crate::branch::HttpBranchConfig;
 use crate::capture::KernelConfig;
@@ -51,6 +52,8 @@ pub struct JournalConfig {
     pub path: PathBuf,
     /// Its bounds.
     pub limits: JournalLimits,
+    /// Bounds of what is on its way there.
+    pub handover: HandoverLimits,
 }
 
 /// What to find out: which exchanges, which B, how to compare.

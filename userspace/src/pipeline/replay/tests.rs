@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;
 
+use super::super::handover::{HandoverLimits, handover};
 use super::*;
 use crate::branch::Inexpressible;
 use crate::model::{
@@ -112,7 +113,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     let sleep_ms = move |ms: u64| tokio::time::sleep_until(start + Duration::from_millis(ms));
     let ledger = Arc::new(Ledger::default());
     let (offer, queue) = memory_queue(MemoryQueueLimits::default());
-    let (comparisons, mut journal) = mpsc::channel(4);
+    let (comparisons, mut journal) = handover(HandoverLimits { waiting_max: 4, ..HandoverLimits::default() });
     let branch = Arc::new(Script {
         items: items.to_vec(),
         start,
@@ -165,8 +166,9 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     };
     let collect = async {
         let mut compared = 0;
-        while !journal_is_gone && journal.recv().await.is_some() {
-            compared += 1;
+        let mut batch = Vec::new();
+        while !journal_is_gone && journal.recv_many(&mut batch, 1).await > 0 {
+            compared += batch.drain(..).count();
         }
         drop(journal);
         compared
