@@ -66,16 +66,19 @@ impl<S: Source> Capture<S> {
             }
         };
         self.source.close();
-        if outcome.is_ok() {
-            for _ in 0..LAST_ROUNDS_MAX {
-                match self.drain(Duration::ZERO, sink)? {
-                    Polled::Open { packets: 0 } | Polled::Ended => break,
-                    Polled::Open { packets: _ } => {}
-                }
-            }
-        }
+        let outcome = outcome.and_then(|()| self.drain_rest(sink));
         self.tee.finish(sink);
         outcome.and(self.publish())
+    }
+
+    fn drain_rest(&mut self, sink: &mut impl FnMut(Exchange)) -> Result<(), CaptureError> {
+        for _ in 0..LAST_ROUNDS_MAX {
+            match self.drain(Duration::ZERO, sink)? {
+                Polled::Open { packets: 0 } | Polled::Ended => break,
+                Polled::Open { packets: _ } => {}
+            }
+        }
+        Ok(())
     }
 
     fn drain(&mut self, wait: Duration, sink: &mut impl FnMut(Exchange)) -> Result<Polled, CaptureError> {
@@ -96,3 +99,6 @@ impl<S: Source> Capture<S> {
         Ok(counts)
     }
 }
+
+#[cfg(test)]
+mod tests;
