@@ -181,7 +181,8 @@ impl Run {
         self.admin.as_ref().and_then(Admin::address)
     }
 
-    /// Captures from `source` until it ends or `stop` does; then what is under way is finished within the limits.
+    /// Captures from `source` until it ends, `stop` does, or no experiment is left that replays; then what is under
+    /// way is finished within the limits.
     ///
     /// # Errors
     /// When the capture or the journal broke on the way.
@@ -226,11 +227,14 @@ impl Run {
         let recorder = Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status) };
         // The journal blocks on its file; it gets a thread of its own and leaves the others to the network.
         let runtime = tokio::runtime::Handle::current();
-        let recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
+        let mut recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
 
-        let early_end = tokio::select! {
-            end = thread.ended() => Some(end),
-            () = stop => None,
+        let (early_end, early_record) = tokio::select! {
+            end = thread.ended() => (Some(end), None),
+            // It ends when nobody makes comparisons any more, because every replay found a loop or failed, or when
+            // it failed itself. To go on would be to capture for nothing.
+            recorded = &mut recorder => (None, Some(recorded)),
+            () = stop => (None, None),
         };
         tell_ready.send_replace(false);
         thread.stop();
@@ -250,7 +254,11 @@ impl Run {
                 Err(error) => tracing::error!(experiment = %name, %error, "A replay failed."),
             }
         }
-        let (mut journal, recorded) = recorder.await.map_err(RunError::Task)?;
+        let recorded = match early_record {
+            Some(recorded) => recorded,
+            None => recorder.await,
+        };
+        let (mut journal, recorded) = recorded.map_err(RunError::Task)?;
         journal.finish(id, clock::wall())?;
         stop_all.send_replace(true);
         if let Some(admin) = admin
@@ -330,3 +338,6 @@ fn routes(experiment: &ExperimentConfig) -> Vec<Arc<str>> {
     }
     experiment.select.routes.iter().map(|route| route.as_str().into()).collect()
 }
+
+#[cfg(test)]
+mod tests;
