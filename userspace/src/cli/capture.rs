@@ -68,7 +68,7 @@ pub(super) fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource>
     Ok(source)
 }
 
-/// Ends at the first SIGINT or SIGTERM, or when the time is over. A second signal ends the process at once.
+/// Ends at the first SIGINT or SIGTERM, or when the time is over. A SIGINT after that ends the process at once.
 pub(super) async fn stopped(duration: Option<Duration>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -83,7 +83,8 @@ pub(super) async fn stopped(duration: Option<Duration>) -> std::io::Result<()> {
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("Stopping; what is under way is finished. Ctrl-C again stops at once."),
         _ = terminate.recv() => tracing::info!("Stopping; what is under way is finished."),
-        () = time_over => return Ok(()),
+        // From here on nothing else looks at signals, so that what follows has to know of a second one, too.
+        () = time_over => {}
     }
     std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
