@@ -109,9 +109,9 @@ impl Chunked {
                 }
                 State::Trailer => return self.trailer(input, line_max, room),
                 State::Ended => return None,
-                State::Size { .. }
-                | State::Extension { .. }
-                | State::SizeLf { .. }
+                State::Size { value: _, digits: _ }
+                | State::Extension { value: _ }
+                | State::SizeLf { value: _ }
                 | State::DataCr
                 | State::DataLf => {
                     let (byte, rest) = input.split_first()?;
@@ -142,19 +142,19 @@ impl Chunked {
                 State::Size { value, digits: digits.saturating_add(1) }
             }
             // RFC 9112 has no space here; some readers pass over it.
-            (State::Size { digits: 0, .. }, b' ' | b'\t') => {
+            (State::Size { value: _, digits: 0 }, b' ' | b'\t') => {
                 self.ambiguous = true;
                 self.state
             }
-            (State::Size { digits: 0, .. }, _) => return false,
-            (State::Size { value, .. } | State::Extension { value }, b'\r') => State::SizeLf { value },
-            (State::Size { value, .. } | State::Extension { value }, b'\n') => {
+            (State::Size { value: _, digits: 0 }, _) => return false,
+            (State::Size { value, digits: _ } | State::Extension { value }, b'\r') => State::SizeLf { value },
+            (State::Size { value, digits: _ } | State::Extension { value }, b'\n') => {
                 self.ambiguous = true;
                 self.after_size(value)
             }
             // Some servers pad the size with spaces, which RFC 9112 allows before an extension only.
-            (State::Size { value, .. }, b';' | b' ' | b'\t') => State::Extension { value },
-            (State::Size { .. }, _) => return false,
+            (State::Size { value, digits: _ }, b';' | b' ' | b'\t') => State::Extension { value },
+            (State::Size { value: _, digits: _ }, _) => return false,
             (State::Extension { value }, _) => State::Extension { value },
             (State::SizeLf { value }, b'\n') => self.after_size(value),
             (State::DataCr, b'\r') => State::DataLf,
@@ -163,8 +163,8 @@ impl Chunked {
                 self.next_size()
             }
             (State::DataLf, b'\n') => self.next_size(),
-            (State::SizeLf { .. } | State::DataCr | State::DataLf, _) => return false,
-            (State::Data { .. } | State::Trailer | State::Ended, _) => return false,
+            (State::SizeLf { value: _ } | State::DataCr | State::DataLf, _) => return false,
+            (State::Data { left: _ } | State::Trailer | State::Ended, _) => return false,
         };
         true
     }

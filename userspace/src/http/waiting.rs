@@ -86,7 +86,8 @@ impl Waiting {
 
     /// Hands the exchange on as it is.
     pub(super) fn emit(self, flow: Flow, flow_hash: u64, context: &mut HttpContext) {
-        let Self { request, start, last, interim, response, mut marks, head_memory, .. } = self;
+        let Self { request, body: _, start, last, after_loss: _, interim, response, mut marks, head_memory } =
+            self;
         let mut kept = request.body.kept.len();
         let (response, response_times) = match response {
             Some(Answer { response, first, last, body: _, tunnel: _ }) => {
@@ -100,8 +101,9 @@ impl Waiting {
         };
         context.kept_bytes = context.kept_bytes.saturating_sub(kept);
         context.head_bytes = context.head_bytes.saturating_sub(head_memory);
-        let is_cut = |body: &Body| body.digest.is_some();
-        if is_cut(&request.body) || response.as_ref().is_some_and(|response| is_cut(&response.body)) {
+        // A body with a hole also has fewer bytes kept than seen; only one that passed the cap has a digest.
+        let passed_cap = |body: &Body| body.digest.is_some();
+        if passed_cap(&request.body) || response.as_ref().is_some_and(|response| passed_cap(&response.body)) {
             marks.set(Mark::Cut);
         }
         count(&mut context.tally.exchanges);

@@ -103,7 +103,7 @@ impl Breaker {
                 self.state = State::Closed { failures: 0 };
                 None
             }
-            (Report::Answered, State::Open { .. } | State::Probing { .. }) => {
+            (Report::Answered, State::Open { until: _, pause: _ } | State::Probing { pause: _ }) => {
                 self.state = State::Closed { failures: 0 };
                 Some(BreakerChange::Closed)
             }
@@ -117,8 +117,8 @@ impl Breaker {
                 self.state = State::Open { until: now, pause };
                 None
             }
-            (Report::Failed, State::Open { .. })
-            | (Report::Nothing, State::Closed { .. } | State::Open { .. }) => None,
+            (Report::Failed, State::Open { until: _, pause: _ })
+            | (Report::Nothing, State::Closed { failures: _ } | State::Open { until: _, pause: _ }) => None,
         }
     }
 

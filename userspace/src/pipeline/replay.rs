@@ -399,7 +399,7 @@ async fn replay<B: Branch>(shared: Arc<Shared<B>>, exchange: Arc<Exchange>, rout
         Sent::Observed(observation) => observation,
     };
     let failure = match &candidate {
-        Observation::Answered { .. } => None,
+        Observation::Answered { response: _, ttfb: _, served: _ } => None,
         Observation::Failed(failure) => Some(*failure),
     };
     let outcome = compare(&exchange, &candidate);

@@ -58,14 +58,14 @@ impl Tee {
 
     /// Lets time pass: gives up gaps that waited too long, and idle flows.
     pub fn tick(&mut self, now: Timestamp, sink: &mut impl FnMut(Exchange)) {
-        let Self { flows, http, .. } = self;
+        let Self { wanted: _, flows, http, used: _, unused: _ } = self;
         flows.tick(now, &mut |connection: &mut Connection, event| connection.read(event, http));
         http.exchanges.drain(..).for_each(sink);
     }
 
     /// Ends all flows: requests that wait for their response come out without it.
     pub fn finish(&mut self, sink: &mut impl FnMut(Exchange)) {
-        let Self { flows, http, .. } = self;
+        let Self { wanted: _, flows, http, used: _, unused: _ } = self;
         flows.finish(&mut |connection: &mut Connection, event| connection.read(event, http));
         http.exchanges.drain(..).for_each(sink);
     }

@@ -213,7 +213,7 @@ impl Selector {
 
 /// True when the request was seen whole and means the same to every reader.
 fn replayable(exchange: &Exchange) -> bool {
-    let Exchange { request, marks, .. } = exchange;
+    let Exchange { id: _, flow: _, request, response: _, interim: _, times: _, marks } = exchange;
     let whole = request.body.complete && !request.body.is_cut();
     let plain = !marks.has(Mark::Ambiguous) && !marks.has(Mark::Upgraded);
     whole && plain && &request.method[..] != b"CONNECT"

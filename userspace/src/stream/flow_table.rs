@@ -100,7 +100,19 @@ impl<R: From<Opened>> FlowTable<R> {
             None if segment.flags.syn || !segment.payload.is_empty() => self.insert(key, segment, read),
             None => return Err(Unused::NoFlow),
         };
-        let Self { limits, tally, slots, open, ended, waits, waiting_bytes, forgotten, .. } = self;
+        let Self {
+            limits,
+            tally,
+            by_key: _,
+            slots,
+            free: _,
+            open,
+            ended,
+            waits,
+            waiting_bytes,
+            forgotten,
+            generations: _,
+        } = self;
         let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Err(Unused::NoFlow);
         };
@@ -252,7 +264,19 @@ impl<R: From<Opened>> FlowTable<R> {
 
     /// Tells the reader of an open flow that nothing more will come.
     fn close(&mut self, slot: u32, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
-        let Self { limits, tally, slots, waiting_bytes, .. } = self;
+        let Self {
+            limits,
+            tally,
+            by_key: _,
+            slots,
+            free: _,
+            open: _,
+            ended: _,
+            waits: _,
+            waiting_bytes,
+            forgotten: _,
+            generations: _,
+        } = self;
         let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         if entry.state == State::Open {
             let shared = &mut Shared { limits, tally, waiting_bytes };
@@ -271,7 +295,19 @@ impl<R: From<Opened>> FlowTable<R> {
     }
 
     fn give_up_waits(&mut self, now: Timestamp, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
-        let Self { limits, tally, slots, waits, waiting_bytes, forgotten, .. } = self;
+        let Self {
+            limits,
+            tally,
+            by_key: _,
+            slots,
+            free: _,
+            open: _,
+            ended: _,
+            waits,
+            waiting_bytes,
+            forgotten,
+            generations: _,
+        } = self;
         // Each direction is listed once, so one round over the list is enough and bounded.
         for _ in 0..waits.len() {
             let Some(wait) = waits.front().copied() else { return };
