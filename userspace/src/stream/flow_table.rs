@@ -100,20 +100,7 @@ impl<R: From<Opened>> FlowTable<R> {
             None if segment.flags.syn || !segment.payload.is_empty() => self.insert(key, segment, read),
             None => return Err(Unused::NoFlow),
         };
-        let Self {
-            limits,
-            tally,
-            by_key: _,
-            slots,
-            free: _,
-            open,
-            ended,
-            waits,
-            waiting_bytes,
-            forgotten,
-            generations: _,
-        } = self;
-        let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Err(Unused::NoFlow);
         };
         if entry.state == State::Ended {
@@ -122,12 +109,16 @@ impl<R: From<Opened>> FlowTable<R> {
         entry.last_seen = entry.last_seen.max(segment.captured_at);
         if entry.state == State::Forgotten {
             // As long as packets come, the flow must not be taken for a new one that was joined.
-            open.touch(slot);
+            self.open.touch(slot);
             return Err(Unused::FlowNotHttp);
         }
-        let shared = &mut Shared { limits, tally, waiting_bytes };
+        let shared = &mut Shared {
+            limits: &self.limits,
+            tally: &mut self.tally,
+            waiting_bytes: &mut self.waiting_bytes,
+        };
         if entry.segment(direction, segment, shared, read) == Interest::Forget {
-            entry.forget(shared, forgotten);
+            entry.forget(shared, &mut self.forgotten);
         }
         for (direction, half) in
             [(Direction::ToServer, &mut entry.to_server), (Direction::ToClient, &mut entry.to_client)]
@@ -136,7 +127,7 @@ impl<R: From<Opened>> FlowTable<R> {
                 && let Some(since) = half.missing_since()
             {
                 half.queued = true;
-                waits.push_back(Wait { slot, generation: entry.generation, direction, since });
+                self.waits.push_back(Wait { slot, generation: entry.generation, direction, since });
             }
         }
         if entry.state == State::Open && entry.to_server.ended && entry.to_client.ended {
@@ -145,10 +136,10 @@ impl<R: From<Opened>> FlowTable<R> {
         // After the server's FIN the socket is often one in TIME-WAIT, on which no filter runs: the client's FIN
         // is never seen, and no answer can come any more.
         if entry.state != State::Forgotten && entry.to_client.ended {
-            open.remove(slot);
-            ended.touch(slot);
+            self.open.remove(slot);
+            self.ended.touch(slot);
         } else {
-            open.touch(slot);
+            self.open.touch(slot);
         }
         Ok(())
     }
@@ -264,22 +255,13 @@ impl<R: From<Opened>> FlowTable<R> {
 
     /// Tells the reader of an open flow that nothing more will come.
     fn close(&mut self, slot: u32, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
-        let Self {
-            limits,
-            tally,
-            by_key: _,
-            slots,
-            free: _,
-            open: _,
-            ended: _,
-            waits: _,
-            waiting_bytes,
-            forgotten: _,
-            generations: _,
-        } = self;
-        let Some(entry) = slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         if entry.state == State::Open {
-            let shared = &mut Shared { limits, tally, waiting_bytes };
+            let shared = &mut Shared {
+                limits: &self.limits,
+                tally: &mut self.tally,
+                waiting_bytes: &mut self.waiting_bytes,
+            };
             entry.abort(entry.last_seen, shared, read);
         }
     }
@@ -295,48 +277,40 @@ impl<R: From<Opened>> FlowTable<R> {
     }
 
     fn give_up_waits(&mut self, now: Timestamp, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
-        let Self {
-            limits,
-            tally,
-            by_key: _,
-            slots,
-            free: _,
-            open: _,
-            ended: _,
-            waits,
-            waiting_bytes,
-            forgotten,
-            generations: _,
-        } = self;
         // Each direction is listed once, so one round over the list is enough and bounded.
-        for _ in 0..waits.len() {
-            let Some(wait) = waits.front().copied() else { return };
-            let entry = slots
+        for _ in 0..self.waits.len() {
+            let Some(wait) = self.waits.front().copied() else { return };
+            let entry = self
+                .slots
                 .get_mut(wait.slot as usize)
                 .and_then(Option::as_mut)
                 .filter(|entry| entry.generation == wait.generation && entry.state == State::Open);
             let Some(entry) = entry else {
-                waits.pop_front();
+                self.waits.pop_front();
                 continue;
             };
             match entry.half(wait.direction).missing_since() {
-                Some(_) if now.since(wait.since) <= limits.gap_wait_max => return,
-                Some(since) if now.since(since) > limits.gap_wait_max => {
-                    let shared = &mut Shared { limits, tally, waiting_bytes };
+                Some(_) if now.since(wait.since) <= self.limits.gap_wait_max => return,
+                Some(since) if now.since(since) > self.limits.gap_wait_max => {
+                    let shared = &mut Shared {
+                        limits: &self.limits,
+                        tally: &mut self.tally,
+                        waiting_bytes: &mut self.waiting_bytes,
+                    };
                     if entry.give_up(wait.direction, GapCause::Timeout, now, shared, read) == Interest::Forget
                     {
-                        entry.forget(shared, forgotten);
+                        entry.forget(shared, &mut self.forgotten);
                     }
                 }
                 // What was missing came; something else is missing since then.
                 Some(_) | None => {}
             }
-            waits.pop_front();
+            self.waits.pop_front();
             let half = entry.half_mut(wait.direction);
             let since = half.missing_since();
             half.queued = since.is_some();
             if let Some(since) = since {
-                waits.push_back(Wait { since, ..wait });
+                self.waits.push_back(Wait { since, ..wait });
             }
         }
     }
