@@ -97,7 +97,12 @@ fn encode_capture(encoder: &mut DescriptorEncoder<'_>, counts: &CaptureCounts) -
     )?;
     gauge(encoder, "flows_active", "TCP connections known now", *flows)?;
     gauge(encoder, "reassembly_buffer_bytes", "Bytes that wait for earlier ones now", *waiting_bytes)?;
-    gauge(encoder, "http_buffer_bytes", "Bytes of bodies that unfinished exchanges keep now", *kept_bytes)?;
+    gauge(
+        encoder,
+        "http_buffer_bytes",
+        "Bytes of heads and bodies that unfinished exchanges keep now",
+        *kept_bytes,
+    )?;
     encode_stream(encoder, stream)?;
     encode_http(encoder, http)
 }
@@ -116,6 +121,7 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
         gap_bytes,
         gaps_at_bound,
         gaps_at_timeout,
+        gaps_at_end,
     } = tally;
     total(encoder, "flows", "TCP connections opened or joined", *flows)?;
     total(encoder, "flows_mid_stream", "TCP connections joined after their handshake", *flows_mid_stream)?;
@@ -125,11 +131,12 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
     total(encoder, "reassembly_repeated_bytes", "Bytes that came again", *repeated_bytes)?;
     total(encoder, "reassembly_conflicts", "Overlaps with other contents; the first copy won", *conflicts)?;
     total(encoder, "reassembly_out_of_window", "Segments far from what was expected", *out_of_window)?;
-    let acknowledged = gaps.saturating_sub(*gaps_at_bound).saturating_sub(*gaps_at_timeout);
+    let others = gaps_at_bound.saturating_add(*gaps_at_timeout).saturating_add(*gaps_at_end);
     let by_cause = vec![
-        (vec![("cause", "acknowledged")], acknowledged),
+        (vec![("cause", "acknowledged")], gaps.saturating_sub(others)),
         (vec![("cause", "bound")], *gaps_at_bound),
         (vec![("cause", "timeout")], *gaps_at_timeout),
+        (vec![("cause", "over")], *gaps_at_end),
     ];
     export(encoder, MetricType::Counter, "reassembly_gaps", "Gaps, by how they became certain", &by_cause)?;
     total(encoder, "reassembly_gap_bytes", "Bytes that existed and were not seen", *gap_bytes)

@@ -45,7 +45,7 @@ pub struct TeeCounts {
     pub flows: usize,
     /// Bytes that wait for earlier ones now.
     pub waiting_bytes: usize,
-    /// Bytes of bodies that unfinished exchanges keep now.
+    /// Bytes of heads and bodies that unfinished exchanges keep now.
     pub kept_bytes: usize,
 }
 

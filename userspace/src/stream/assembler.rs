@@ -253,7 +253,8 @@ impl Assembler {
         match cause {
             GapCause::Bound => tally.gaps_at_bound = tally.gaps_at_bound.saturating_add(1),
             GapCause::Timeout => tally.gaps_at_timeout = tally.gaps_at_timeout.saturating_add(1),
-            GapCause::Acknowledged | GapCause::Over => {}
+            GapCause::Over => tally.gaps_at_end = tally.gaps_at_end.saturating_add(1),
+            GapCause::Acknowledged => {}
         }
         Some(Ready::Gap(bytes, offset))
     }

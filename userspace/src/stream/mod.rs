@@ -87,4 +87,6 @@ pub struct StreamTally {
     pub gaps_at_bound: u64,
     /// Gaps declared because `gap_wait_max` passed.
     pub gaps_at_timeout: u64,
+    /// Gaps declared because the flow, or the observation of it, was over. The others were acknowledged.
+    pub gaps_at_end: u64,
 }
