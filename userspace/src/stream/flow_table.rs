@@ -224,6 +224,7 @@ impl<R: From<Opened>> FlowTable<R> {
             self.close(slot, read);
             self.remove(slot);
         }
+        self.sweep_waits();
         let flow = Flow { key, opened: segment.captured_at };
         let mid_stream = !segment.flags.syn;
         self.tally.flows = self.tally.flows.saturating_add(1);
@@ -273,6 +274,19 @@ impl<R: From<Opened>> FlowTable<R> {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(entry.waiting_memory());
             self.by_key.remove(&entry.flow.key);
             self.free.push(slot);
+        }
+    }
+
+    /// Takes flows that are gone off the list of waits. Otherwise they stay there until they come to its front, and
+    /// short flows with a gap could pile up. Two directions of each flow can be listed, so that half of the list
+    /// goes at least.
+    fn sweep_waits(&mut self) {
+        if self.waits.len() >= self.limits.flows_max.max(1).saturating_mul(4) {
+            let slots = &self.slots;
+            self.waits.retain(|wait| {
+                let entry = slots.get(wait.slot as usize).and_then(Option::as_ref);
+                entry.is_some_and(|entry| entry.generation == wait.generation)
+            });
         }
     }
 

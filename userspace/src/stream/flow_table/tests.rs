@@ -206,6 +206,16 @@ fn time_gives_up_what_nobody_acknowledged() {
 }
 
 #[test]
+fn short_flows_with_a_gap_leave_no_trace() {
+    let mut table = Table::new(StreamLimits { flows_max: 2, ..StreamLimits::default() });
+    for port in 1..1_000 {
+        table.accept(segment(Direction::ToServer, port, 9, 0, "S", "")).unwrap();
+        table.accept(segment(Direction::ToServer, port, 13, 0, "", "d")).unwrap();
+        assert!(table.table.waits.len() <= 4 * 2, "{} wait", table.table.waits.len());
+    }
+}
+
+#[test]
 fn a_full_table_drops_the_idlest_flow() {
     let mut table = Table::new(StreamLimits { flows_max: 3, ..StreamLimits::default() });
     for port in [1, 2, 3, 1, 4] {
