@@ -3,6 +3,7 @@
 //! Never connects to an address that the guard refuses, whatever its name resolved to a moment ago.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::guard::CapturedPorts;
+use super::http::BranchConfigError;
 
 /// Resolves, asks the guard about each address, and connects to the first that answers.
 #[derive(Clone)]
@@ -80,19 +82,18 @@ impl tower_service::Service<Uri> for Connector {
 
 impl Destination {
     /// Resolves the name and asks the guard about each address.
-    pub(super) async fn addresses(&self) -> io::Result<Vec<std::net::SocketAddr>> {
-        let addresses: Vec<_> = tokio::net::lookup_host((&self.host[..], self.port)).await?.collect();
-        for address in &addresses {
-            self.guard
-                .check(&self.name, *address)
-                .map_err(|refused| io::Error::new(io::ErrorKind::PermissionDenied, refused))?;
-        }
+    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, BranchConfigError> {
+        let addresses = tokio::net::lookup_host((&self.host[..], self.port))
+            .await
+            .map_err(|source| BranchConfigError::Resolve { candidate: self.name.clone(), source })?;
+        let addresses: Vec<_> = addresses.collect();
+        addresses.iter().try_for_each(|address| self.guard.check(&self.name, *address))?;
         Ok(addresses)
     }
 
     async fn connect(&self) -> io::Result<TimedStream> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in self.addresses().await? {
+        for address in self.addresses().await.map_err(io::Error::other)? {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     // A head and its body may be two writes; Nagle's algorithm would hold the second.

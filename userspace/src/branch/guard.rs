@@ -97,14 +97,8 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
 
 impl LoopGuard {
     /// Says that a captured request carried the replay header. Never waits; may be called from any thread.
-    /// True for the first call, so that one log line tells of it.
-    pub fn trip(&self) -> bool {
-        !self.tripped.send_replace(true)
-    }
-
-    /// True once [`LoopGuard::trip`] was called.
-    pub fn tripped(&self) -> bool {
-        *self.tripped.borrow()
+    pub fn trip(&self) {
+        self.tripped.send_replace(true);
     }
 
     /// Waits until [`LoopGuard::trip`] is called; returns at once when it was.
@@ -170,10 +164,10 @@ mod tests {
     #[tokio::test]
     async fn a_tripped_guard_stays_tripped() {
         let guard = LoopGuard::default();
-        assert!(!guard.tripped());
-        assert!(guard.trip());
-        assert!(!guard.trip());
-        assert!(guard.tripped());
+        let instant = tokio::time::timeout(std::time::Duration::ZERO, guard.wait_tripped()).await;
+        assert!(instant.is_err(), "nobody has tripped it yet");
+        guard.trip();
+        guard.trip();
         guard.wait_tripped().await;
     }
 }

@@ -199,24 +199,13 @@ impl HttpBranch {
         Ok(Self { client, destination, rewrite: Rewrite { authority, host, headers }, body_kept_max })
     }
 
-    /// `host:port` of the candidate.
-    pub fn name(&self) -> &str {
-        &self.destination.name
-    }
-
     /// Resolves the candidate now, to refuse a target that is the captured listener before anything runs.
     ///
     /// # Errors
     ///
     /// The name has no address, or one of its addresses is a captured port of this host.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, BranchConfigError> {
-        let Destination { name, host, port, guard } = &*self.destination;
-        let addresses = tokio::net::lookup_host((&host[..], *port))
-            .await
-            .map_err(|source| BranchConfigError::Resolve { candidate: name.clone(), source })?;
-        let addresses: Vec<_> = addresses.collect();
-        addresses.iter().try_for_each(|address| guard.check(name, *address))?;
-        Ok(addresses)
+        self.destination.addresses().await
     }
 
     async fn exchange(&self, request: http::Request<RequestBody>) -> Result<Observation, BranchFailure> {
