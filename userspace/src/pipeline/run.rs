@@ -26,7 +26,7 @@ use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::report::PolicyError;
-use crate::select::{ROUTE_OTHER, SelectConfigError, Selector};
+use crate::select::{SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
 
 /// A run that is set up: nothing is captured yet, and nothing can be wrong with the configuration any more.
@@ -148,7 +148,7 @@ impl Run {
             ports: capture.kernel.ports.clone(),
             experiments: parts.iter().map(|part| part.start.clone()).collect(),
         };
-        let routes: Vec<_> = experiments.iter().map(routes).collect();
+        let routes = experiments.iter().map(|experiment| experiment.select.route_labels());
         let names: Vec<_> = parts.iter().map(|part| Arc::clone(&part.start.name)).collect();
         let comparison_metrics = ComparisonMetrics::new(names.iter().zip(routes));
         let mut run = Self {
@@ -329,14 +329,6 @@ async fn prepare_experiment(
             stats,
         },
     })
-}
-
-/// The labels that an experiment's routes have.
-fn routes(experiment: &ExperimentConfig) -> Vec<Arc<str>> {
-    if experiment.select.routes.is_empty() {
-        return vec![ROUTE_OTHER.into()];
-    }
-    experiment.select.routes.iter().map(|route| route.as_str().into()).collect()
 }
 
 #[cfg(test)]

@@ -143,6 +143,18 @@ enum Methods {
     Listed(Vec<Box<[u8]>>),
 }
 
+// === impl SelectConfig ===
+
+impl SelectConfig {
+    /// All labels that [`Decision::Take`] can name.
+    pub fn route_labels(&self) -> Vec<Arc<str>> {
+        if self.routes.is_empty() {
+            return vec![ROUTE_OTHER.into()];
+        }
+        self.routes.iter().map(|route| route.as_str().into()).collect()
+    }
+}
+
 // === impl Selector ===
 
 impl Selector {
