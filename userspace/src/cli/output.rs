@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use tracing_subscriber::EnvFilter;
 
+use crate::report::plain;
+
 /// Prints text on standard output.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -48,15 +50,7 @@ pub(super) fn log_to_stderr(verbose: u8) {
         .init();
 }
 
-/// Text that was captured, safe to show on a terminal: control characters are escaped.
+/// Text that was captured, safe to show on a terminal.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for character in String::from_utf8_lossy(bytes).chars() {
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text
+    plain(&String::from_utf8_lossy(bytes))
 }

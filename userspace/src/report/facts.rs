@@ -361,7 +361,7 @@ fn routes(record: &ExperimentRecord, policy: &VerdictPolicy) -> Vec<RouteReport>
 }
 
 fn slower(route: &RouteReport) -> Option<String> {
-    let latency = route.latency.as_ref().filter(|l| l.verdict == LatencyVerdict::Slower.label())?;
+    let latency = route.latency.as_ref().filter(|latency| latency.is_slower())?;
     let (ratio, extra) = (latency.ratio.as_ref()?, latency.extra_ms.as_ref()?);
     Some(format!(
         "{} is slower: B takes {:.2} times A's time [{:.2}, {:.2}], {:+.1} ms [{:+.1}, {:+.1}].",
@@ -388,6 +388,10 @@ impl LatencyReport {
             confidence,
             verdict: verdict.label(),
         }
+    }
+
+    pub(super) fn is_slower(&self) -> bool {
+        self.verdict == LatencyVerdict::Slower.label()
     }
 }
 

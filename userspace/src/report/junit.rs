@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::facts::{ExperimentReport, Report, RouteReport};
+use super::facts::{ExperimentReport, LatencyReport, Report, RouteReport};
 use super::verdict::Conclusion;
 use super::words::plain;
 
@@ -63,7 +63,7 @@ impl ExperimentReport {
 
     /// Message and details of a route that failed: by mismatches where the verdict fails, or by latency.
     fn failure(&self, route: &RouteReport) -> Option<(String, Vec<String>)> {
-        let slower = route.latency.as_ref().is_some_and(|latency| latency.verdict == "slower");
+        let slower = route.latency.as_ref().is_some_and(LatencyReport::is_slower);
         let differs = route.mismatched > 0 && self.verdict.verdict == Conclusion::Fail;
         if !slower && !differs {
             return None;

@@ -16,6 +16,7 @@ pub use facts::{
     Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport,
 };
 pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
+pub use words::plain;
 
 #[cfg(test)]
 mod tests;

@@ -180,15 +180,6 @@ impl Conclusion {
             Conclusion::Fail => "FAIL",
         }
     }
-
-    /// 0 for PASS, 1 for FAIL, 3 for NOT ENOUGH DATA.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Conclusion::Pass => 0,
-            Conclusion::Fail => 1,
-            Conclusion::NotEnoughData => 3,
-        }
-    }
 }
 
 // === impl Verdict ===

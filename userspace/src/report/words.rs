@@ -35,7 +35,7 @@ pub(super) fn time(at: Timestamp) -> String {
 }
 
 /// The text with everything escaped that a terminal would act on or that would reorder the line.
-pub(super) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
