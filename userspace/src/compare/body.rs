@@ -73,7 +73,7 @@ fn contents<'a>(
     limits: &CompareLimits,
 ) -> Result<std::borrow::Cow<'a, [u8]>, IncomparableReason> {
     decode(&response.headers, &response.body.kept, limits).map_err(|error| {
-        // The reason is what results count; which coding failed is visible in the example that is kept.
+        // Results count the reason only; the error's words are for whoever debugs a test.
         drop(error);
         IncomparableReason::Undecodable
     })

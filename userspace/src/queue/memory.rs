@@ -91,11 +91,6 @@ impl MemoryQueue {
     pub fn bytes(&self) -> usize {
         self.budget.used.load(Ordering::Relaxed)
     }
-
-    /// Exchanges that wait to be claimed now.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
 }
 
 impl Queue for MemoryQueue {
