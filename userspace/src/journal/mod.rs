@@ -274,6 +274,14 @@ pub enum JournalError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file is there and cannot be read and written by this user.
+    #[error("failed to open journal `{}`", path.display())]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file cannot be opened, or is not a journal.
     #[error("failed to open journal `{}`", path.display())]
     Open {

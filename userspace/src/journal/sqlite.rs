@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::write::{
     Additions, experiment_id, insert_comparison, insert_experiment, integer, keep_example, known_causes,
@@ -64,8 +64,13 @@ impl SqliteJournal {
         limits: JournalLimits,
         cause_of: CauseOf,
     ) -> Result<Self, JournalError> {
-        if !path.exists() {
-            return Err(JournalError::Missing { path: path.to_owned() });
+        // SQLite says no more than that it cannot open the file, so why not is asked first.
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(JournalError::Missing { path: path.to_owned() });
+            }
+            Err(source) => return Err(JournalError::Access { path: path.to_owned(), source }),
         }
         let opened = |source| JournalError::Open { path: path.to_owned(), source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -127,7 +132,7 @@ impl SqliteJournal {
 
     fn record_batch(&mut self, run: RunId, batch: &[Comparison]) -> Result<(), JournalError> {
         let written = |source| JournalError::Write { what: "comparisons", source };
-        let transaction = self.connection.transaction().map_err(written)?;
+        let transaction = write_transaction(&mut self.connection).map_err(written)?;
         let mut additions = Additions::default();
         for comparison in batch {
             let state = Self::state(&transaction, &mut self.experiments, run, &comparison.experiment)?;
@@ -151,13 +156,19 @@ impl SqliteJournal {
     }
 }
 
+/// Begins by taking the lock for writing. A transaction that reads first and writes later fails at once, without
+/// [`BUSY_WAIT`], when another process wrote in between (SQLITE_BUSY_SNAPSHOT, sqlite.org/rescode.html).
+fn write_transaction(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
 impl Journal for SqliteJournal {
     fn begin(&mut self, run: &RunStart) -> Result<RunId, JournalError> {
         let RunStart { started_at, version, summary, ports, experiments } = run;
         let written = |source| JournalError::Write { what: "a run", source };
         let ports = serde_json::to_string(ports)
             .map_err(|source| JournalError::Json { what: "the list of ports", source })?;
-        let transaction = self.connection.transaction().map_err(written)?;
+        let transaction = write_transaction(&mut self.connection).map_err(written)?;
         transaction
             .execute(
                 "INSERT INTO run (started_at, version, summary, ports) VALUES (?1, ?2, ?3, ?4)",
@@ -191,7 +202,7 @@ impl Journal for SqliteJournal {
         let LedgerSnapshot { seen, in_flight, fates } = ledger;
         let written = |source| JournalError::Write { what: "a ledger", source };
         let id = experiment_id(&self.connection, run, experiment)?;
-        let transaction = self.connection.transaction().map_err(written)?;
+        let transaction = write_transaction(&mut self.connection).map_err(written)?;
         transaction
             .execute(
                 "UPDATE experiment SET seen = ?2, in_flight = ?3 WHERE id = ?1",

@@ -208,6 +208,33 @@ fn a_ledger_replaces_the_one_before() {
     assert!(experiment.fates.contains(&("matched".into(), 2)));
 }
 
+/// A second process has a file of its own open: its writes wait for the first one's and do not fail.
+#[test]
+fn two_runs_write_to_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
+    let runs: Vec<_> = (0..2)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of)?;
+                let run = journal.begin(&start())?;
+                for number in 0..200 {
+                    journal.record(run, &[comparison(number, "/", mismatch("status"))])?;
+                }
+                journal.finish(run, Timestamp(9)).map(|()| run)
+            })
+        })
+        .collect();
+    let runs: Vec<RunId> = runs.into_iter().map(|run| run.join().unwrap().unwrap()).collect();
+    let journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of).unwrap();
+    for run in runs {
+        let record = journal.read(Some(run)).unwrap().unwrap();
+        assert_eq!(record.experiments[0].causes[0].count, 200);
+    }
+}
+
 #[test]
 fn a_file_is_private_and_survives_and_is_refused_when_newer() {
     let folder = tempfile::tempdir().unwrap();
