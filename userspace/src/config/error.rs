@@ -17,12 +17,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not TOML, or has a key that nobody knows, or a value of another type.
-    #[error("configuration `{}`: {}", path.display(), source.to_string().trim_end())]
+    #[error("configuration `{}`: {}", path.display(), problem.to_string().trim_end())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
+        /// Where and why. Not a `source`: the message holds all of it, and whoever prints the chain would repeat it.
+        problem: Box<toml::de::Error>,
     },
     /// A value makes no sense.
     #[error("configuration `{}`, line {line}, key `{key}`: {problem}", path.display())]

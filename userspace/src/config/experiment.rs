@@ -183,8 +183,41 @@ impl RawExperiment {
         let mut queue = MemoryQueueLimits::default();
         set(&mut queue.exchanges_max, self.queue.exchanges_max);
         set(&mut queue.bytes_max, self.queue.bytes_max);
-        let verdict = self.verdict.map(Spanned::into_inner).unwrap_or_default();
+        let verdict = self.verdict.map(verdict).transpose()?.unwrap_or_default();
         Ok(ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict })
+    }
+}
+
+/// A policy that can be met and can be missed.
+fn verdict(policy: Spanned<VerdictPolicy>) -> Result<VerdictPolicy, Fault> {
+    let VerdictPolicy {
+        comparisons_min: _,
+        mismatch_share_max,
+        incomparable_share_max,
+        latency_ratio_max,
+        latency_extra_ms_max,
+        latency_pairs_min: _,
+        latency_confidence,
+    } = *policy.get_ref();
+    let shares = 0.0..=1.0;
+    let faults = [
+        ("mismatch_share_max", shares.contains(&mismatch_share_max), "must be from 0 to 1"),
+        ("incomparable_share_max", shares.contains(&incomparable_share_max), "must be from 0 to 1"),
+        ("latency_ratio_max", latency_ratio_max.is_finite() && latency_ratio_max > 0.0, "must be above 0"),
+        ("latency_extra_ms_max", latency_extra_ms_max.is_finite(), "must be a number of milliseconds"),
+        (
+            "latency_confidence",
+            latency_confidence > 0.0 && latency_confidence < 1.0,
+            "must lie between 0 and 1, such as 0.99",
+        ),
+    ];
+    match faults.into_iter().find(|(_, is_good, _)| !is_good) {
+        Some((key, _, problem)) => Err(Fault {
+            key: format!("experiment.verdict.{key}"),
+            span: policy.span(),
+            problem: problem.to_owned(),
+        }),
+        None => Ok(policy.into_inner()),
     }
 }
 

@@ -61,7 +61,7 @@ impl Flags {
         if !ports.is_empty() {
             raw.capture.ports = Some(given(ports));
         }
-        raw.capture.cgroup = cgroup.or(raw.capture.cgroup.take());
+        raw.capture.cgroup = cgroup.map(given).or(raw.capture.cgroup.take());
         raw.admin.listen = admin.map(given).or(raw.admin.listen.take());
         raw.journal.path = journal.or(raw.journal.path.take());
         if no_experiments {

@@ -45,7 +45,7 @@ pub fn load(path: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
 pub fn parse(text: &str, path: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
     let shown = path.unwrap_or(Path::new("-"));
     let mut raw: RawConfig = toml::from_str(text)
-        .map_err(|source| ConfigError::Parse { path: shown.to_owned(), source: Box::new(source) })?;
+        .map_err(|error| ConfigError::Parse { path: shown.to_owned(), problem: Box::new(error) })?;
     flags.adjust(&mut raw);
     raw.finish().map_err(|fault| fault.into_error(path, text))
 }

@@ -41,7 +41,7 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCapture {
     pub(super) ports: Option<Spanned<Vec<u16>>>,
-    pub(super) cgroup: Option<String>,
+    pub(super) cgroup: Option<Spanned<String>>,
     pub(super) flow_sample: Option<Spanned<String>>,
     pub(super) ring_bytes: Option<Spanned<u32>>,
     pub(super) nice: Option<Spanned<i32>>,
@@ -147,8 +147,13 @@ impl RawCapture {
             kernel.ports = ports.into_inner();
         }
         if let Some(cgroup) = self.cgroup {
-            let Ok(cgroup) = cgroup.parse();
-            kernel.cgroup = cgroup;
+            // An empty variable in somebody's script must not become the whole host.
+            if cgroup.get_ref().is_empty() {
+                let problem = "must not be empty; `/` is every service of the host".to_owned();
+                return Err(Fault { key: "capture.cgroup".to_owned(), span: cgroup.span(), problem });
+            }
+            let Ok(selector) = cgroup.get_ref().parse();
+            kernel.cgroup = selector;
         }
         if let Some(sample) = &self.flow_sample {
             let share = fraction("capture.flow_sample", sample)?;

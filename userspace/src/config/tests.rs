@@ -76,6 +76,20 @@ fn errors_name_the_line_and_the_key() {
         "line 7, key `experiment.compare.ignore`",
     );
     check(&with("[experiment.verdict]\nmin = 3"), "unknown field `min`");
+    check("[capture]\ncgroup = \"\"\n", "line 2, key `capture.cgroup`: must not be empty");
+    for (key, value) in [
+        ("mismatch_share_max", "2.0"),
+        ("mismatch_share_max", "nan"),
+        ("incomparable_share_max", "-0.1"),
+        ("latency_ratio_max", "0.0"),
+        ("latency_extra_ms_max", "inf"),
+        ("latency_confidence", "1.0"),
+    ] {
+        check(
+            &with(&format!("[experiment.verdict]\n{key} = {value}")),
+            &format!("line 6, key `experiment.verdict.{key}`: must"),
+        );
+    }
     check(
         &with("[experiment.replay]\nrequests_per_second_max = 0"),
         "line 7, key `experiment.replay.requests_per_second_max`",
@@ -85,6 +99,14 @@ fn errors_name_the_line_and_the_key() {
         "two experiments are named `x`",
     );
     check(&format!("{START}candidate = {{ url = \"ftp://b\" }}"), "line 5, key `experiment.candidate`");
+}
+
+#[test]
+fn a_message_says_things_once() {
+    let path = Some(Path::new("understudy.toml"));
+    let error = parse("[capture]\nportz = [1]\n", path, Flags::default()).map(|_| ()).unwrap_err();
+    let chain = format!("{:#}", anyhow::Error::new(error));
+    assert_eq!(chain.matches("portz").count(), 2, "the line and its problem: {chain}");
 }
 
 #[test]
