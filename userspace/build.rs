@@ -37,8 +37,14 @@ fn main() -> io::Result<()> {
             Vec::new()
         }
     };
-    if object.is_empty() && env::var_os(OVERRIDE).is_some_and(|path| !path.is_empty()) {
-        println!("cargo::warning={OVERRIDE} names {}, which holds no probe", probe.display());
+    if object.is_empty() {
+        if env::var_os(OVERRIDE).is_some_and(|path| !path.is_empty()) {
+            println!("cargo::warning={OVERRIDE} names {}, which holds no probe", probe.display());
+        } else {
+            println!(
+                "cargo::warning=no kernel probe to embed, so this build cannot capture: run `cargo xtask probe`, then build again"
+            );
+        }
     }
     let Some(out) = env::var_os("OUT_DIR") else {
         return Err(io::Error::other("OUT_DIR is not set; cargo sets it"));
