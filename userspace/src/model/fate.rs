@@ -37,7 +37,7 @@ pub enum Fate {
     Overdue,
     /// The breaker was open: the candidate had failed too often.
     BreakerOpen,
-    /// The run ended before its turn.
+    /// The run ended before its turn, or before the candidate answered.
     Drained,
     /// Compared: no difference.
     Matched,

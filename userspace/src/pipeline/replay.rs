@@ -349,7 +349,7 @@ impl<B: Branch> Running<B> {
                 %experiment,
                 failure = failure.map(BranchFailure::label),
                 pause_ms = pause.as_millis(),
-                "Candidate is unreachable; replay is paused."
+                "Candidate fails again and again; replay is paused."
             ),
             Some(BreakerChange::Closed) => {
                 tracing::warn!(%experiment, "Candidate answers again; replay goes on.");

@@ -76,7 +76,7 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::RateLimited => "over the rate limit",
             Fate::Overdue => "waited too long for its turn",
             Fate::BreakerOpen => "not sent: B had failed too often",
-            Fate::Drained => "not sent: the run ended first",
+            Fate::Drained => "not sent, or not answered yet, when the run ended",
             Fate::Matched => "B answered as A did",
             Fate::Mismatched => "B answered differently",
             Fate::Ignored => "B answered differently, only where rules say it may",
