@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Exit, output};
 use crate::capture::cgroup::CgroupSelector;
 use crate::capture::listeners::listening_ports;
-use crate::capture::{KernelConfig, KernelSource, probe_is_embedded};
+use crate::capture::{CaptureError, KernelConfig, KernelSource, probe_is_embedded};
 use crate::config;
 use crate::pipeline::clock;
 
@@ -58,7 +58,7 @@ pub(super) fn doctor(arguments: &Arguments) -> anyhow::Result<Exit> {
             Err(error) => Finding {
                 check: "configuration",
                 state: State::Failure,
-                detail: error.to_string(),
+                detail: format!("{:#}", anyhow::Error::new(error)),
                 remedy: Some("`understudy config template` prints a file with every key".to_owned()),
             },
         });
@@ -109,7 +109,7 @@ fn cgroup() -> Finding {
         Err(error) => Finding {
             check: "cgroup",
             state: State::Failure,
-            detail: error.to_string(),
+            detail: format!("{:#}", anyhow::Error::new(error)),
             remedy: Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
         },
     }
@@ -123,12 +123,15 @@ fn capture() -> Finding {
             drop(source);
             Finding::ok("capture", "the probe loads and attaches".to_owned())
         }
-        Err(error) => Finding {
-            check: "capture",
-            state: State::Failure,
-            detail: format!("{:#}", anyhow::Error::new(error)),
-            remedy: Some("mend what is named above, then ask again".to_owned()),
-        },
+        Err(error) => {
+            let remedy = if matches!(error, CaptureError::MissingCapabilities { missing: _ }) {
+                "run it as root, for instance with sudo, or give the process these capabilities"
+            } else {
+                "mend what is named above, then ask again"
+            };
+            let detail = format!("{:#}", anyhow::Error::new(error));
+            Finding { check: "capture", state: State::Failure, detail, remedy: Some(remedy.to_owned()) }
+        }
     }
 }
 
