@@ -119,6 +119,7 @@ impl Connection {
             let sent = self.waiting.iter().take_while(|waiting| waiting.body.is_none()).count();
             self.give_up_waiting(sent, context);
         }
+        context.take_back_list(&mut self.waiting);
         let held = self.requests.held_bytes().saturating_add(self.responses.held_bytes());
         if held != self.held_bytes {
             context.head_bytes = context.head_bytes.saturating_sub(self.held_bytes).saturating_add(held);
@@ -208,6 +209,9 @@ impl Connection {
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
         let mut waiting = Waiting::new(head, marks, start, at, after_loss);
         waiting.keep(memory, context);
+        if self.waiting.capacity() == 0 {
+            self.waiting = context.lend_list();
+        }
         self.waiting.push_back(waiting);
         self.keep_within_bound(context);
         match framing {

@@ -624,3 +624,21 @@ fn bodies_that_fill_their_bound_cost_no_exchange() {
     let tally = context.tally;
     assert_eq!((tally.requests, tally.exchanges, tally.oversize_heads, tally.bodies_cut), (2, 0, 0, 2));
 }
+
+#[test]
+fn a_connection_between_exchanges_keeps_no_room_for_requests() {
+    let mut context = HttpContext::new(HttpLimits::default());
+    let (request, response) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
+    for _ in 0..3 {
+        let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
+        for (direction, bytes, acknowledged) in
+            [(Direction::ToServer, request, 0), (Direction::ToClient, response, request.len() as u64)]
+        {
+            let chunk = Chunk::Bytes(bytes.as_bytes());
+            let event = StreamEvent { direction, offset: 0, acknowledged, at: Timestamp(0), chunk };
+            connection.read(event, &mut context);
+        }
+        assert_eq!((connection.waiting.capacity(), context.spare_lists.len()), (0, 1));
+    }
+    assert_eq!(context.tally.exchanges, 3);
+}
