@@ -1,6 +1,6 @@
 //! The journal's own thread: keeps comparisons in batches, and the ledgers once a second.
 //!
-//! Never makes the replay wait for a disk that is merely slow, beyond what the channel holds.
+//! A disk that is slow makes the replay wait once the handover is full; never the capture.
 
 use std::sync::Arc;
 use std::time::Duration;
