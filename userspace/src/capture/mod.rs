@@ -195,6 +195,9 @@ pub enum CaptureError {
     /// The thread that captures is gone without a word.
     #[error("the capture thread ended unexpectedly")]
     ThreadDied,
+    /// The thread that captures was asked to stop and goes on.
+    #[error("the capture thread does not stop")]
+    ThreadStuck,
     /// The ring holds something that the probe does not write.
     #[error("the ring holds a record of {record_bytes} bytes that claims {payload_bytes} bytes of payload")]
     BadRecord {

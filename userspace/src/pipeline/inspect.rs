@@ -92,10 +92,9 @@ pub async fn inspect<S: Source + Send + 'static>(
         ended = nobody_looks => (None, Some(ended)),
         () = stop => (None, None),
     };
-    thread.stop();
     let capture = match early_end {
         Some(end) => end?,
-        None => thread.ended().await?,
+        None => thread.finish().await?,
     };
     match (showing_ended, shown) {
         (Some(ended), _) => ended.map_err(RunError::Task)?,

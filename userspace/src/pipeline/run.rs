@@ -4,7 +4,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -115,9 +114,6 @@ pub enum RunError {
     #[error("failed to start the capture thread")]
     Thread(#[source] io::Error),
 }
-
-/// How long the capture thread may take to stop before its end is no longer waited for.
-const CAPTURE_STOP_MAX: Duration = Duration::from_secs(2);
 
 // === impl Run ===
 
@@ -237,14 +233,10 @@ impl Run {
             () = stop => (None, None),
         };
         tell_ready.send_replace(false);
-        thread.stop();
         stop_replay.send_replace(early_end.is_none());
         let captured = match early_end {
             Some(end) => end,
-            None => match tokio::time::timeout(CAPTURE_STOP_MAX, thread.ended()).await {
-                Ok(end) => end,
-                Err(_) => Err(CaptureError::ThreadDied),
-            },
+            None => thread.finish().await,
         };
         let mut looped = Vec::new();
         for (name, replay) in replays {

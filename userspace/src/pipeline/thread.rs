@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -20,6 +21,9 @@ pub(super) struct CaptureThread {
     ended: oneshot::Receiver<Result<CaptureCounts, CaptureError>>,
     counts: watch::Receiver<CaptureCounts>,
 }
+
+/// How long the thread may take to stop before its end is no longer waited for.
+const STOP_MAX: Duration = Duration::from_secs(2);
 
 // === impl CaptureThread ===
 
@@ -53,8 +57,16 @@ impl CaptureThread {
         self.counts.clone()
     }
 
-    /// Asks the thread to stop; it does so within one drain of the ring.
-    pub(super) fn stop(&self) {
+    /// Asks the thread to stop, which it does within one drain of the ring, and waits for its end.
+    pub(super) async fn finish(&mut self) -> Result<CaptureCounts, CaptureError> {
+        self.stop();
+        match tokio::time::timeout(STOP_MAX, self.ended()).await {
+            Ok(end) => end,
+            Err(_elapsed) => Err(CaptureError::ThreadStuck),
+        }
+    }
+
+    fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 

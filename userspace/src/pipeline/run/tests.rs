@@ -2,6 +2,8 @@
 //!
 //! They send nothing to anybody.
 
+use std::time::Duration;
+
 use super::*;
 use crate::capture::{Polled, SourceCounts};
 use crate::config::{Flags, parse};
