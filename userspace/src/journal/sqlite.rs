@@ -64,15 +64,15 @@ impl SqliteJournal {
         limits: JournalLimits,
         cause_of: CauseOf,
     ) -> Result<Self, JournalError> {
-        // SQLite says no more than that it cannot open the file, so why not is asked first.
-        match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(JournalError::Missing { path: path.to_owned() });
-            }
-            Err(source) => return Err(JournalError::Access { path: path.to_owned(), source }),
+        if !path.exists() {
+            return Err(JournalError::Missing { path: path.to_owned() });
         }
-        let opened = |source| JournalError::Open { path: path.to_owned(), source };
+        // SQLite says no more than that it cannot open the file; the system knows why not. It is asked after a
+        // failure only, because closing a file gives up the locks that SQLite has on it in this process.
+        let opened = |source| match OpenOptions::new().read(true).open(path) {
+            Ok(_) => JournalError::Open { path: path.to_owned(), source },
+            Err(source) => JournalError::Access { path: path.to_owned(), source },
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         Self::prepare(Connection::open_with_flags(path, flags).map_err(opened)?, path, limits, cause_of)
     }
@@ -88,7 +88,7 @@ impl SqliteJournal {
     }
 
     fn prepare(
-        connection: Connection,
+        mut connection: Connection,
         path: &Path,
         limits: JournalLimits,
         cause_of: CauseOf,
@@ -105,10 +105,19 @@ impl SqliteJournal {
         // With WAL this loses the last batches on a power failure, never the file.
         connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(opened)?;
         if found == 0 {
-            let batch = format!("BEGIN IMMEDIATE; {} COMMIT;", schema::TABLES);
-            connection.execute_batch(&batch).map_err(opened)?;
+            Self::make_tables(&mut connection).map_err(opened)?;
         }
         Ok(Self { connection, limits, cause_of, experiments: HashMap::new() })
+    }
+
+    /// Makes the tables, unless another process did in the meantime.
+    pub(super) fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+        let transaction = write_transaction(connection)?;
+        let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if found == 0 {
+            transaction.execute_batch(schema::TABLES)?;
+        }
+        transaction.commit()
     }
 
     /// The known state of an experiment; read from the file on first use.

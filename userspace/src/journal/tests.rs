@@ -208,31 +208,40 @@ fn a_ledger_replaces_the_one_before() {
     assert!(experiment.fates.contains(&("matched".into(), 2)));
 }
 
-/// A second process has a file of its own open: its writes wait for the first one's and do not fail.
+thread_local! {
+    static OTHER_RUN: std::cell::RefCell<Option<rusqlite::Connection>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What SQLite calls while a lock is taken: lets the other run finish its write.
+fn other_run_commits(_calls: i32) -> bool {
+    OTHER_RUN.take().is_some_and(|other| other.execute_batch("COMMIT").is_ok())
+}
+
 #[test]
-fn two_runs_write_to_one_file() {
+fn a_write_waits_for_the_write_of_another_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.sqlite");
-    SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
-    let runs: Vec<_> = (0..2)
-        .map(|_| {
-            let path = path.clone();
-            std::thread::spawn(move || {
-                let mut journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of)?;
-                let run = journal.begin(&start())?;
-                for number in 0..200 {
-                    journal.record(run, &[comparison(number, "/", mismatch("status"))])?;
-                }
-                journal.finish(run, Timestamp(9)).map(|()| run)
-            })
-        })
-        .collect();
-    let runs: Vec<RunId> = runs.into_iter().map(|run| run.join().unwrap().unwrap()).collect();
-    let journal = SqliteJournal::open_existing(&path, JournalLimits::default(), cause_of).unwrap();
-    for run in runs {
-        let record = journal.read(Some(run)).unwrap().unwrap();
-        assert_eq!(record.experiments[0].causes[0].count, 200);
-    }
+    let mut journal = SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
+    let run = journal.begin(&start()).unwrap();
+    journal.connection.busy_handler(Some(other_run_commits)).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE run SET summary = 'other'").unwrap();
+    OTHER_RUN.set(Some(other));
+    journal.record(run, &[comparison(1, "/", mismatch("status"))]).unwrap();
+    assert!(OTHER_RUN.take().is_none(), "the other run had the lock");
+    assert_eq!(journal.read(Some(run)).unwrap().unwrap().summary, "other");
+    assert_eq!(experiment(&journal).causes[0].count, 1);
+}
+
+/// As in a process that found the file empty, and then had to wait for the one that made it.
+#[test]
+fn tables_that_another_run_made_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
+    let run = journal.begin(&start()).unwrap();
+    SqliteJournal::make_tables(&mut rusqlite::Connection::open(&path).unwrap()).unwrap();
+    assert!(journal.read(Some(run)).unwrap().is_some());
 }
 
 #[test]
