@@ -120,17 +120,14 @@ impl Rewrite {
         Ok(fields)
     }
 
-    /// The candidate's address with the captured path and query, byte for byte.
+    /// The candidate's address with the captured target, byte for byte.
     fn uri(&self, request: &Request) -> Result<Uri, Inexpressible> {
-        let captured = request.path_and_query();
-        let wanted = if captured.first() == Some(&b'/') || captured == b"*" {
-            request.target.slice_ref(captured)
-        } else if request.authority().is_some() {
-            // `http://host?query` has the root as its path (RFC 9112 section 3.2.1).
-            [b"/", captured].concat().into()
-        } else {
+        let wanted = request.target.clone();
+        // The client writes the origin form. In its place of an absolute form (RFC 9112 section 3.2.2), a candidate
+        // that looks at its target would differ for a reason of ours.
+        if wanted.first() != Some(&b'/') && wanted != b"*"[..] {
             return Err(Inexpressible::Target);
-        };
+        }
         let path_and_query =
             PathAndQuery::from_maybe_shared(wanted.clone()).map_err(|_source| Inexpressible::Target)?;
         // The parser drops a fragment in silence; a target must not lose one byte.

@@ -35,7 +35,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct CaptureConfig {
     /// How far we step back where CPU time is short, 0 to 19 (sched(7)): what A needs comes first, and what we
-    /// cannot read in time is dropped and counted. Default 10, about a tenth of the share of a thread of A.
+    /// cannot read in time is dropped and counted. Default 15, about a thirtieth of the share of a
+    /// thread of A.
     pub nice: i32,
     /// The kernel side.
     pub kernel: KernelConfig,
@@ -82,7 +83,7 @@ pub struct ExperimentConfig {
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
-            nice: 10,
+            nice: 15,
             kernel: KernelConfig::default(),
             stream: StreamLimits::default(),
             http: HttpLimits::default(),
