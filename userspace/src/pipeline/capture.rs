@@ -46,8 +46,6 @@ impl<S: Source> Capture<S> {
         sink: &mut impl FnMut(Exchange),
     ) -> Result<CaptureCounts, CaptureError> {
         let mut published = clock::wall();
-        // Series exist from the start.
-        self.publish()?;
         let outcome = loop {
             let polled = self.drain(DRAIN_EVERY, sink);
             let now = clock::wall();

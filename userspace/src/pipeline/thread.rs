@@ -33,12 +33,15 @@ impl CaptureThread {
     /// # Errors
     /// When the kernel gives no thread.
     pub(super) fn start<S: Source + Send + 'static>(
-        source: S,
+        mut source: S,
         config: &CaptureConfig,
         mut sink: impl FnMut(Exchange) + Send + 'static,
     ) -> std::io::Result<Self> {
         let tee = Tee::new(config.kernel.ports.iter().copied(), config.stream, config.http);
-        let (publish, counts) = watch::channel(CaptureCounts::default());
+        // Each reason for a drop has its series before the first drop. Counters that cannot be read end the capture as
+        // soon as it publishes them.
+        let counts = CaptureCounts { source: source.counts().unwrap_or_default(), tee: tee.counts() };
+        let (publish, counts) = watch::channel(counts);
         let (tell_end, ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
