@@ -12,7 +12,7 @@ use super::{Exit, output};
 use crate::capture::listeners::listening_ports;
 use crate::capture::{KernelConfig, KernelSource};
 use crate::config::{self, Flags};
-use crate::pipeline::clock;
+use crate::pipeline::{clock, step_back};
 
 /// `understudy capture` and `understudy replay`.
 #[derive(Debug, Args)]
@@ -68,8 +68,26 @@ pub(super) fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource>
     Ok(source)
 }
 
+/// Steps back where CPU time is short, and starts the threads that replay and serve, which do the same.
+pub(super) fn start_runtime(nice: i32) -> anyhow::Result<tokio::runtime::Runtime> {
+    step_back(nice);
+    tokio::runtime::Builder::new_multi_thread()
+        // One: work that wakes another thread for each request costs more than it gains below 60,000 a second.
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("failed to start the async runtime")
+}
+
+/// Ends when it is time to stop; also when signals cannot be received, since nobody could stop us then.
+pub(super) async fn stopped(duration: Option<Duration>) {
+    if let Err(error) = signal_or_time(duration).await {
+        tracing::error!(%error, "Signals cannot be received; stopping.");
+    }
+}
+
 /// Ends at the first SIGINT or SIGTERM, or when the time is over. A SIGINT after that ends the process at once.
-pub(super) async fn stopped(duration: Option<Duration>) -> std::io::Result<()> {
+async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -4,16 +4,14 @@
 
 use std::io::{self, Write as _};
 
-use anyhow::Context as _;
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_kernel, stopped};
+use super::capture::{CaptureFlags, open_kernel, start_runtime, stopped};
 use super::{Exit, exchange_line, ledger, output};
 use crate::config::{self, Flags};
 use crate::model::Exchange;
 use crate::pipeline::inspect::{Admin, InspectEnd, Show, inspect as run_inspect};
 use crate::pipeline::run::RunError;
-use crate::pipeline::step_back;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -44,20 +42,10 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     if config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
     }
-    step_back(config.capture.nice);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("failed to start the async runtime")?;
-    let end = runtime.block_on(async {
+    let end = start_runtime(config.capture.nice)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
         let source = open_kernel(&config.capture.kernel)?;
-        let stop = async {
-            if let Err(error) = stopped(capture.duration).await {
-                tracing::error!(%error, "Signals cannot be received; stopping.");
-            }
-        };
+        let stop = stopped(capture.duration);
         let show: Option<Show> =
             if quiet { None } else { Some(Box::new(move |exchange| print(exchange, json, body))) };
         anyhow::Ok(run_inspect(source, &config.capture, admin, show, stop).await?)

@@ -4,16 +4,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_kernel, stopped};
+use super::capture::{CaptureFlags, open_kernel, start_runtime, stopped};
 use super::progress::Progress;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
 use crate::pipeline::run::{Run, RunEnd};
-use crate::pipeline::step_back;
 use crate::report::Report;
 
 /// What to run.
@@ -72,14 +71,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let flags = Flags { journal, admin, experiment: experiment.into_experiment(), ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
     let kernel = config.capture.kernel.clone();
-    step_back(config.capture.nice);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One: work that wakes another thread for each request costs more than it gains below 60,000 a second.
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("failed to start the async runtime")?;
-    let end = runtime.block_on(async {
+    let end = start_runtime(config.capture.nice)?.block_on(async {
         let run = Run::prepare(config).await?;
         let admin = run.admin_address();
         let source = open_kernel(&kernel)?;
@@ -87,11 +79,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         if let Some(address) = admin {
             tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");
         }
-        let stop = async {
-            if let Err(error) = stopped(capture.duration).await {
-                tracing::error!(%error, "Signals cannot be received; stopping.");
-            }
-        };
+        let stop = stopped(capture.duration);
         anyhow::Ok(run.run(source, stop).await?)
     })?;
     let RunEnd { journal, id, capture, ledgers, looped } = end;
