@@ -4,7 +4,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use understudy_abi::{FlowKey, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX};
+use understudy_abi::{FlowKey, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX, flow_hash};
 
 use crate::emit::DropReason;
 
@@ -38,8 +38,11 @@ pub(crate) fn settings() -> Option<&'static Settings> {
 /// Whether packets of this flow are copied, or why not.
 #[inline(always)]
 pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<(), DropReason> {
-    if settings.flow_sample_max != u32::MAX && hash(header) > settings.flow_sample_max {
-        return Err(DropReason::SampledOut);
+    if settings.flow_sample_max != u32::MAX {
+        let RecordHeader { local_addr, remote_addr, local_port, remote_port, .. } = header;
+        if flow_hash(local_addr, remote_addr, *local_port, *remote_port) > settings.flow_sample_max {
+            return Err(DropReason::SampledOut);
+        }
     }
     if settings.has_unwanted_flows == 0 {
         return Ok(());
@@ -62,31 +65,4 @@ pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<()
         return Err(DropReason::FlowUnwanted);
     }
     Ok(())
-}
-
-/// Hash of both ends, the same for both directions. Must spread well, need not resist an adversary: a client
-/// that chooses its port can choose whether it is sampled.
-#[inline(always)]
-fn hash(header: &RecordHeader) -> u32 {
-    let mut state = u64::from(header.local_port) << 16 | u64::from(header.remote_port);
-    let (local_high, local_low) = halves(&header.local_addr);
-    let (remote_high, remote_low) = halves(&header.remote_addr);
-    state = mix(state ^ local_high);
-    state = mix(state ^ local_low);
-    state = mix(state ^ remote_high);
-    state = mix(state ^ remote_low);
-    (state >> 32) as u32
-}
-
-#[inline(always)]
-fn halves(address: &[u8; 16]) -> (u64, u64) {
-    let whole = u128::from_ne_bytes(*address);
-    (whole as u64, (whole >> 64) as u64)
-}
-
-/// One round of a multiply-and-shift mixer; the constant is 2^64 divided by the golden ratio.
-#[inline(always)]
-fn mix(state: u64) -> u64 {
-    let state = (state ^ (state >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    state ^ (state >> 29)
 }

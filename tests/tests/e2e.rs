@@ -14,6 +14,8 @@ mod faults;
 mod inspect;
 #[path = "e2e/lab.rs"]
 mod lab;
+#[path = "e2e/throttle.rs"]
+mod throttle;
 #[path = "e2e/tunnel.rs"]
 mod tunnel;
 #[path = "e2e/verdict.rs"]
@@ -36,13 +38,14 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: [(&str, &[Case]); 7] = [
+    let modules: [(&str, &[Case]); 8] = [
         ("lab", lab::CASES),
         ("inspect", inspect::CASES),
         ("completeness", completeness::CASES),
         ("verdict", verdict::CASES),
         ("candidate", candidate::CASES),
         ("faults", faults::CASES),
+        ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),
     ];
     let trials = modules

@@ -15,8 +15,8 @@ use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use understudy::capture::cgroup::CgroupSelector;
-use understudy::capture::kernel::{BootClock, FlowSample, KernelConfig, KernelSource};
-use understudy::capture::{CaptureError, Polled, Source, SourceCounts};
+use understudy::capture::kernel::{BootClock, KernelConfig, KernelSource};
+use understudy::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use understudy::model::{Endpoint, FlowKey, Packet, Timestamp};
 use understudy_abi::{EGRESS, INGRESS, RECORD_FIRST, RECORD_LAST, RecordHeader};
 
@@ -353,6 +353,26 @@ fn leaves_out_flows_outside_the_sample() {
     let whole = captured.records.iter().filter(|record| record.payload == b"response").count();
     assert_eq!(whole, kept.len(), "a kept flow is whole");
     assert!(captured.drops("sampled_out") > 0);
+}
+
+#[test]
+fn keeps_those_flows_that_user_space_counts_on() {
+    let Some(_turn) = turn("keeps_those_flows_that_user_space_counts_on") else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    let mut source = open(&config(&listener));
+    for sample in [FlowSample::ALL.halved(1), FlowSample::ALL.halved(20), FlowSample::ALL] {
+        source.keep_flows(sample).unwrap();
+        let mut expected = BTreeSet::new();
+        for _ in 0..32 {
+            let client = talk(&listener, b"request", b"response");
+            let flow = FlowKey { client: client.into(), server: server.into(), scope: 0 };
+            expected.extend(sample.keeps(&flow).then_some(client.port()));
+        }
+        let captured = Captured::drain(&mut source);
+        let kept: BTreeSet<u16> = captured.records.iter().map(|record| record.remote_port).collect();
+        assert_eq!(kept, expected, "{sample:?}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use understudy_tests::app::Faults;
+use understudy_tests::clock::{now, pause};
 use understudy_tests::daemon::{Daemon, Finished, finish};
 use understudy_tests::load::{Load, constant};
 use understudy_tests::prereq::{KERNEL, Prerequisite, missing};
@@ -23,10 +24,10 @@ use crate::{probe, root, setup};
 /// Rounds of each kind; odd, so that there is a median.
 const ROUNDS: usize = 5;
 const ROUND_TIME: Duration = Duration::from_secs(5);
+/// Capture drains every 10 ms and publishes its counts every 100 ms.
+const QUIET: Duration = Duration::from_millis(300);
 const CONSTANT_PER_SECOND: u32 = 20_000;
 const CONNECTIONS: u32 = 16;
-/// The kernel counts CPU time of `/proc/stat` in hundredths of a second (`USER_HZ`, proc(5)).
-const TICK_MS: f64 = 10.0;
 
 /// What one round showed.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,10 @@ struct Round {
 #[derive(Clone, Copy, Debug)]
 struct Captured {
     exchanges: u64,
-    drops: u64,
+    /// Packets that a full ring lost.
+    lost: u64,
+    /// Packets of connections that were left out because capture costs too much.
+    left_out: u64,
     memory_kib: u64,
 }
 
@@ -115,17 +119,18 @@ fn compare(a: SocketAddr, kind: Kind, what: &str) -> anyhow::Result<()> {
     let answered: u64 = with.iter().map(|round| round.answered).sum();
     let captured: Vec<Captured> = with.iter().filter_map(|round| round.capture).collect();
     let exchanges: u64 = captured.iter().map(|captured| captured.exchanges).sum();
-    let drops: u64 = captured.iter().map(|captured| captured.drops).sum();
+    let lost: u64 = captured.iter().map(|captured| captured.lost).sum();
+    let left_out: u64 = captured.iter().map(|captured| captured.left_out).sum();
     let memory = captured.iter().map(|captured| captured.memory_kib).max().unwrap_or_default();
     println!(
-        "   {exchanges} exchanges for {answered} answers, {drops} packets dropped, {} MB at most",
+        "   {exchanges} exchanges for {answered} answers; packets lost {lost}, left out {left_out}; {} MB at most",
         memory / 1_000
     );
     Ok(())
 }
 
 fn round(a: SocketAddr, kind: Kind) -> anyhow::Result<Round> {
-    let busy = busy_ticks()?;
+    let (start, idle) = (now(), idle_time()?);
     let (answered, latency_us) = match kind {
         Kind::Constant => {
             let (per_second, connections) = (CONSTANT_PER_SECOND, CONNECTIONS);
@@ -144,32 +149,46 @@ fn round(a: SocketAddr, kind: Kind) -> anyhow::Result<Round> {
             wrk(&stdout).with_context(|| format!("failed to read what wrk wrote: {stdout}"))?
         }
     };
-    let cpu_ms = (busy_ticks()? - busy) as f64 * TICK_MS / (answered as f64 / 1_000.0);
+    let cpus = std::thread::available_parallelism()?.get() as f64;
+    let busy = start.elapsed().as_secs_f64() * cpus - (idle_time()? - idle).as_secs_f64();
+    let cpu_ms = busy * 1e3 / (answered as f64 / 1_000.0);
     let rate = answered as f64 / ROUND_TIME.as_secs_f64();
     Ok(Round { answered, rate, cpu_ms, latency_us, capture: None })
 }
 
-/// Counts after the last exchange has come through.
+/// Counts after the last exchange has come through: when nothing has come for longer than a drain and a publication
+/// of counts take.
 fn captured(daemon: &Daemon) -> anyhow::Result<Captured> {
-    let scrape: Scrape = daemon.settle(1)?;
+    let mut scrape: Scrape = daemon.settle(1)?;
+    loop {
+        pause(QUIET);
+        let next = daemon.settle(1)?;
+        let seen = |scrape: &Scrape| scrape.sum("understudy_exchanges_seen_total", &[]);
+        let (before, now) = (seen(&scrape)?, seen(&next)?);
+        scrape = next;
+        if before == now {
+            break;
+        }
+    }
     Ok(Captured {
         exchanges: scrape.sum("understudy_exchanges_seen_total", &[])?,
-        drops: scrape.sum("understudy_capture_drops_total", &[])?,
+        lost: scrape.sum("understudy_capture_drops_total", &[("reason", "ring_full")])?,
+        left_out: scrape.sum("understudy_capture_drops_total", &[("reason", "sampled_out")])?,
         memory_kib: daemon.memory_kib_max()?,
     })
 }
 
-/// Ticks in which a core of this host was not idle.
-fn busy_ticks() -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string("/proc/stat").context("failed to read /proc/stat")?;
-    busy(&stat).context("/proc/stat has no first line of numbers")
+/// Time that the cores of this host were idle since it started, all of them together. The kernel measures it; the
+/// busy time in `/proc/stat` it only samples, a hundred times a second, which short bursts of work fall between.
+fn idle_time() -> anyhow::Result<Duration> {
+    let uptime = std::fs::read_to_string("/proc/uptime").context("failed to read /proc/uptime")?;
+    idle(&uptime).with_context(|| format!("/proc/uptime has no second number: {uptime}"))
 }
 
-/// `cpu user nice system idle iowait irq softirq steal …` (proc(5)); `steal` is another guest's time.
-fn busy(stat: &str) -> Option<u64> {
-    let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some([0, 1, 2, 5, 6].into_iter().filter_map(|index| ticks.get(index)).sum())
+/// Seconds since the start and seconds of idleness (proc_uptime(5)).
+fn idle(uptime: &str) -> Option<Duration> {
+    let seconds = uptime.split_whitespace().nth(1)?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Requests and the median latency in microseconds from wrk's report.
@@ -210,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn idle_time_is_not_busy() {
-        assert_eq!(busy("cpu  1 2 3 1000 1000 4 5 900 0 0\ncpu0 …"), Some(15));
-        assert_eq!(busy("intr 1"), None);
+    fn idle_time_is_the_second_number() {
+        assert_eq!(idle("11710.25 20961.50\n"), Some(Duration::from_millis(20_961_500)));
+        assert_eq!(idle("11710.25"), None);
     }
 }

@@ -120,13 +120,47 @@ pub const DROP_COUNTERS: [(u32, &str); 6] = [
 pub struct Settings {
     /// [`ABI_VERSION`] of user space.
     pub abi_version: u32,
-    /// A flow is kept when the hash of its addresses and ports is at most this; `u32::MAX` keeps all.
+    /// A flow is kept when its [`flow_hash`] is at most this; `u32::MAX` keeps all.
     pub flow_sample_max: u32,
     /// Wake user space when the ring holds at least this many bytes; below it a timer drains.
     pub wake_bytes: u32,
     /// Not zero once user space has put a flow into the map of unwanted flows; until then no packet pays for a
     /// look into it.
     pub has_unwanted_flows: u32,
+}
+
+/// Hash of both ends of a flow, the same for both directions; compared with [`Settings::flow_sample_max`]. User
+/// space computes it too, to know which flows it will hear no more of.
+///
+/// Must spread well, need not resist an adversary: a client that chooses its port can choose whether it is sampled.
+#[inline(always)]
+pub const fn flow_hash(
+    local_addr: &[u8; 16],
+    remote_addr: &[u8; 16],
+    local_port: u16,
+    remote_port: u16,
+) -> u32 {
+    let (local_high, local_low) = halves(local_addr);
+    let (remote_high, remote_low) = halves(remote_addr);
+    let state = (local_port as u64) << 16 | remote_port as u64;
+    let state = mix(state ^ local_high);
+    let state = mix(state ^ local_low);
+    let state = mix(state ^ remote_high);
+    let state = mix(state ^ remote_low);
+    (state >> 32) as u32
+}
+
+#[inline(always)]
+const fn halves(address: &[u8; 16]) -> (u64, u64) {
+    let whole = u128::from_ne_bytes(*address);
+    (whole as u64, (whole >> 64) as u64)
+}
+
+/// One round of a multiply-and-shift mixer; the constant is 2^64 divided by the golden ratio.
+#[inline(always)]
+const fn mix(state: u64) -> u64 {
+    let state = (state ^ (state >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state ^ (state >> 29)
 }
 
 /// Flows that the map of unwanted flows holds before the oldest falls out.

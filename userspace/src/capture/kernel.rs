@@ -20,7 +20,7 @@ use rustix::thread::CapabilitySet;
 use understudy_abi::{self as abi, RecordHeader};
 
 use super::cgroup::CgroupSelector;
-use super::{CaptureError, Polled, Source, SourceCounts};
+use super::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::model::{FlowKey, LinkType, Packet, Timestamp};
 
 static PROBE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/understudy-probe"));
@@ -50,13 +50,6 @@ pub struct KernelConfig {
     pub records_per_poll_max: usize,
 }
 
-/// The part of all flows that is copied: whole connections, never single packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowSample {
-    /// See [`abi::Settings::flow_sample_max`].
-    hash_max: u32,
-}
-
 /// Turns the probe's time since boot into wall-clock time.
 #[derive(Clone, Copy, Debug)]
 pub struct BootClock {
@@ -69,8 +62,8 @@ pub struct KernelSource {
     counters: PerCpuArray<MapData, Counters>,
     unwanted_flows: HashMap<MapData, FlowKeyValue, u32>,
     settings: Array<MapData, SettingsValue>,
-    /// Whether the probe was told to look into `unwanted_flows`.
-    has_unwanted_flows: bool,
+    /// What `settings` holds.
+    written: abi::Settings,
     log: EbpfLogger<&'static dyn log::Log>,
     clock: BootClock,
     records_per_poll_max: usize,
@@ -91,6 +84,10 @@ pub struct ProbeCost {
     /// Time spent in them.
     pub run_time: Duration,
 }
+
+/// What a new map holds.
+const NEW_SETTINGS: abi::Settings =
+    abi::Settings { abi_version: 0, flow_sample_max: 0, wake_bytes: 0, has_unwanted_flows: 0 };
 
 type Counters = [u64; abi::counter::COUNT as usize];
 
@@ -139,23 +136,6 @@ impl KernelConfig {
     }
 }
 
-// === impl FlowSample ===
-
-impl FlowSample {
-    /// Every flow.
-    pub const ALL: Self = Self { hash_max: u32::MAX };
-
-    /// A part from 0.0 to 1.0 of all flows; `None` for other numbers.
-    pub fn from_fraction(fraction: f64) -> Option<Self> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the product lies within the range of u32"
-        )]
-        (0.0..=1.0).contains(&fraction).then(|| Self { hash_max: (fraction * f64::from(u32::MAX)) as u32 })
-    }
-}
-
 // === impl BootClock ===
 
 impl BootClock {
@@ -194,15 +174,21 @@ impl KernelSource {
         check_abi(&ebpf)?;
         let log = EbpfLogger::init(&mut ebpf)
             .map_err(|source| CaptureError::OpenLog { source: Box::new(source) })?;
-        write_settings(&mut ebpf, config)?;
+        write_ports(&mut ebpf, config)?;
         let records: RingBuf<MapData> = open_map(&mut ebpf, "RECORDS")?;
-        let source = Self {
+        let settings = abi::Settings {
+            abi_version: abi::ABI_VERSION,
+            flow_sample_max: config.flow_sample.hash_max(),
+            wake_bytes: config.ring_bytes / WAKE_DIVISOR,
+            has_unwanted_flows: 0,
+        };
+        let mut source = Self {
             waiter: waiter(&records).map_err(|errno| CaptureError::Wait { source: errno.into() })?,
             records,
             counters: open_map(&mut ebpf, "COUNTERS")?,
             unwanted_flows: open_map(&mut ebpf, "UNWANTED_FLOWS")?,
             settings: open_map(&mut ebpf, "SETTINGS")?,
-            has_unwanted_flows: false,
+            written: NEW_SETTINGS,
             log,
             clock,
             records_per_poll_max: config.records_per_poll_max,
@@ -210,6 +196,7 @@ impl KernelSource {
             has_more: false,
             ebpf: Some(ebpf),
         };
+        source.write_settings(settings)?;
         source.attach(&folder)
     }
 
@@ -251,6 +238,16 @@ impl KernelSource {
             })?;
         }
         Ok(self)
+    }
+
+    /// Tells the probe, unless it knows.
+    fn write_settings(&mut self, settings: abi::Settings) -> Result<(), CaptureError> {
+        if settings != self.written {
+            let value = SettingsValue(settings);
+            self.settings.set(0, value, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
+            self.written = settings;
+        }
+        Ok(())
     }
 
     /// Hands over what the ring holds, up to the limit.
@@ -307,14 +304,11 @@ impl Source for KernelSource {
         self.unwanted_flows
             .insert(key, 1, 0)
             .map_err(|source| map_error("write", "UNWANTED_FLOWS", source))?;
-        if !self.has_unwanted_flows {
-            let read = self.settings.get(&0, 0).map_err(|source| map_error("read", "SETTINGS", source))?;
-            let SettingsValue(settings) = read;
-            let changed = SettingsValue(abi::Settings { has_unwanted_flows: 1, ..settings });
-            self.settings.set(0, changed, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
-            self.has_unwanted_flows = true;
-        }
-        Ok(())
+        self.write_settings(abi::Settings { has_unwanted_flows: 1, ..self.written })
+    }
+
+    fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError> {
+        self.write_settings(abi::Settings { flow_sample_max: sample.hash_max(), ..self.written })
     }
 
     fn close(&mut self) {
@@ -407,17 +401,7 @@ fn check_abi(ebpf: &Ebpf) -> Result<(), CaptureError> {
     Err(CaptureError::AbiMismatch { probe, binary: abi::ABI_VERSION })
 }
 
-fn write_settings(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<(), CaptureError> {
-    let mut settings = Array::<_, SettingsValue>::try_from(borrow_map(ebpf, "SETTINGS")?)
-        .map_err(|source| map_error("open", "SETTINGS", source))?;
-    let value = SettingsValue(abi::Settings {
-        abi_version: abi::ABI_VERSION,
-        flow_sample_max: config.flow_sample.hash_max,
-        wake_bytes: config.ring_bytes / WAKE_DIVISOR,
-        has_unwanted_flows: 0,
-    });
-    settings.set(0, value, 0).map_err(|source| map_error("write", "SETTINGS", source))?;
-
+fn write_ports(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<(), CaptureError> {
     let mut ports = Array::<_, u32>::try_from(borrow_map(ebpf, "PORTS")?)
         .map_err(|source| map_error("open", "PORTS", source))?;
     for (index, word) in (0..).zip(config.port_words()).filter(|(_, word)| *word != 0) {

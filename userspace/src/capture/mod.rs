@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod kernel;
 pub mod listeners;
+pub mod sample;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use crate::model::{FlowKey, Packet};
 
 pub use cgroup::CgroupSelector;
-pub use kernel::{BootClock, FlowSample, KernelConfig, KernelSource, probe_is_embedded};
+pub use kernel::{BootClock, KernelConfig, KernelSource, probe_is_embedded};
+pub use sample::FlowSample;
 
 /// Hands over packets one after the other, in the order in which they were captured.
 pub trait Source {
@@ -29,6 +31,12 @@ pub trait Source {
     /// # Errors
     /// When the source refuses; the flow's packets then go on arriving.
     fn forget_flow(&mut self, flow: &FlowKey) -> Result<(), CaptureError>;
+
+    /// Copies these flows from now on and no others. A source that cannot does nothing.
+    ///
+    /// # Errors
+    /// When the source refuses; it then goes on as before.
+    fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError>;
 
     /// Takes no new packets; those that were taken can still be polled.
     fn close(&mut self);
@@ -65,6 +73,18 @@ pub struct SourceCounts {
     pub captured_bytes: u64,
     /// Packets not handed over, by reason.
     pub drops: Vec<(&'static str, u64)>,
+}
+
+/// The reason of packets for which the ring had no room.
+pub const RING_FULL: &str = "ring_full";
+
+// === impl SourceCounts ===
+
+impl SourceCounts {
+    /// Packets that were not handed over for this reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        self.drops.iter().find(|(label, _)| *label == reason).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// Why a source cannot go on.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::{Fate, LedgerSnapshot, Unused};
-use crate::pipeline::capture::CaptureCounts;
+use crate::pipeline::capture::{CaptureCounts, ThrottleCounts};
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
 pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
@@ -14,12 +14,20 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
         let note = if note.is_empty() { String::new() } else { format!("  {note}") };
         text.push_str(&format!("  {label:<28}{value:>12}{note}\n"));
     };
-    let CaptureCounts { source, tee } = capture;
+    let CaptureCounts { source, tee, throttle } = capture;
     line("packets wanted", source.wanted, "");
     line("packets captured", source.captured, "");
     for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == "ring_full")
     {
         line(&format!("  dropped: {reason}"), *count, "");
+    }
+    let throttled = throttle.for_cpu.saturating_add(throttle.for_loss);
+    if throttled > 0 {
+        let ThrottleCounts { flow_sample, for_cpu, for_loss } = throttle;
+        let share = flow_sample.fraction() * 100.0;
+        let note =
+            format!("for CPU time {for_cpu}, for loss {for_loss}; at the end {share:.3} % of connections");
+        line("  times fewer connections", throttled, &note);
     }
     line("packets used", tee.used, "");
     for (reason, count) in Unused::ALL.into_iter().zip(tee.unused).filter(|(_, count)| *count > 0) {

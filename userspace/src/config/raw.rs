@@ -45,6 +45,9 @@ pub(super) struct RawCapture {
     pub(super) flow_sample: Option<Spanned<String>>,
     pub(super) ring_bytes: Option<Spanned<u32>>,
     pub(super) nice: Option<Spanned<i32>>,
+    pub(super) cpu_max: Option<Spanned<String>>,
+    pub(super) loss_max: Option<Spanned<String>>,
+    pub(super) calm_min: Option<Spanned<String>>,
     pub(super) flows_max: Option<usize>,
     pub(super) flow_waiting_bytes_max: Option<usize>,
     pub(super) flow_waiting_pieces_max: Option<usize>,
@@ -138,7 +141,7 @@ impl RawConfig {
 impl RawCapture {
     fn finish(self) -> Result<CaptureConfig, Fault> {
         let mut config = CaptureConfig::default();
-        let CaptureConfig { nice, kernel, stream, http } = &mut config;
+        let CaptureConfig { nice, governor, kernel, stream, http } = &mut config;
         if let Some(ports) = self.ports {
             if ports.get_ref().is_empty() || ports.get_ref().contains(&0) {
                 let problem = "must name at least one port from 1 to 65535".to_owned();
@@ -167,6 +170,13 @@ impl RawCapture {
             }
             *nice = given.into_inner();
         }
+        if let Some(part) = &self.cpu_max {
+            governor.cpu_max = fraction("capture.cpu_max", part)?;
+        }
+        if let Some(part) = &self.loss_max {
+            governor.loss_max = fraction("capture.loss_max", part)?;
+        }
+        set_duration(&mut governor.calm_min, "capture.calm_min", self.calm_min.as_ref())?;
         if let Some(ring) = self.ring_bytes {
             if !ring.get_ref().is_power_of_two() || *ring.get_ref() < 4096 || *ring.get_ref() > 1 << 30 {
                 let problem = "must be a power of two from 4096 to 1073741824".to_owned();

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts};
+use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts};
 use crate::http::HttpTally;
 use crate::model::{BranchFailure, Unused};
 use crate::stream::StreamTally;
@@ -73,7 +73,7 @@ impl Collector for StatusCollector {
 }
 
 fn encode_capture(encoder: &mut DescriptorEncoder<'_>, counts: &CaptureCounts) -> fmt::Result {
-    let CaptureCounts { source, tee } = counts;
+    let CaptureCounts { source, tee, throttle } = counts;
     let TeeCounts { used, unused, stream, http, flows, waiting_bytes, kept_bytes } = tee;
     total(encoder, "capture_packets_seen", "Packets that the probe ran for", source.seen)?;
     total(encoder, "capture_packets_wanted", "TCP packets of wanted ports", source.wanted)?;
@@ -95,6 +95,7 @@ fn encode_capture(encoder: &mut DescriptorEncoder<'_>, counts: &CaptureCounts) -
         "Copied packets that told nothing, by reason",
         &unused,
     )?;
+    encode_throttle(encoder, throttle)?;
     gauge(encoder, "flows_active", "TCP connections known now", *flows)?;
     gauge(encoder, "reassembly_buffer_bytes", "Bytes that wait for earlier ones now", *waiting_bytes)?;
     gauge(
@@ -107,12 +108,24 @@ fn encode_capture(encoder: &mut DescriptorEncoder<'_>, counts: &CaptureCounts) -
     encode_http(encoder, http)
 }
 
+fn encode_throttle(encoder: &mut DescriptorEncoder<'_>, throttle: &ThrottleCounts) -> fmt::Result {
+    let ThrottleCounts { flow_sample, for_cpu, for_loss } = throttle;
+    let help = "Part of all TCP connections that is copied now";
+    encoder
+        .encode_descriptor("capture_flow_ratio", help, None, MetricType::Gauge)?
+        .encode_gauge(&flow_sample.fraction())?;
+    let by_reason = vec![(vec![("reason", "cpu")], *for_cpu), (vec![("reason", "loss")], *for_loss)];
+    let help = "Times that fewer TCP connections were copied from then on, by what capture cost too much of";
+    export(encoder, MetricType::Counter, "capture_throttled", help, &by_reason)
+}
+
 fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fmt::Result {
     let StreamTally {
         flows,
         flows_mid_stream,
         flows_evicted,
         flows_idle,
+        flows_left_out,
         bytes,
         repeated_bytes,
         conflicts,
@@ -127,6 +140,7 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
     total(encoder, "flows_mid_stream", "TCP connections joined after their handshake", *flows_mid_stream)?;
     total(encoder, "flows_evicted", "TCP connections dropped because the table was full", *flows_evicted)?;
     total(encoder, "flows_idle", "TCP connections forgotten because they were silent", *flows_idle)?;
+    total(encoder, "flows_left_out", "TCP connections given up by a smaller flow sample", *flows_left_out)?;
     total(encoder, "reassembly_bytes", "Bytes put in order", *bytes)?;
     total(encoder, "reassembly_repeated_bytes", "Bytes that came again", *repeated_bytes)?;
     total(encoder, "reassembly_conflicts", "Overlaps with other contents; the first copy won", *conflicts)?;

@@ -14,7 +14,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::capture::SourceCounts;
+use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpTally;
 use crate::model::{BranchFailure, Ledger, Unused};
 use crate::stream::StreamTally;
@@ -28,6 +28,25 @@ pub struct CaptureCounts {
     pub source: SourceCounts,
     /// What was read out of its packets.
     pub tee: TeeCounts,
+    /// What was done to keep the cost of capture below its limits.
+    pub throttle: ThrottleCounts,
+}
+
+/// How capture kept its cost below the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThrottleCounts {
+    /// The connections that are copied now.
+    pub flow_sample: FlowSample,
+    /// Times that fewer connections were copied because capture took too much CPU time.
+    pub for_cpu: u64,
+    /// Times that fewer connections were copied because the ring lost too many packets.
+    pub for_loss: u64,
+}
+
+impl Default for ThrottleCounts {
+    fn default() -> Self {
+        Self { flow_sample: FlowSample::ALL, for_cpu: 0, for_loss: 0 }
+    }
 }
 
 /// What was read out of packets. Packets handed over = `used` + Σ `unused`.

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::clock;
 use super::tee::Tee;
-use crate::capture::{CaptureError, Polled, Source};
+use super::throttle::Throttle;
+use crate::capture::{CaptureError, Polled, Source, SourceCounts};
 use crate::model::Exchange;
 
-pub use crate::metrics::CaptureCounts;
+pub use crate::metrics::{CaptureCounts, ThrottleCounts};
 
 /// A capture that can be run.
 pub struct Capture<S> {
@@ -20,6 +21,8 @@ pub struct Capture<S> {
     pub source: S,
     /// What reads them.
     pub tee: Tee,
+    /// What keeps its cost below the limits; none where nothing else needs the CPU time.
+    pub throttle: Option<Throttle>,
     /// Where counts are published.
     pub counts: watch::Sender<CaptureCounts>,
 }
@@ -52,7 +55,11 @@ impl<S: Source> Capture<S> {
             if now.since(published) >= PUBLISH_EVERY || now < published {
                 published = now;
                 self.tee.tick(now, sink);
-                if let Err(error) = self.publish() {
+                let published = match self.publish() {
+                    Ok(counts) => self.throttle(&counts.source, sink),
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = published {
                     break Err(error);
                 }
             }
@@ -80,7 +87,7 @@ impl<S: Source> Capture<S> {
     }
 
     fn drain(&mut self, wait: Duration, sink: &mut impl FnMut(Exchange)) -> Result<Polled, CaptureError> {
-        let Self { source, tee, counts: _ } = self;
+        let Self { source, tee, throttle: _, counts: _ } = self;
         let polled = source.poll(wait, &mut |packet| tee.take(packet, sink));
         for flow in tee.take_forgotten() {
             // The flow's packets go on arriving then, and are counted as unused.
@@ -91,8 +98,26 @@ impl<S: Source> Capture<S> {
         polled
     }
 
+    /// Looks at what capture costs, and changes what is copied.
+    fn throttle(
+        &mut self,
+        counts: &SourceCounts,
+        sink: &mut impl FnMut(Exchange),
+    ) -> Result<(), CaptureError> {
+        let Self { source, tee, throttle: Some(throttle), counts: _ } = self else { return Ok(()) };
+        // What was copied before the last change has been drained by now.
+        if let Some(sample) = throttle.take_smaller_sample() {
+            tee.end_flows(|flow| !sample.keeps(flow), sink);
+        }
+        match throttle.look(counts) {
+            Some(sample) => source.keep_flows(sample),
+            None => Ok(()),
+        }
+    }
+
     fn publish(&mut self) -> Result<CaptureCounts, CaptureError> {
-        let counts = CaptureCounts { source: self.source.counts()?, tee: self.tee.counts() };
+        let throttle = self.throttle.as_ref().map(Throttle::counts).unwrap_or_default();
+        let counts = CaptureCounts { source: self.source.counts()?, tee: self.tee.counts(), throttle };
         self.counts.send_replace(counts.clone());
         Ok(counts)
     }

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use rustix::time::ClockId;
 use tokio::time::Instant;
 
 use super::pace::Anchor;
@@ -29,7 +30,21 @@ pub(super) fn anchor() -> Anchor {
 
 /// The same moment on the wall clock and the kernel's since boot (`CLOCK_BOOTTIME`), which the probe reads.
 pub fn boot() -> BootClock {
-    let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let nanos = u32::try_from(since_boot.tv_nsec).unwrap_or_default();
-    BootClock::new(wall(), Duration::new(u64::try_from(since_boot.tv_sec).unwrap_or_default(), nanos))
+    BootClock::new(wall(), since_boot())
+}
+
+/// The kernel's time since boot; only goes forward.
+pub(super) fn since_boot() -> Duration {
+    read(ClockId::Boottime)
+}
+
+/// CPU time that the calling thread has used.
+pub(super) fn thread_cpu() -> Duration {
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
 }

@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod capture;
 pub mod clock;
+pub mod governor;
 pub mod handover;
 pub mod inspect;
 mod lane;
@@ -19,6 +20,7 @@ pub mod settings;
 mod tasks;
 pub mod tee;
 mod thread;
+pub mod throttle;
 
 use std::path::Path;
 

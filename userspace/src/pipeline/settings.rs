@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
 use crate::branch::HttpBranchConfig;
@@ -38,6 +39,8 @@ pub struct CaptureConfig {
     /// cannot read in time is dropped and counted. Default 15, about a thirtieth of the share of a
     /// thread of A.
     pub nice: i32,
+    /// What capture may cost.
+    pub governor: GovernorLimits,
     /// The kernel side.
     pub kernel: KernelConfig,
     /// Bounds of reassembly.
@@ -84,6 +87,7 @@ impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             nice: 15,
+            governor: GovernorLimits::default(),
             kernel: KernelConfig::default(),
             stream: StreamLimits::default(),
             http: HttpLimits::default(),

@@ -63,6 +63,13 @@ impl Tee {
         http.exchanges.drain(..).for_each(sink);
     }
 
+    /// Ends the flows that the source leaves out from now on, as [`Tee::finish`] ends all.
+    pub fn end_flows(&mut self, is_left_out: impl Fn(&FlowKey) -> bool, sink: &mut impl FnMut(Exchange)) {
+        let Self { wanted: _, flows, http, used: _, unused: _ } = self;
+        flows.end_flows(is_left_out, &mut |connection: &mut Connection, event| connection.read(event, http));
+        http.exchanges.drain(..).for_each(sink);
+    }
+
     /// Ends all flows: requests that wait for their response come out without it.
     pub fn finish(&mut self, sink: &mut impl FnMut(Exchange)) {
         let Self { wanted: _, flows, http, used: _, unused: _ } = self;

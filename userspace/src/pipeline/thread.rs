@@ -11,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use super::capture::Capture;
 use super::settings::CaptureConfig;
 use super::tee::Tee;
+use super::throttle::Throttle;
 use crate::capture::{CaptureError, Source};
-use crate::metrics::CaptureCounts;
+use crate::metrics::{CaptureCounts, ThrottleCounts};
 use crate::model::Exchange;
 
 /// A capture that runs in a thread of its own. Dropping it asks the thread to stop.
@@ -40,13 +41,19 @@ impl CaptureThread {
         let tee = Tee::new(config.kernel.ports.iter().copied(), config.stream, config.http);
         // Each reason for a drop has its series before the first drop. Counters that cannot be read end the capture as
         // soon as it publishes them.
-        let counts = CaptureCounts { source: source.counts().unwrap_or_default(), tee: tee.counts() };
+        let CaptureConfig { governor, kernel, .. } = config;
+        let (governor, flow_sample) = (*governor, kernel.flow_sample);
+        let throttle = ThrottleCounts { flow_sample, ..ThrottleCounts::default() };
+        let counts =
+            CaptureCounts { source: source.counts().unwrap_or_default(), tee: tee.counts(), throttle };
         let (publish, counts) = watch::channel(counts);
         let (tell_end, ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
-            let capture = Capture { source, tee, counts: publish };
+            // Made here, because it measures the thread that it is made in.
+            let throttle = Some(Throttle::new(governor, flow_sample));
+            let capture = Capture { source, tee, throttle, counts: publish };
             let end = capture.run(&asked, &mut sink);
             drop(sink);
             // Nobody may be waiting any more, and then nobody needs to know.

@@ -172,6 +172,22 @@ impl<R: From<Opened>> FlowTable<R> {
         }
     }
 
+    /// Ends the flows of which no more packets will come because the source leaves them out.
+    pub fn end_flows(
+        &mut self,
+        is_left_out: impl Fn(&FlowKey) -> bool,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) {
+        let left_out: Vec<u32> =
+            self.by_key.iter().filter(|(key, _)| is_left_out(key)).map(|(_, slot)| *slot).collect();
+        self.tally.flows_left_out =
+            self.tally.flows_left_out.saturating_add(u64::try_from(left_out.len()).unwrap_or(u64::MAX));
+        for slot in left_out {
+            self.close(slot, read);
+            self.remove(slot);
+        }
+    }
+
     /// Which end is the server. Where the source does not say: the end that does not send the first SYN, or what
     /// is known of the flow.
     fn orient(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {

@@ -71,6 +71,8 @@ pub struct StreamTally {
     pub flows_evicted: u64,
     /// Flows forgotten because nothing came for `idle_max`.
     pub flows_idle: u64,
+    /// Flows given up because the source leaves them out from now on.
+    pub flows_left_out: u64,
     /// Bytes handed on in order.
     pub bytes: u64,
     /// Bytes that came again after they had been handed on or while they waited.

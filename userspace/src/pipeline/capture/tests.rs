@@ -3,7 +3,7 @@
 //! They open no probe: packets come from memory.
 
 use super::*;
-use crate::capture::SourceCounts;
+use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpLimits;
 use crate::model::{FlowKey, LinkType, Packet, Timestamp};
 use crate::stream::StreamLimits;
@@ -30,6 +30,10 @@ impl Source for BreaksAtTheEnd {
         Ok(())
     }
 
+    fn keep_flows(&mut self, _: FlowSample) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     fn close(&mut self) {
         self.closed = true;
     }
@@ -50,6 +54,7 @@ fn what_was_read_comes_out_when_the_source_breaks_at_the_end() {
     let capture = Capture {
         source: BreaksAtTheEnd { packet: Some(bytes), closed: false },
         tee: Tee::new([80], StreamLimits::default(), HttpLimits::default()),
+        throttle: None,
         counts: watch::Sender::new(CaptureCounts::default()),
     };
     let mut targets = Vec::new();

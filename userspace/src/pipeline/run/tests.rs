@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::capture::{Polled, SourceCounts};
+use crate::capture::{FlowSample, Polled, SourceCounts};
 use crate::config::{Flags, parse};
 use crate::model::{FlowKey, Packet};
 
@@ -19,6 +19,10 @@ impl Source for Silence {
     }
 
     fn forget_flow(&mut self, _: &FlowKey) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn keep_flows(&mut self, _: FlowSample) -> Result<(), CaptureError> {
         Ok(())
     }
 

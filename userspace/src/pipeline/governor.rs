@@ -1,0 +1,230 @@
+//! Keeps capture from costing the host more than it may: fewer connections when it does, more again when it does not.
+//!
+//! Decides only: reads no clock and touches no probe.
+
+use std::time::Duration;
+
+/// What capture may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GovernorLimits {
+    /// CPU time of the capture thread, as a part from 0.0 to 1.0 of the CPU time that this process could have. Above
+    /// it, fewer connections are copied. Default 0.025.
+    pub cpu_max: f64,
+    /// Part of the wanted packets that a full ring may lose. Above it, fewer connections are copied, so that those
+    /// that are stay complete. Default 0.01.
+    pub loss_max: f64,
+    /// How long capture must have cost little before more connections are copied. Doubles, up to
+    /// [`CALM_DOUBLINGS_MAX`] times, when that turns out to be too many. Default 10 s.
+    pub calm_min: Duration,
+}
+
+/// See [`GovernorLimits::calm_min`].
+pub const CALM_DOUBLINGS_MAX: u32 = 5;
+
+/// Decides how often the number of copied connections is halved.
+#[derive(Debug)]
+pub struct Governor {
+    limits: GovernorLimits,
+    cpus: f64,
+    halvings: u32,
+    last: Reading,
+    calm_since: Option<Duration>,
+    calm_doublings: u32,
+    /// When more connections were copied for the last time.
+    raised_at: Option<Duration>,
+}
+
+/// What capture has cost since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Now, on any clock that only goes forward.
+    pub at: Duration,
+    /// CPU time of the capture thread.
+    pub cpu: Duration,
+    /// Wanted packets.
+    pub wanted: u64,
+    /// Of these, packets that a full ring lost.
+    pub lost: u64,
+}
+
+/// Why fewer connections are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// More CPU time than [`GovernorLimits::cpu_max`].
+    Cpu,
+    /// More loss than [`GovernorLimits::loss_max`].
+    Loss,
+}
+
+/// A change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Copy fewer connections.
+    Fewer {
+        /// How often the number is halved from now on.
+        halvings: u32,
+        /// Why.
+        excess: Excess,
+    },
+    /// Copy more connections again.
+    More {
+        /// How often the number is halved from now on.
+        halvings: u32,
+    },
+}
+
+/// Time over which cost is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// One connection in 65,536.
+const HALVINGS_MAX: u32 = 16;
+/// Twice the connections must cost less than this part of what they may, or one step up would be undone by the next
+/// look.
+const HEADROOM: f64 = 0.8;
+
+impl Default for GovernorLimits {
+    fn default() -> Self {
+        Self { cpu_max: 0.025, loss_max: 0.01, calm_min: Duration::from_secs(10) }
+    }
+}
+
+// === impl Governor ===
+
+impl Governor {
+    /// Nothing is halved at first. `cpus` is the number of CPUs that this process may run on.
+    pub fn new(limits: GovernorLimits, cpus: usize, start: Reading) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 CPUs")]
+        let cpus = cpus.max(1) as f64;
+        Self { limits, cpus, halvings: 0, last: start, calm_since: None, calm_doublings: 0, raised_at: None }
+    }
+
+    /// Looks at the cost since the last look; `None` also when that was a moment ago.
+    pub fn look(&mut self, now: Reading) -> Option<Step> {
+        let elapsed = now.at.checked_sub(self.last.at).filter(|elapsed| *elapsed >= LOOK_EVERY)?;
+        let last = std::mem::replace(&mut self.last, now);
+        let cpu_share = now.cpu.saturating_sub(last.cpu).as_secs_f64() / (elapsed.as_secs_f64() * self.cpus);
+        let lost = now.lost.saturating_sub(last.lost);
+        let loss_share = ratio(lost, now.wanted.saturating_sub(last.wanted));
+        if cpu_share > self.limits.cpu_max {
+            return self.fewer(halvings_to(cpu_share, self.limits.cpu_max), Excess::Cpu);
+        }
+        if loss_share > self.limits.loss_max {
+            return self.fewer(1, Excess::Loss);
+        }
+        if lost > 0 || self.halvings == 0 || cpu_share * 2.0 > self.limits.cpu_max * HEADROOM {
+            self.calm_since = None;
+            return None;
+        }
+        let calm_since = *self.calm_since.get_or_insert(last.at);
+        if now.at.saturating_sub(calm_since) < self.calm() {
+            return None;
+        }
+        if self.raised_at.is_some_and(|raised| now.at.saturating_sub(raised) >= self.calm() * 2) {
+            self.calm_doublings = 0;
+        }
+        self.calm_since = None;
+        self.raised_at = Some(now.at);
+        self.halvings = self.halvings.saturating_sub(1);
+        Some(Step::More { halvings: self.halvings })
+    }
+
+    fn fewer(&mut self, times: u32, excess: Excess) -> Option<Step> {
+        let raised_lately =
+            self.raised_at.is_some_and(|raised| self.last.at.saturating_sub(raised) < self.calm());
+        if raised_lately {
+            self.calm_doublings = (self.calm_doublings + 1).min(CALM_DOUBLINGS_MAX);
+        }
+        self.raised_at = None;
+        self.calm_since = None;
+        let before = self.halvings;
+        self.halvings = before.saturating_add(times).min(HALVINGS_MAX);
+        (self.halvings > before).then_some(Step::Fewer { halvings: self.halvings, excess })
+    }
+
+    fn calm(&self) -> Duration {
+        self.limits.calm_min * 2_u32.pow(self.calm_doublings)
+    }
+}
+
+/// Halvings after which `share` is at most `share_max`; at least 1.
+fn halvings_to(share: f64, share_max: f64) -> u32 {
+    (1..HALVINGS_MAX).find(|times| share / f64::from(1 << times) <= share_max).unwrap_or(HALVINGS_MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio of counts needs no more than 52 bits")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks once a second at a cost per second that depends on how many connections are copied: gives the
+    /// seconds at which the halvings changed, and to what.
+    #[track_caller]
+    fn check(seconds: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
+        let mut governor = Governor::new(GovernorLimits::default(), 2, Reading::default());
+        let (mut reading, mut halvings, mut steps) = (Reading::default(), 0, Vec::new());
+        for second in 1..=seconds {
+            let (cpu_share, lost) = cost(second, halvings);
+            reading.at += Duration::from_secs(1);
+            reading.cpu += Duration::from_secs_f64(cpu_share * 2.0);
+            reading.wanted += 1_000;
+            reading.lost += lost;
+            if let Some(Step::Fewer { halvings: now, excess: _ } | Step::More { halvings: now }) =
+                governor.look(reading)
+            {
+                halvings = now;
+                steps.push((second, now));
+            }
+        }
+        assert_eq!(steps, expected);
+    }
+
+    /// A full load of this CPU share, of which each halving leaves half.
+    fn load(share: f64, halvings: u32) -> f64 {
+        share / f64::from(1 << halvings)
+    }
+
+    #[test]
+    fn what_costs_little_is_left_alone() {
+        check(100, |_, _| (0.024, 0), &[]);
+        check(100, |_, _| (0.024, 10), &[]);
+    }
+
+    #[test]
+    fn halves_at_once_as_often_as_it_takes() {
+        check(100, |_, halvings| (load(0.04, halvings), 0), &[(1, 1)]);
+        check(100, |_, halvings| (load(0.3, halvings), 0), &[(1, 4)]);
+        check(5, |_, _| (1.0, 0), &[(1, 6), (2, 12), (3, 16)]);
+    }
+
+    #[test]
+    fn a_ring_that_overflows_halves_step_by_step() {
+        check(60, |_, halvings| (0.02, if halvings < 3 { 11 } else { 0 }), &[(1, 1), (2, 2), (3, 3)]);
+    }
+
+    #[test]
+    fn comes_back_when_the_load_has_gone() {
+        let burst = |second, halvings| (load(if second <= 5 { 0.08 } else { 0.01 }, halvings), 0);
+        check(100, burst, &[(1, 2), (15, 1), (25, 0)]);
+    }
+
+    #[test]
+    fn waits_longer_after_each_step_that_was_too_bold() {
+        // One connection makes the whole load: all of it or nothing.
+        let one = |_, halvings| (if halvings == 0 { 0.04 } else { 0.0 }, 0);
+        check(200, one, &[(1, 1), (11, 0), (12, 1), (32, 0), (33, 1), (73, 0), (74, 1), (154, 0), (155, 1)]);
+    }
+
+    #[test]
+    fn a_look_too_soon_and_a_clock_that_stands_change_nothing() {
+        let mut governor = Governor::new(GovernorLimits::default(), 1, Reading::default());
+        let busy =
+            Reading { at: Duration::from_millis(499), cpu: Duration::from_millis(500), ..Reading::default() };
+        assert_eq!(governor.look(busy), None);
+        assert_eq!(governor.look(Reading::default()), None);
+        let later = Reading { at: Duration::from_millis(500), ..busy };
+        assert!(matches!(governor.look(later), Some(Step::Fewer { halvings: 6, excess: Excess::Cpu })));
+    }
+}
