@@ -90,8 +90,8 @@ pub fn finish(command: &mut Command, limit: Duration) -> anyhow::Result<Finished
 // === impl Settings ===
 
 impl Settings {
-    /// The file's text. The daemon gets its share of the CPU like everybody else: these tests ask whether it is
-    /// right, on two cores with A, B and the load, not whether it steps back.
+    /// The file's text. The daemon gets its share of the CPU like everybody else, and as much as it needs: these tests
+    /// ask whether it is right, unoptimised and on two cores with A, B and the load, not whether it steps back.
     pub fn text(&self) -> String {
         let Self { port, admin, candidate, isolated, routes, more } = self;
         let methods = if *isolated {
@@ -101,7 +101,7 @@ impl Settings {
         };
         let routes = if routes.is_empty() { String::new() } else { format!("routes = {routes:?}\n") };
         format!(
-            "[capture]\nports = [{port}]\nnice = 0\n\n[admin]\nlisten = \"{admin}\"\n\n[journal]\npath = \"journal.db\"\n\n\
+            "[capture]\nports = [{port}]\nnice = 0\ncpu_max = \"100%\"\n\n[admin]\nlisten = \"{admin}\"\n\n[journal]\npath = \"journal.db\"\n\n\
              [[experiment]]\nname = \"lab\"\nmethods = {methods}\n{routes}\
              candidate = {{ url = \"http://{candidate}\", isolated = {isolated} }}\n{more}\n"
         )

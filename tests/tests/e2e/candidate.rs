@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 
 use anyhow::ensure;
 use understudy_tests::app::Faults;
-use understudy_tests::daemon::{Daemon, Settings, Workspace};
+use understudy_tests::client::{Client, request};
+use understudy_tests::clock::wait_until;
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Settings, Workspace};
 use understudy_tests::mix::{Pace, drive, every_shape};
-use understudy_tests::prereq::KERNEL;
+use understudy_tests::prereq::{KERNEL, Prerequisite};
 use understudy_tests::process::Place;
-use understudy_tests::server::{App, free_address};
+use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
 
 use crate::Case;
 
@@ -20,26 +22,28 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "closes_early", needs: KERNEL, run: || misbehaves(Some(Faults::Close)) },
     Case { name: "sends_half_an_answer", needs: KERNEL, run: || misbehaves(Some(Faults::Half)) },
     Case { name: "answers_garbage", needs: KERNEL, run: || misbehaves(Some(Faults::Garbage)) },
+    Case { name: "leads_back_to_a", needs: NGINX, run: leads_back_to_a },
+    Case {
+        name: "a_forged_replay_header_stops_nothing",
+        needs: KERNEL,
+        run: a_forged_replay_header_stops_nothing,
+    },
 ];
 
+const NGINX: &[Prerequisite] = &[KERNEL[0], KERNEL[1], KERNEL[2], Prerequisite::Tool("nginx")];
+
 const REQUESTS: usize = 60;
+
+fn settings(a: SocketAddr, candidate: SocketAddr, admin: SocketAddr, isolated: bool) -> Settings {
+    Settings { port: a.port(), admin, candidate, isolated, routes: Vec::new(), more: String::new() }
+}
 
 fn misbehaves(faults: Option<Faults>) -> anyhow::Result<()> {
     let a = App::start(&Place::Here, free_address()?, Faults::None)?;
     let b = faults.map(|faults| App::start(&Place::Here, free_address()?, faults)).transpose()?;
     let candidate: SocketAddr = b.as_ref().map_or_else(free_address, |b| Ok(b.address))?;
     let admin = free_address()?;
-    let workspace = Workspace::new(
-        &Settings {
-            port: a.address.port(),
-            admin,
-            candidate,
-            isolated: true,
-            routes: Vec::new(),
-            more: String::new(),
-        }
-        .text(),
-    )?;
+    let workspace = Workspace::new(&settings(a.address, candidate, admin, true).text())?;
     let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     let sent = drive(a.address, &every_shape(REQUESTS), Pace { per_second: Some(200), connections: 4 })?;
     ensure!(sent.iter().all(|sent| sent.answer.status == 200), "a client of A noticed");
@@ -51,5 +55,53 @@ fn misbehaves(faults: Option<Faults>) -> anyhow::Result<()> {
     let finished = daemon.interrupt()?;
     ensure!(finished.code == 3, "exit code {}: {}{}", finished.code, finished.stdout, finished.stderr);
     ensure!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    Ok(())
+}
+
+/// B is a proxy that leads back to A, which no list of addresses can tell.
+fn leads_back_to_a() -> anyhow::Result<()> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let files = StaticFiles::write()?;
+    let b = Nginx::start(&Place::Here, free_address()?, &files, a.address)?;
+    let admin = free_address()?;
+    let workspace = Workspace::new(&settings(a.address, b.address, admin, false).text())?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
+    let mut client = Client::connect(a.address)?;
+    wait_until("the end of a run whose requests come back", DRAIN_WAIT_MAX, || {
+        client.send(&request("GET", "/items/1", a.address, &[]))?;
+        client.answer("GET")?;
+        Ok(daemon.scrape().is_err().then_some(()))
+    })?;
+    let finished = daemon.join(DRAIN_WAIT_MAX)?;
+    ensure!(finished.code == 2, "exit code {}: {}", finished.code, finished.stderr);
+    ensure!(finished.stderr.contains("came back through the capture"), "{}", finished.stderr);
+    let later = workspace.report(&[])?;
+    ensure!(
+        later.code == 3 && later.stdout.contains("Stopped: replayed requests came back"),
+        "{}",
+        later.stdout
+    );
+    Ok(())
+}
+
+/// A client of A may send any header it likes; that stops nothing.
+fn a_forged_replay_header_stops_nothing() -> anyhow::Result<()> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let admin = free_address()?;
+    let workspace = Workspace::new(&settings(a.address, b.address, admin, false).text())?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
+    let mut client = Client::connect(a.address)?;
+    for header in [("Understudy-Replay", "00000000000000010000000000000002"), ("Understudy-Replay", "mine")] {
+        for headers in [&[header][..], &[]] {
+            client.send(&request("GET", "/items/1", a.address, headers))?;
+            ensure!(client.answer("GET")?.status == 200, "A did not answer");
+        }
+    }
+    let scrape = daemon.settle(4)?;
+    let fate = |fate| scrape.sum("understudy_exchanges_total", &[("fate", fate)]);
+    ensure!((fate("replay")?, fate("matched")?) == (2, 2), "fates are not two and two");
+    let finished = daemon.interrupt()?;
+    ensure!(finished.code == 3, "exit code {}: {}", finished.code, finished.stderr);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] =
     &[Case { name: "too_much_cpu_time_leaves_out_whole_connections", needs: KERNEL, run: too_much_cpu_time }];
 
 /// Any work at all is more than this.
-const CONFIG: &str = "[capture]\ncpu_max = \"0.05%\"\n";
+const CONFIG: &str = "[capture]\ncpu_max = \"0.05%\"\nexcess_min = \"1s\"\n";
 
 fn too_much_cpu_time() -> anyhow::Result<()> {
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;

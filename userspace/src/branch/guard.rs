@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::sync::watch;
-
 /// The ports of this host that are captured, as far as a candidate must not be reached there.
 #[derive(Clone, Debug, Default)]
 pub struct CapturedPorts(BTreeSet<u16>);
@@ -32,15 +30,6 @@ pub enum GuardError {
         #[source]
         source: io::Error,
     },
-}
-
-/// Stops an experiment when one of its own requests comes back through the capture.
-///
-/// [`CapturedPorts`] cannot see every way back: a proxy, a translated address or another network namespace can
-/// lead to A. A captured request that carries the replay header is the proof.
-#[derive(Debug, Default)]
-pub struct LoopGuard {
-    tripped: watch::Sender<bool>,
 }
 
 // === impl CapturedPorts ===
@@ -93,24 +82,6 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
         .collect())
 }
 
-// === impl LoopGuard ===
-
-impl LoopGuard {
-    /// Says that a captured request carried the replay header. Never waits; may be called from any thread.
-    pub fn trip(&self) {
-        self.tripped.send_replace(true);
-    }
-
-    /// Waits until [`LoopGuard::trip`] is called; returns at once when it was.
-    pub async fn wait_tripped(&self) {
-        let mut changes = self.tripped.subscribe();
-        // The sender lives in `self`, so that this cannot fail while it is borrowed.
-        if changes.wait_for(|tripped| *tripped).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,15 +130,5 @@ mod tests {
     fn this_host_has_a_loopback_address() {
         let own = own_addresses().expect("getifaddrs works");
         assert!(own.iter().any(IpAddr::is_loopback), "{own:?}");
-    }
-
-    #[tokio::test]
-    async fn a_tripped_guard_stays_tripped() {
-        let guard = LoopGuard::default();
-        let instant = tokio::time::timeout(std::time::Duration::ZERO, guard.wait_tripped()).await;
-        assert!(instant.is_err(), "nobody has tripped it yet");
-        guard.trip();
-        guard.trip();
-        guard.wait_tripped().await;
     }
 }

@@ -6,14 +6,16 @@ mod body;
 mod connect;
 pub mod guard;
 pub mod http;
+mod loop_guard;
 mod rewrite;
 
 use std::time::Duration;
 
 use crate::model::{ExchangeId, Observation, Request};
 
-pub use guard::{CapturedPorts, GuardError, LoopGuard};
+pub use guard::{CapturedPorts, GuardError};
 pub use http::{BranchConfigError, BranchLimits, HostPolicy, HttpBranch, HttpBranchConfig};
+pub use loop_guard::LoopGuard;
 pub use rewrite::Inexpressible;
 
 /// One version of a service, to which requests can be sent.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::capture::{CaptureFlags, open_kernel, start_runtime, stopped};
@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
-use crate::pipeline::run::{Run, RunEnd};
+use crate::pipeline::run::{LOOPED, Run, RunEnd};
 use crate::report::Report;
 
 /// What to run.
@@ -82,16 +82,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         let stop = stopped(capture.duration);
         anyhow::Ok(run.run(source, stop).await?)
     })?;
-    let RunEnd { journal, id, capture, ledgers, looped } = end;
+    let RunEnd { journal, recorded, id, capture, ledgers, looped } = end;
     output::complain(&ledger::text(&capture, &ledgers));
     let report = Report::load(&journal, Some(id.0))?;
     show(&report, &format)?;
+    recorded.context("the report above is not complete: results could not be kept")?;
     if !looped.is_empty() {
-        bail!(
-            "experiment {}: replayed requests came back through the capture, so the candidate leads to the captured \
-             service; nothing more was sent",
-            looped.join(", ")
-        );
+        bail!("experiment {}: {LOOPED} Nothing more was sent.", looped.join(", "));
     }
     Ok(super::report::exit_of(&report))
 }

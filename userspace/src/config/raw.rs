@@ -47,6 +47,7 @@ pub(super) struct RawCapture {
     pub(super) nice: Option<Spanned<i32>>,
     pub(super) cpu_max: Option<Spanned<String>>,
     pub(super) loss_max: Option<Spanned<String>>,
+    pub(super) excess_min: Option<Spanned<String>>,
     pub(super) calm_min: Option<Spanned<String>>,
     pub(super) flows_max: Option<usize>,
     pub(super) flow_waiting_bytes_max: Option<usize>,
@@ -176,6 +177,7 @@ impl RawCapture {
         if let Some(part) = &self.loss_max {
             governor.loss_max = fraction("capture.loss_max", part)?;
         }
+        set_duration(&mut governor.excess_min, "capture.excess_min", self.excess_min.as_ref())?;
         set_duration(&mut governor.calm_min, "capture.calm_min", self.calm_min.as_ref())?;
         if let Some(ring) = self.ring_bytes {
             if !ring.get_ref().is_power_of_two() || *ring.get_ref() < 4096 || *ring.get_ref() > 1 << 30 {

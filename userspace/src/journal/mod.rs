@@ -49,6 +49,12 @@ pub trait Journal: Send {
         ledger: &LedgerSnapshot,
     ) -> Result<(), JournalError>;
 
+    /// Notes that an experiment ended before its run, and why in one sentence.
+    ///
+    /// # Errors
+    /// As for [`Journal::record`].
+    fn stop_experiment(&mut self, run: RunId, experiment: &str, why: &str) -> Result<(), JournalError>;
+
     /// Closes a run.
     ///
     /// # Errors
@@ -143,6 +149,8 @@ pub struct ExperimentRecord {
     pub candidate: String,
     /// As in [`ExperimentStart::policy`].
     pub policy: String,
+    /// Why it ended before its run; none when it did not.
+    pub stopped: Option<String>,
     /// Exchanges seen.
     pub seen: u64,
     /// Exchanges without a fate.

@@ -69,7 +69,8 @@ fn all<T>(
 }
 
 fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentRecord>, JournalError> {
-    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted FROM experiment
+    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted, stopped
+               FROM experiment
                WHERE run = ?1 ORDER BY id";
     let rows = all(connection, "experiments", sql, [run.0], |row| {
         let record = ExperimentRecord {
@@ -78,6 +79,7 @@ fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentReco
             policy: row.get(3)?,
             seen: count(row, 4)?,
             in_flight: count(row, 5)?,
+            stopped: row.get(7)?,
             fates: Vec::new(),
             outcomes: Vec::new(),
             causes: Vec::new(),

@@ -3,7 +3,7 @@
 //! Holds no query. A change here needs a new version and a step that brings old files up to it.
 
 /// Value of `PRAGMA user_version` that belongs to [`TABLES`].
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Times are nanoseconds since 1970, UTC. `experiment` in other tables is `experiment.id`.
 pub(super) const TABLES: &str = "
@@ -26,6 +26,7 @@ pub(super) const TABLES: &str = "
         seen INTEGER NOT NULL DEFAULT 0,
         in_flight INTEGER NOT NULL DEFAULT 0,
         causes_omitted INTEGER NOT NULL DEFAULT 0,
+        stopped TEXT,                                     -- why it ended before its run; else null
         UNIQUE (run, name)
     ) STRICT;
     -- Exchanges by how they left the pipeline.
@@ -99,8 +100,12 @@ pub(super) const TABLES: &str = "
         differences INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (experiment, position)
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
 ";
+
+/// Brings a file of version `index + 1` up to the next.
+pub(super) const STEPS: [&str; 1] =
+    ["ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;"];
 
 /// The tables whose rows belong to an experiment.
 pub(super) const OF_EXPERIMENT: [&str; 6] = ["fate", "comparison", "outcome", "cause", "example", "rule"];

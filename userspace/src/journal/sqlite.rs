@@ -104,18 +104,23 @@ impl SqliteJournal {
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(opened)?;
         // With WAL this loses the last batches on a power failure, never the file.
         connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(opened)?;
-        if found == 0 {
+        if found < schema::VERSION {
             Self::make_tables(&mut connection).map_err(opened)?;
         }
         Ok(Self { connection, limits, cause_of, experiments: HashMap::new() })
     }
 
-    /// Makes the tables, unless another process did in the meantime.
+    /// Makes the tables, or brings those of an older program up to date, unless another process did in the meantime.
     pub(super) fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
         let transaction = write_transaction(connection)?;
         let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if found == 0 {
             transaction.execute_batch(schema::TABLES)?;
+        } else {
+            let done = usize::try_from(found - 1).unwrap_or_default();
+            for step in schema::STEPS.into_iter().skip(done) {
+                transaction.execute_batch(step)?;
+            }
         }
         transaction.commit()
     }
@@ -227,6 +232,14 @@ impl Journal for SqliteJournal {
                 .map_err(written)?;
         }
         transaction.commit().map_err(written)
+    }
+
+    fn stop_experiment(&mut self, run: RunId, experiment: &str, why: &str) -> Result<(), JournalError> {
+        let id = experiment_id(&self.connection, run, experiment)?;
+        self.connection
+            .execute("UPDATE experiment SET stopped = ?2 WHERE id = ?1", params![id, why])
+            .map_err(|source| JournalError::Write { what: "the end of an experiment", source })?;
+        Ok(())
     }
 
     fn finish(&mut self, run: RunId, ended_at: Timestamp) -> Result<(), JournalError> {

@@ -269,5 +269,26 @@ fn a_file_is_private_and_survives_and_is_refused_when_newer() {
     again.connection.execute_batch("PRAGMA user_version = 7").unwrap();
     drop(again);
     let error = open().unwrap_err().to_string();
-    assert!(error.contains("has schema 7, this program knows schemas up to 1"), "{error}");
+    assert!(error.contains("has schema 7, this program knows schemas up to 2"), "{error}");
+}
+
+#[test]
+fn brings_the_file_of_an_older_program_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let open = || SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
+    let mut journal = open();
+    let run = journal.begin(&start()).unwrap();
+    journal
+        .connection
+        .execute_batch("ALTER TABLE experiment DROP COLUMN stopped; PRAGMA user_version = 1")
+        .unwrap();
+    drop(journal);
+
+    let mut journal = open();
+    assert_eq!(experiment(&journal).stopped, None);
+    journal.stop_experiment(run, "shop", "Because.").unwrap();
+    assert_eq!(experiment(&journal).stopped.as_deref(), Some("Because."));
+    drop(journal);
+    assert_eq!(experiment(&open()).stopped.as_deref(), Some("Because."));
 }

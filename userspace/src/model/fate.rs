@@ -21,7 +21,7 @@ pub enum Fate {
     FilteredHeader,
     /// It is outside the sample.
     SampledOut,
-    /// It carried the replay header: it is one of our own requests.
+    /// It carried the replay header: somebody, perhaps we, had replayed it.
     Replay,
     /// No response to it was seen.
     NoResponse,
@@ -31,6 +31,8 @@ pub enum Fate {
     UnsafeMethod,
     /// The queue to the replayer was full.
     Shed,
+    /// The experiment had been stopped, because its own requests came back through the capture.
+    Stopped,
     /// The rate limit had no room for it.
     RateLimited,
     /// The in-flight limit kept it waiting longer than allowed.
@@ -81,7 +83,7 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 20] = [
+    pub const ALL: [Fate; 21] = [
         Fate::Shown,
         Fate::FilteredMethod,
         Fate::FilteredRoute,
@@ -93,6 +95,7 @@ impl Fate {
         Fate::NotReplayable,
         Fate::UnsafeMethod,
         Fate::Shed,
+        Fate::Stopped,
         Fate::RateLimited,
         Fate::Overdue,
         Fate::BreakerOpen,
@@ -118,6 +121,7 @@ impl Fate {
             Fate::NotReplayable => "not_replayable",
             Fate::UnsafeMethod => "unsafe_method",
             Fate::Shed => "shed",
+            Fate::Stopped => "stopped",
             Fate::RateLimited => "rate_limited",
             Fate::Overdue => "overdue",
             Fate::BreakerOpen => "breaker_open",

@@ -13,6 +13,9 @@ pub struct GovernorLimits {
     /// Part of the wanted packets that a full ring may lose. Above it, fewer connections are copied, so that those
     /// that are stay complete. Default 0.01.
     pub loss_max: f64,
+    /// How long capture must have cost too much before fewer connections are copied: a burst is captured whole. Default
+    /// 2 s.
+    pub excess_min: Duration,
     /// How long capture must have cost little before more connections are copied. Doubles, up to
     /// [`CALM_DOUBLINGS_MAX`] times, when that turns out to be too many. Default 10 s.
     pub calm_min: Duration,
@@ -28,6 +31,8 @@ pub struct Governor {
     cpus: f64,
     halvings: u32,
     last: Reading,
+    /// The reading since which each look found too much of this.
+    excess_since: Option<(Excess, Reading)>,
     calm_since: Option<Duration>,
     calm_doublings: u32,
     /// When more connections were copied for the last time.
@@ -83,7 +88,12 @@ const HEADROOM: f64 = 0.8;
 
 impl Default for GovernorLimits {
     fn default() -> Self {
-        Self { cpu_max: 0.025, loss_max: 0.01, calm_min: Duration::from_secs(10) }
+        Self {
+            cpu_max: 0.025,
+            loss_max: 0.01,
+            excess_min: Duration::from_secs(2),
+            calm_min: Duration::from_secs(10),
+        }
     }
 }
 
@@ -94,23 +104,48 @@ impl Governor {
     pub fn new(limits: GovernorLimits, cpus: usize, start: Reading) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 CPUs")]
         let cpus = cpus.max(1) as f64;
-        Self { limits, cpus, halvings: 0, last: start, calm_since: None, calm_doublings: 0, raised_at: None }
+        Self {
+            limits,
+            cpus,
+            halvings: 0,
+            last: start,
+            excess_since: None,
+            calm_since: None,
+            calm_doublings: 0,
+            raised_at: None,
+        }
     }
 
     /// Looks at the cost since the last look; `None` also when that was a moment ago.
     pub fn look(&mut self, now: Reading) -> Option<Step> {
-        let elapsed = now.at.checked_sub(self.last.at).filter(|elapsed| *elapsed >= LOOK_EVERY)?;
+        now.at.checked_sub(self.last.at).filter(|elapsed| *elapsed >= LOOK_EVERY)?;
         let last = std::mem::replace(&mut self.last, now);
-        let cpu_share = now.cpu.saturating_sub(last.cpu).as_secs_f64() / (elapsed.as_secs_f64() * self.cpus);
-        let lost = now.lost.saturating_sub(last.lost);
-        let loss_share = ratio(lost, now.wanted.saturating_sub(last.wanted));
-        if cpu_share > self.limits.cpu_max {
-            return self.fewer(halvings_to(cpu_share, self.limits.cpu_max), Excess::Cpu);
+        let cpu_share = self.cpu_share(last, now);
+        let excess = if cpu_share > self.limits.cpu_max {
+            Some(Excess::Cpu)
+        } else if loss_share(last, now) > self.limits.loss_max {
+            Some(Excess::Loss)
+        } else {
+            None
+        };
+        if let Some(excess) = excess {
+            self.calm_since = None;
+            let since =
+                self.excess_since.filter(|(before, _)| *before == excess).map_or(last, |(_, since)| since);
+            self.excess_since = Some((excess, since));
+            if now.at.saturating_sub(since.at) < self.limits.excess_min {
+                return None;
+            }
+            self.excess_since = None;
+            let times = match excess {
+                Excess::Cpu => halvings_to(self.cpu_share(since, now), self.limits.cpu_max),
+                Excess::Loss => 1,
+            };
+            return self.fewer(times, excess);
         }
-        if loss_share > self.limits.loss_max {
-            return self.fewer(1, Excess::Loss);
-        }
-        if lost > 0 || self.halvings == 0 || cpu_share * 2.0 > self.limits.cpu_max * HEADROOM {
+        self.excess_since = None;
+        let lost = now.lost > last.lost;
+        if lost || self.halvings == 0 || cpu_share * 2.0 > self.limits.cpu_max * HEADROOM {
             self.calm_since = None;
             return None;
         }
@@ -140,6 +175,11 @@ impl Governor {
         (self.halvings > before).then_some(Step::Fewer { halvings: self.halvings, excess })
     }
 
+    fn cpu_share(&self, from: Reading, to: Reading) -> f64 {
+        let elapsed = to.at.saturating_sub(from.at).as_secs_f64();
+        to.cpu.saturating_sub(from.cpu).as_secs_f64() / (elapsed * self.cpus)
+    }
+
     fn calm(&self) -> Duration {
         self.limits.calm_min * 2_u32.pow(self.calm_doublings)
     }
@@ -151,8 +191,8 @@ fn halvings_to(share: f64, share_max: f64) -> u32 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio of counts needs no more than 52 bits")]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
+fn loss_share(from: Reading, to: Reading) -> f64 {
+    to.lost.saturating_sub(from.lost) as f64 / to.wanted.saturating_sub(from.wanted).max(1) as f64
 }
 
 #[cfg(test)]
@@ -193,38 +233,47 @@ mod tests {
     }
 
     #[test]
-    fn halves_at_once_as_often_as_it_takes() {
-        check(100, |_, halvings| (load(0.04, halvings), 0), &[(1, 1)]);
-        check(100, |_, halvings| (load(0.3, halvings), 0), &[(1, 4)]);
-        check(5, |_, _| (1.0, 0), &[(1, 6), (2, 12), (3, 16)]);
+    fn halves_as_often_as_it_takes() {
+        check(100, |_, halvings| (load(0.04, halvings), 0), &[(2, 1)]);
+        check(100, |_, halvings| (load(0.3, halvings), 0), &[(2, 4)]);
+        check(10, |_, _| (1.0, 0), &[(2, 6), (4, 12), (6, 16)]);
+    }
+
+    #[test]
+    fn a_burst_is_captured_whole() {
+        check(100, |second, _| (if second % 2 == 0 { 1.0 } else { 0.02 }, 0), &[]);
+        check(100, |second, _| (0.02, if second % 2 == 0 { 900 } else { 0 }), &[]);
     }
 
     #[test]
     fn a_ring_that_overflows_halves_step_by_step() {
-        check(60, |_, halvings| (0.02, if halvings < 3 { 11 } else { 0 }), &[(1, 1), (2, 2), (3, 3)]);
+        check(60, |_, halvings| (0.02, if halvings < 3 { 11 } else { 0 }), &[(2, 1), (4, 2), (6, 3)]);
     }
 
     #[test]
     fn comes_back_when_the_load_has_gone() {
         let burst = |second, halvings| (load(if second <= 5 { 0.08 } else { 0.01 }, halvings), 0);
-        check(100, burst, &[(1, 2), (15, 1), (25, 0)]);
+        check(100, burst, &[(2, 2), (15, 1), (25, 0)]);
     }
 
     #[test]
     fn waits_longer_after_each_step_that_was_too_bold() {
         // One connection makes the whole load: all of it or nothing.
         let one = |_, halvings| (if halvings == 0 { 0.04 } else { 0.0 }, 0);
-        check(200, one, &[(1, 1), (11, 0), (12, 1), (32, 0), (33, 1), (73, 0), (74, 1), (154, 0), (155, 1)]);
+        check(200, one, &[(2, 1), (12, 0), (14, 1), (34, 0), (36, 1), (76, 0), (78, 1), (158, 0), (160, 1)]);
     }
 
     #[test]
     fn a_look_too_soon_and_a_clock_that_stands_change_nothing() {
-        let mut governor = Governor::new(GovernorLimits::default(), 1, Reading::default());
-        let busy =
-            Reading { at: Duration::from_millis(499), cpu: Duration::from_millis(500), ..Reading::default() };
-        assert_eq!(governor.look(busy), None);
-        assert_eq!(governor.look(Reading::default()), None);
-        let later = Reading { at: Duration::from_millis(500), ..busy };
-        assert!(matches!(governor.look(later), Some(Step::Fewer { halvings: 6, excess: Excess::Cpu })));
+        let limits = GovernorLimits { excess_min: Duration::ZERO, ..GovernorLimits::default() };
+        let mut governor = Governor::new(limits, 1, Reading::default());
+        let cpu = Duration::from_millis(500);
+        assert_eq!(
+            governor.look(Reading { at: Duration::from_millis(499), cpu, ..Reading::default() }),
+            None
+        );
+        assert_eq!(governor.look(Reading { cpu, ..Reading::default() }), None);
+        let now = Reading { at: Duration::from_millis(500), cpu, ..Reading::default() };
+        assert_eq!(governor.look(now), Some(Step::Fewer { halvings: 6, excess: Excess::Cpu }));
     }
 }

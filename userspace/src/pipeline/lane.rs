@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::branch::LoopGuard;
-use crate::model::{Exchange, Fate, Ledger};
+use crate::model::{Exchange, ExchangeId, Fate, Ledger, REPLAY_HEADER};
 use crate::queue::{Offer, Offered};
 use crate::select::{Decision, Selector};
 
@@ -29,17 +29,28 @@ impl<O: Offer> Lane<O> {
         let ticket = self.ledger.admit();
         match self.selector.decide(exchange) {
             Decision::Take { route } => {
+                if self.loop_guard.is_tripped() {
+                    return ticket.settle(Fate::Stopped);
+                }
                 let offered = Offered { exchange: Arc::clone(exchange), route, ticket };
                 if let Err(ticket) = self.offer.offer(offered) {
                     ticket.settle(Fate::Shed);
                 }
             }
             Decision::Drop(fate) => {
-                if fate == Fate::Replay {
-                    self.loop_guard.trip();
+                if fate == Fate::Replay
+                    && let Some(id) = replayed(exchange)
+                {
+                    self.loop_guard.saw(id);
                 }
                 ticket.settle(fate);
             }
         }
     }
+}
+
+/// The exchange that a replayed request names.
+fn replayed(exchange: &Exchange) -> Option<ExchangeId> {
+    let value = exchange.request.headers.get(REPLAY_HEADER)?;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
 }

@@ -29,7 +29,7 @@ pub struct ReplayLimits {
     pub in_flight_max: usize,
     /// How long a request may take, from connecting to the last byte of the answer. Default: 10 s.
     pub response_wait_max: Duration,
-    /// How long a request that is due waits for room. Default: 1 s.
+    /// How long a request that is due waits for room. Default: 5 s.
     pub slot_wait_max: Duration,
     /// Requests in a second; more are [`Fate::RateLimited`]. Default: no limit.
     pub requests_per_second_max: Option<NonZeroU32>,
@@ -83,6 +83,7 @@ pub enum ReplayEnd {
 
 struct Running<B> {
     shared: Arc<Shared<B>>,
+    loop_guard: Arc<LoopGuard>,
     pace: Pace,
     limits: ReplayLimits,
     stats: Arc<ReplayStats>,
@@ -147,7 +148,7 @@ impl Default for ReplayLimits {
         Self {
             in_flight_max: 64,
             response_wait_max: Duration::from_secs(10),
-            slot_wait_max: Duration::from_secs(1),
+            slot_wait_max: Duration::from_secs(5),
             requests_per_second_max: None,
             waiting_max: 4096,
             drain_max: Duration::from_secs(4),
@@ -178,6 +179,7 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
         let shared = Shared { experiment, branch, anchor, deadline, compare, comparisons };
         let mut running = Running {
             shared: Arc::new(shared),
+            loop_guard: Arc::clone(&loop_guard),
             pace,
             limits,
             stats,
@@ -309,6 +311,7 @@ impl<B: Branch> Running<B> {
     fn send(&mut self, due: Scheduled, now: Instant) {
         let Scheduled { at: _, order: _, intended, claim } = due;
         let late = now.saturating_duration_since(intended);
+        self.loop_guard.note_sent(claim.exchange.id);
         self.stats.sent.fetch_add(1, Ordering::Relaxed);
         self.stats.late_us.fetch_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let task = replay(Arc::clone(&self.shared), Arc::clone(&claim.exchange), Arc::clone(&claim.route));

@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::pace::Pace;
 use super::record::Recorder;
 use super::replay::{Compare, ReplayEnd, Replayer};
-use super::settings::{CaptureConfig, Config, ExperimentConfig};
+use super::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig};
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
 use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
@@ -32,7 +32,7 @@ use crate::serve::{Admin, AdminError};
 pub struct Run {
     capture: CaptureConfig,
     admin: Option<Admin>,
-    journal: SqliteJournal,
+    journal: JournalConfig,
     start: RunStart,
     lanes: Vec<Lane<MemoryOffer>>,
     replayers: Vec<Replayer<HttpBranch, MemoryQueue>>,
@@ -43,8 +43,10 @@ pub struct Run {
 
 /// What a run came to.
 pub struct RunEnd {
-    /// The journal, with everything in it.
+    /// The journal, with everything in it that could be kept.
     pub journal: SqliteJournal,
+    /// The first thing that could not be kept.
+    pub recorded: Result<(), JournalError>,
     /// The run's name there.
     pub id: RunId,
     /// What the capture side counted.
@@ -54,6 +56,10 @@ pub struct RunEnd {
     /// Experiments that were stopped because their own requests came back.
     pub looped: Vec<Arc<str>>,
 }
+
+/// Said of an experiment that was stopped, and why.
+pub const LOOPED: &str = "Stopped: replayed requests came back through the capture, so the candidate leads to the \
+                          captured service.";
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +142,6 @@ impl Run {
             parts.push(prepare_experiment(experiment, &capture, comparison_tx.clone()).await?);
         }
         let admin = Admin::bind_if(admin).await?;
-        let opened = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
         let start = RunStart {
             started_at: clock::wall(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -150,7 +155,7 @@ impl Run {
         let mut run = Self {
             capture,
             admin,
-            journal: opened,
+            journal,
             start,
             lanes: Vec::new(),
             replayers: Vec::new(),
@@ -181,7 +186,8 @@ impl Run {
     /// way is finished within the limits.
     ///
     /// # Errors
-    /// When the capture or the journal broke on the way.
+    /// When the capture broke, or the journal cannot be begun. What it could not keep later is no error here: the counts
+    /// and the rest of the results are still to be had.
     pub async fn run<S: Source + Send + 'static>(
         self,
         source: S,
@@ -190,7 +196,7 @@ impl Run {
         let Self {
             capture,
             admin,
-            mut journal,
+            journal,
             start,
             lanes,
             replayers,
@@ -198,6 +204,8 @@ impl Run {
             comparison_metrics,
             experiments,
         } = self;
+        // Not before there is a source: a run that cannot start leaves no trace.
+        let mut journal = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
         let id = journal.begin(&RunStart { started_at: clock::wall(), ..start })?;
         let sink = move |exchange| {
             let exchange = Arc::new(exchange);
@@ -250,21 +258,23 @@ impl Run {
             Some(recorded) => recorded,
             None => recorder.await,
         };
-        let (mut journal, recorded) = recorded.map_err(RunError::Task)?;
-        journal.finish(id, clock::wall())?;
+        let (mut journal, mut recorded) = recorded.map_err(RunError::Task)?;
+        for name in &looped {
+            recorded = recorded.and(journal.stop_experiment(id, name, LOOPED));
+        }
+        recorded = recorded.and(journal.finish(id, clock::wall()));
         stop_all.send_replace(true);
         if let Some(admin) = admin
             && let Err(error) = admin.await
         {
             tracing::error!(%error, "The admin listener failed.");
         }
-        recorded?;
         let ledgers = status
             .experiments
             .iter()
             .map(|experiment| (Arc::clone(&experiment.name), experiment.ledger.snapshot()))
             .collect();
-        Ok(RunEnd { journal, id, capture: captured?, ledgers, looped })
+        Ok(RunEnd { journal, recorded, id, capture: captured?, ledgers, looped })
     }
 }
 

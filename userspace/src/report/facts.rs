@@ -56,6 +56,8 @@ pub struct ExperimentReport {
     pub name: String,
     /// B's URL.
     pub candidate: String,
+    /// Why it ended before its run; none when it did not.
+    pub stopped: Option<String>,
     /// Exchanges that came in: `seen = in_flight + Σ fates`.
     pub seen: u64,
     /// Exchanges without a fate.
@@ -288,10 +290,12 @@ impl ExperimentReport {
             ignored: sum(|route| route.ignored),
             incomparable: sum(|route| route.incomparable),
             causes: record.causes.len(),
+            stopped: record.stopped.clone(),
             slower: routes.iter().filter_map(slower).collect(),
         };
         let verdict = policy.judge(&evidence);
-        let Evidence { matched, mismatched, ignored, incomparable, causes: _, slower: _ } = evidence;
+        let Evidence { matched, mismatched, ignored, incomparable, causes: _, slower: _, stopped: _ } =
+            evidence;
 
         let compared = matched + mismatched + ignored;
         let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
@@ -304,6 +308,7 @@ impl ExperimentReport {
         Ok(Self {
             name: record.name,
             candidate: record.candidate,
+            stopped: record.stopped,
             seen: record.seen,
             in_flight: record.in_flight,
             fates: record.fates.into_iter().map(of_fate).collect(),

@@ -207,8 +207,15 @@ fn a_slower_route_fails_a_run_without_a_mismatch() {
 fn check_verdict(policy: &VerdictPolicy, counts: [u64; 4], verdict: Conclusion, reason: &str) {
     let [matched, mismatched, ignored, incomparable] = counts;
     let causes = usize::from(mismatched > 0);
-    let judged =
-        policy.judge(&Evidence { matched, mismatched, ignored, incomparable, causes, slower: vec![] });
+    let judged = policy.judge(&Evidence {
+        matched,
+        mismatched,
+        ignored,
+        incomparable,
+        causes,
+        slower: vec![],
+        stopped: None,
+    });
     assert_eq!((judged.verdict, judged.reasons.join(" ").as_str()), (verdict, reason));
 }
 
@@ -292,7 +299,7 @@ fn json_has_stable_names() {
     );
     assert_eq!(
         keys(experiment),
-        "name candidate seen in_flight fates matched mismatched ignored incomparable incomparable_reasons routes \
+        "name candidate stopped seen in_flight fates matched mismatched ignored incomparable incomparable_reasons routes \
          causes causes_omitted rules policy verdict"
     );
     let cause = &experiment["causes"][0];

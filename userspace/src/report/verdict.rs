@@ -56,6 +56,8 @@ pub(super) struct Evidence {
     pub(super) ignored: u64,
     pub(super) incomparable: u64,
     pub(super) causes: usize,
+    /// Why the experiment ended before its run.
+    pub(super) stopped: Option<String>,
     /// Routes on which B is slower, with the measured words.
     pub(super) slower: Vec<String>,
 }
@@ -114,7 +116,7 @@ impl VerdictPolicy {
     /// Mismatches fail it as soon as `comparisons_min` comparisons could not make their share small enough any
     /// more; it takes no twenty comparisons to see that none may differ and one does.
     pub(super) fn judge(&self, evidence: &Evidence) -> Verdict {
-        let Evidence { matched, mismatched, ignored, incomparable, causes, slower } = evidence;
+        let Evidence { matched, mismatched, ignored, incomparable, causes, slower, stopped } = evidence;
         let compared = matched + mismatched + ignored;
         let replayed = compared + incomparable;
         let mut failed = Vec::new();
@@ -130,9 +132,10 @@ impl VerdictPolicy {
         }
         failed.extend(slower.iter().cloned());
         if !failed.is_empty() {
+            failed.extend(stopped.clone());
             return Verdict { verdict: Conclusion::Fail, reasons: failed };
         }
-        let mut lacking = Vec::new();
+        let mut lacking: Vec<String> = stopped.iter().cloned().collect();
         if compared < self.comparisons_min {
             lacking.push(format!("{compared} of at least {} comparisons.", counted(self.comparisons_min)));
         }

@@ -161,7 +161,9 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     let trip = async {
         if let Some(ms) = trip_ms {
             sleep_ms(ms).await;
-            loop_guard.trip();
+            let id = exchange(0, 0).id;
+            loop_guard.note_sent(id);
+            assert!(loop_guard.saw(id));
         }
     };
     let collect = async {

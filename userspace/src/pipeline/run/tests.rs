@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::capture::{FlowSample, Polled, SourceCounts};
 use crate::config::{Flags, parse};
-use crate::model::{FlowKey, Packet};
+use crate::model::{ExchangeId, FlowKey, Packet};
 
 /// A source that never has a packet and never ends.
 struct Silence;
@@ -56,7 +56,9 @@ async fn a_run_without_an_experiment_left_ends_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = prepare(&folder).await;
     for replayer in &run.replayers {
-        replayer.loop_guard.trip();
+        let id = ExchangeId { flow: 1, offset: 0 };
+        replayer.loop_guard.note_sent(id);
+        assert!(replayer.loop_guard.saw(id));
     }
     let end = run.run(Silence, std::future::pending()).await.expect("nothing broke");
     assert_eq!(end.looped, ["x".into()]);
