@@ -115,7 +115,7 @@ impl Captured {
     /// The law of the counters, and what the records of each packet say of their part in it.
     #[track_caller]
     fn assert_law(&self) {
-        let SourceCounts { seen, wanted, captured, captured_bytes, drops } = &self.counts;
+        let SourceCounts { seen, wanted, captured, captured_bytes, drops, file: _ } = &self.counts;
         assert_eq!(
             *wanted,
             captured + drops.iter().map(|(_, count)| count).sum::<u64>(),

@@ -330,6 +330,7 @@ impl Source for KernelSource {
             captured: sum(abi::counter::CAPTURED),
             captured_bytes: sum(abi::counter::CAPTURED_BYTES),
             drops: abi::DROP_COUNTERS.map(|(index, label)| (label, sum(index))).to_vec(),
+            file: None,
         })
     }
 }

@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod kernel;
 pub mod listeners;
+pub mod pcap;
 pub mod sample;
 
 use std::io;
@@ -15,6 +16,7 @@ use crate::model::{FlowKey, Packet};
 
 pub use cgroup::CgroupSelector;
 pub use kernel::{BootClock, KernelConfig, KernelSource, probe_is_embedded};
+pub use pcap::{PcapLimits, PcapSource};
 pub use sample::FlowSample;
 
 /// Hands over packets one after the other, in the order in which they were captured.
@@ -46,6 +48,12 @@ pub trait Source {
     /// # Errors
     /// When the counters cannot be read.
     fn counts(&mut self) -> Result<SourceCounts, CaptureError>;
+
+    /// True when packets come as they pass, so that whoever is late loses some. False when they come as fast as they
+    /// are taken: then nothing needs to be lost, and time is what packets say.
+    fn is_live(&self) -> bool {
+        true
+    }
 }
 
 /// What one [`Source::poll`] brought.
@@ -73,6 +81,19 @@ pub struct SourceCounts {
     pub captured_bytes: u64,
     /// Packets not handed over, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// What only a capture file has.
+    pub file: Option<FileCounts>,
+}
+
+/// What reading a capture file came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Packets in the file, as far as it was read.
+    pub frames: u64,
+    /// Of these, packets that were cut when they were captured (snap length).
+    pub frames_cut: u64,
+    /// Where the last block begins, in bytes, when the file ends in the middle of it.
+    pub cut_at: Option<u64>,
 }
 
 /// The reason of packets for which the ring had no room.
@@ -206,6 +227,35 @@ pub enum CaptureError {
         #[source]
         source: Box<aya_log::Error>,
     },
+    /// A capture file cannot be opened or read.
+    #[error("failed to read `{file}`")]
+    ReadFile {
+        /// Its name.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is none that holds packets.
+    #[error("`{file}` is no pcap or pcapng file, it begins with {first}; {hint}")]
+    NotACapture {
+        /// Its name.
+        file: String,
+        /// Its first bytes in hexadecimal.
+        first: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A capture file cannot be read to its end.
+    #[error("`{file}` is damaged at byte {offset}; what stands before it was read")]
+    DamagedFile {
+        /// Its name.
+        file: String,
+        /// Where the block begins that cannot be read.
+        offset: u64,
+        /// What is wrong with it.
+        #[source]
+        problem: pcap::Damage,
+    },
     /// Waiting for packets failed.
     #[error("failed to wait for packets")]
     Wait {
@@ -226,6 +276,32 @@ pub enum CaptureError {
         /// What its header says.
         payload_bytes: usize,
     },
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
+        (**self).poll(wait, take)
+    }
+
+    fn forget_flow(&mut self, flow: &FlowKey) -> Result<(), CaptureError> {
+        (**self).forget_flow(flow)
+    }
+
+    fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError> {
+        (**self).keep_flows(sample)
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
+
+    fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
+        (**self).counts()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
+    }
 }
 
 /// The end of the message of [`CaptureError::UnknownCgroup`].

@@ -1,6 +1,6 @@
 //! Flags that say what to capture, and the commands `capture` and `replay`.
 //!
-//! Opens the probe; what is read from it is `pipeline`'s.
+//! Opens the probe or a capture file; what is read from it is `pipeline`'s.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use clap::Args;
 
 use super::{Exit, output};
 use crate::capture::listeners::listening_ports;
-use crate::capture::{KernelConfig, KernelSource};
+use crate::capture::{KernelConfig, KernelSource, PcapSource, Source};
 use crate::config::{self, Flags};
+use crate::pipeline::settings::{CaptureConfig, Input};
 use crate::pipeline::{clock, step_back};
 
 /// `understudy capture` and `understudy replay`.
@@ -25,7 +26,8 @@ pub(super) struct Arguments {
 /// Which traffic.
 #[derive(Debug, Args)]
 pub(super) struct CaptureFlags {
-    /// Port that the service listens on; may be given several times, or as a list with commas.
+    /// Port that the service listens on; may be given several times, or as a list with commas. With --pcap it may be
+    /// left out: every connection that speaks HTTP is read then.
     #[arg(short, long = "port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     ports: Vec<u16>,
     /// Only sockets of this cgroup v2 folder or systemd unit, such as `system.slice/shop.service` or
@@ -35,6 +37,10 @@ pub(super) struct CaptureFlags {
     /// Stop after this time, such as `30s` or `10m`. Default: at Ctrl-C.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) duration: Option<Duration>,
+    /// Read this capture file (pcap or pcapng) in the place of live traffic; `-` is standard input, as in
+    /// `tcpdump -w - tcp port 8080 | understudy inspect --pcap -`. Needs no root.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cgroup", "duration"])]
+    pcap: Option<PathBuf>,
     /// The configuration file; flags win over it. `understudy config template` prints one.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -45,12 +51,27 @@ pub(super) struct CaptureFlags {
 impl CaptureFlags {
     /// What these flags say.
     pub(super) fn flags(&self) -> Flags {
-        Flags { ports: self.ports.clone(), cgroup: self.cgroup.clone(), ..Flags::default() }
+        Flags {
+            ports: self.ports.clone(),
+            cgroup: self.cgroup.clone(),
+            pcap: self.pcap.clone(),
+            ..Flags::default()
+        }
     }
 }
 
+/// Opens what is configured.
+pub(super) fn open_source(config: &CaptureConfig) -> anyhow::Result<Box<dyn Source + Send>> {
+    Ok(match &config.input {
+        Input::Probe => Box::new(open_kernel(&config.kernel)?),
+        Input::Pcap(path) => {
+            Box::new(PcapSource::open(path, config.pcap).context("cannot read a capture file")?)
+        }
+    })
+}
+
 /// Loads and attaches the probe, and says what is captured.
-pub(super) fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource> {
+fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource> {
     let source = KernelSource::open(config, clock::boot()).context("cannot capture")?;
     let ports: Vec<String> = config.ports.iter().map(u16::to_string).collect();
     tracing::info!(ports = ports.join(","), cgroup = %source.cgroup().display(), "Capturing; Ctrl-C stops.");
@@ -68,9 +89,12 @@ pub(super) fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource>
     Ok(source)
 }
 
-/// Steps back where CPU time is short, and starts the threads that replay and serve, which do the same.
-pub(super) fn start_runtime(nice: i32) -> anyhow::Result<tokio::runtime::Runtime> {
-    step_back(nice);
+/// Steps back where CPU time is short, and starts the threads that replay and serve, which do the same. Where no
+/// traffic passes, nobody needs us to.
+pub(super) fn start_runtime(config: &CaptureConfig) -> anyhow::Result<tokio::runtime::Runtime> {
+    if config.input.is_live() {
+        step_back(config.nice);
+    }
     tokio::runtime::Builder::new_multi_thread()
         // One: work that wakes another thread for each request costs more than it gains below 60,000 a second.
         .worker_threads(1)

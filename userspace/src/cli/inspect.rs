@@ -1,4 +1,4 @@
-//! `understudy inspect`: exchanges as they happen.
+//! `understudy inspect`: exchanges as they happen, or as they stand in a capture file.
 //!
 //! Sends nothing anywhere, and keeps nothing.
 
@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_kernel, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_source, start_runtime, stopped};
 use super::{Exit, exchange_line, ledger, output};
 use crate::config::{self, Flags};
 use crate::model::Exchange;
@@ -32,32 +32,35 @@ pub(super) struct Arguments {
     admin: Option<String>,
 }
 
-/// Shows exchanges until it is stopped, then the counts.
+/// Shows exchanges until it is stopped or the file ends, then the counts.
 pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { capture, json, body, quiet, admin } = arguments;
     let admin = Some(admin.unwrap_or_else(|| "off".to_owned()));
     // What is replayed is of no interest here, and must not stand in the way.
     let flags = Flags { admin, no_experiments: true, ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
-    if config.capture.kernel.ports.is_empty() {
+    if config.capture.input.is_live() && config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
     }
-    let end = start_runtime(config.capture.nice)?.block_on(async {
+    let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
-        let source = open_kernel(&config.capture.kernel)?;
+        let source = open_source(&config.capture)?;
         let stop = stopped(capture.duration);
         let show: Option<Show> =
             if quiet { None } else { Some(Box::new(move |exchange| print(exchange, json, body))) };
         anyhow::Ok(run_inspect(source, &config.capture, admin, show, stop).await?)
     })?;
-    let InspectEnd { capture, ledger } = end;
+    let InspectEnd { capture, ledger, broken } = end;
     let counts = ledger::text(&capture, &[("inspect".into(), ledger)]);
     if json {
         output::complain(&counts);
     } else {
         output::print(&(counts + "\n"))?;
     }
-    Ok(Exit::Success)
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(Exit::Success),
+    }
 }
 
 /// Prints one exchange; false when nobody reads any more.

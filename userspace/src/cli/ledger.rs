@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{Fate, LedgerSnapshot, Unused};
+use crate::capture::FileCounts;
+use crate::model::{Fate, LedgerSnapshot, Unsupported, Unused};
+use crate::packet::{FragmentTally, PacketTally};
 use crate::pipeline::capture::{CaptureCounts, ThrottleCounts};
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
@@ -15,8 +17,21 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
         text.push_str(&format!("  {label:<28}{value:>12}{note}\n"));
     };
     let CaptureCounts { source, tee, throttle } = capture;
-    line("packets wanted", source.wanted, "");
-    line("packets captured", source.captured, "");
+    match source.file {
+        Some(FileCounts { frames, frames_cut, cut_at }) => {
+            line("packets read", frames, "");
+            if frames_cut > 0 {
+                line("  of them cut", frames_cut, "when they were captured (snap length)");
+            }
+            if let Some(offset) = cut_at {
+                line("the file is cut at byte", offset, "what stands before it was read");
+            }
+        }
+        None => {
+            line("packets wanted", source.wanted, "");
+            line("packets captured", source.captured, "");
+        }
+    }
     for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == "ring_full")
     {
         line(&format!("  dropped: {reason}"), *count, "");
@@ -32,6 +47,31 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
     line("packets used", tee.used, "");
     for (reason, count) in Unused::ALL.into_iter().zip(tee.unused).filter(|(_, count)| *count > 0) {
         line(&format!("  unused: {}", reason.label()), count, "");
+    }
+    let PacketTally { unsupported, unknown_link_type, fragments } = tee.packet;
+    for (what, count) in Unsupported::ALL.into_iter().zip(unsupported).filter(|(_, count)| *count > 0) {
+        let number = unknown_link_type.filter(|_| what == Unsupported::LinkType);
+        let number = number.map_or_else(String::new, |number| format!(" {number}"));
+        line(&format!("    not read: {}{number}", what.label()), count, "packets");
+    }
+    if fragments.begun > 0 {
+        let FragmentTally { fragments, begun, whole, late, at_bound, overlaps, conflicts, impossible } =
+            fragments;
+        line("fragmented packets", begun, &format!("{fragments} fragments"));
+        let missing = begun.saturating_sub(whole);
+        for (label, count) in [
+            ("  put together", whole),
+            ("  given up or not whole", missing),
+            ("    of them late", late),
+            ("    of them at a bound", at_bound),
+            ("  overlapping fragments", overlaps),
+            ("    with other bytes", conflicts),
+            ("  impossible fragments", impossible),
+        ] {
+            if count > 0 {
+                line(label, count, "");
+            }
+        }
     }
     line("connections", tee.stream.flows, "");
     line("bytes put in order", tee.stream.bytes, "");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_kernel, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_source, start_runtime, stopped};
 use super::progress::Progress;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
@@ -22,6 +22,9 @@ pub(super) struct Arguments {
     capture: CaptureFlags,
     #[command(flatten)]
     experiment: ExperimentFlags,
+    /// With --pcap: replay this many times faster than the requests follow each other in the file. Default: 1.
+    #[arg(long, value_name = "FACTOR", requires = "pcap", value_parser = speed)]
+    speed: Option<f64>,
     /// SQLite file for the results. Default: `understudy.db` in this folder.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -65,16 +68,23 @@ impl ExperimentFlags {
     }
 }
 
-/// Runs until it is stopped, prints the report, and exits with its verdict.
+/// A factor that makes sense.
+fn speed(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
+    factor.ok_or_else(|| "must be a number above 0, such as 10 or 0.5".to_owned())
+}
+
+/// Runs until it is stopped or the file ends, prints the report, and exits with its verdict.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { capture, experiment, journal, admin, format } = arguments;
-    let flags = Flags { journal, admin, experiment: experiment.into_experiment(), ..capture.flags() };
+    let Arguments { capture, experiment, speed, journal, admin, format } = arguments;
+    let experiment = experiment.into_experiment();
+    let flags = Flags { journal, admin, experiment, speed, ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
-    let kernel = config.capture.kernel.clone();
-    let end = start_runtime(config.capture.nice)?.block_on(async {
+    let input = config.capture.clone();
+    let end = start_runtime(&input)?.block_on(async {
         let run = Run::prepare(config).await?;
         let admin = run.admin_address();
-        let source = open_kernel(&kernel)?;
+        let source = open_source(&input)?;
         let _progress = Progress::show(run.ledgers());
         if let Some(address) = admin {
             tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");

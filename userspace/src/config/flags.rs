@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::experiment::{RawCandidate, RawExperiment};
 use super::raw::RawConfig;
+use crate::pipeline::settings::{Config, Input};
 
 /// Values that take the place of the file's. What is `None` or empty leaves the file as it is.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,10 @@ pub struct Flags {
     pub journal: Option<PathBuf>,
     /// One experiment in the place of all of the file's.
     pub experiment: Option<FlagExperiment>,
+    /// A capture file to read in the place of traffic that passes now; `-` is standard input.
+    pub pcap: Option<PathBuf>,
+    /// How many times faster than in the file its requests are replayed.
+    pub speed: Option<f64>,
     /// No experiment at all: the file's are neither wanted nor checked.
     pub no_experiments: bool,
 }
@@ -55,9 +60,17 @@ fn all_given(list: Vec<String>) -> Vec<Spanned<String>> {
 // === impl Flags ===
 
 impl Flags {
+    /// Puts the values in their places that have no key in the file.
+    pub(super) fn complete(&self, config: &mut Config) {
+        if let Some(pcap) = &self.pcap {
+            config.capture.input = Input::Pcap(pcap.clone());
+        }
+        config.speed = self.speed.unwrap_or(config.speed);
+    }
+
     /// Puts the values in their places.
     pub(super) fn adjust(self, raw: &mut RawConfig) {
-        let Self { ports, cgroup, admin, journal, experiment, no_experiments } = self;
+        let Self { ports, cgroup, admin, journal, experiment, pcap: _, speed: _, no_experiments } = self;
         if !ports.is_empty() {
             raw.capture.ports = Some(given(ports));
         }

@@ -46,8 +46,10 @@ pub fn parse(text: &str, path: Option<&Path>, flags: Flags) -> Result<Config, Co
     let shown = path.unwrap_or(Path::new("-"));
     let mut raw: RawConfig = toml::from_str(text)
         .map_err(|error| ConfigError::Parse { path: shown.to_owned(), problem: Box::new(error) })?;
-    flags.adjust(&mut raw);
-    raw.finish().map_err(|fault| fault.into_error(path, text))
+    flags.clone().adjust(&mut raw);
+    let mut config = raw.finish().map_err(|fault| fault.into_error(path, text))?;
+    flags.complete(&mut config);
+    Ok(config)
 }
 
 #[cfg(test)]

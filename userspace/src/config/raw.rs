@@ -49,6 +49,11 @@ pub(super) struct RawCapture {
     pub(super) loss_max: Option<Spanned<String>>,
     pub(super) excess_min: Option<Spanned<String>>,
     pub(super) calm_min: Option<Spanned<String>>,
+    pub(super) block_bytes_max: Option<usize>,
+    pub(super) fragment_datagrams_max: Option<usize>,
+    pub(super) fragment_bytes_max: Option<usize>,
+    pub(super) fragment_pieces_max: Option<usize>,
+    pub(super) fragment_wait_max: Option<Spanned<String>>,
     pub(super) flows_max: Option<usize>,
     pub(super) flow_waiting_bytes_max: Option<usize>,
     pub(super) flow_waiting_pieces_max: Option<usize>,
@@ -133,7 +138,13 @@ impl RawConfig {
             }
             finished.push(experiment);
         }
-        Ok(Config { capture, admin: admin.finish()?, journal: journal.finish(), experiments: finished })
+        Ok(Config {
+            capture,
+            admin: admin.finish()?,
+            journal: journal.finish(),
+            experiments: finished,
+            speed: 1.0,
+        })
     }
 }
 
@@ -142,7 +153,7 @@ impl RawConfig {
 impl RawCapture {
     fn finish(self) -> Result<CaptureConfig, Fault> {
         let mut config = CaptureConfig::default();
-        let CaptureConfig { nice, governor, kernel, stream, http } = &mut config;
+        let CaptureConfig { input: _, nice, governor, kernel, pcap, fragments, stream, http } = &mut config;
         if let Some(ports) = self.ports {
             if ports.get_ref().is_empty() || ports.get_ref().contains(&0) {
                 let problem = "must name at least one port from 1 to 65535".to_owned();
@@ -186,6 +197,12 @@ impl RawCapture {
             }
             kernel.ring_bytes = ring.into_inner();
         }
+        set(&mut pcap.block_bytes_max, self.block_bytes_max);
+        set(&mut fragments.datagrams_max, self.fragment_datagrams_max);
+        set(&mut fragments.bytes_max, self.fragment_bytes_max);
+        set(&mut fragments.pieces_max, self.fragment_pieces_max);
+        let fragment_wait = self.fragment_wait_max.as_ref();
+        set_duration(&mut fragments.wait_max, "capture.fragment_wait_max", fragment_wait)?;
         set(&mut stream.flows_max, self.flows_max);
         set(&mut stream.flow_waiting_bytes_max, self.flow_waiting_bytes_max);
         set(&mut stream.flow_waiting_pieces_max, self.flow_waiting_pieces_max);

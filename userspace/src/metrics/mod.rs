@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpTally;
 use crate::model::{BranchFailure, Ledger, Unused};
+use crate::packet::PacketTally;
 use crate::stream::StreamTally;
 
 pub use comparisons::ComparisonMetrics;
@@ -56,6 +57,8 @@ pub struct TeeCounts {
     pub used: u64,
     /// Other packets, in the order of [`Unused::ALL`].
     pub unused: [u64; Unused::ALL.len()],
+    /// What packets of capture files held besides segments.
+    pub packet: PacketTally,
     /// What reassembly met.
     pub stream: StreamTally,
     /// What message reading met.

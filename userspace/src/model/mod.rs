@@ -26,6 +26,6 @@ pub use field::{REDACTED, host_of, is_per_connection, is_secret, is_token};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
 pub use message::{Body, Headers, Request, Response, Version};
-pub use packet::{LinkType, Packet, Segment, TcpFlags, Unused};
+pub use packet::{LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
 pub use seq::Seq;
 pub use time::Timestamp;

@@ -26,6 +26,22 @@ pub enum LinkType {
     RawIp,
     /// An Ethernet header.
     Ethernet,
+    /// The loopback of BSD: an address family in four bytes, in the byte order of one host or of the network.
+    Loopback,
+    /// Linux' "cooked" header, version 1.
+    LinuxCooked,
+    /// Linux' "cooked" header, version 2.
+    LinuxCooked2,
+    /// A PPP header, with or without address and control bytes.
+    Ppp,
+    /// A PPPoE session header.
+    Pppoe,
+    /// What netfilter logged: attributes, one of which is an IP packet.
+    Netfilter,
+    /// 802.11 in one of its forms.
+    Wireless,
+    /// Any other, with its number in capture files.
+    Other(u16),
 }
 
 /// The TCP part of a packet.
@@ -74,7 +90,7 @@ pub enum Unused {
     Malformed,
     /// It is not TCP.
     NotTcp,
-    /// It is a fragment of an IP packet.
+    /// It is a fragment of an IP packet: the rest has not come, or may never come.
     Fragment,
     /// Neither of its ports is a wanted one.
     OtherPort,
@@ -84,13 +100,71 @@ pub enum Unused {
     FlowEnded,
     /// Its flow is not HTTP/1.x, or no longer.
     FlowNotHttp,
+    /// It is not IP.
+    NotIp,
+    /// It may hold TCP inside of something that is not read; see [`Unsupported`].
+    Unsupported,
+}
+
+/// What may hold TCP and is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Unsupported {
+    /// 802.11 frames.
+    Wireless,
+    /// A link type that is not known here.
+    LinkType,
+    /// PPP with compression, encryption or several links.
+    PppProtocol,
+    /// ESP: encrypted (RFC 4303).
+    Esp,
+    /// MACsec: encrypted or not (IEEE 802.1AE).
+    Macsec,
+    /// GRE of another version or with routing.
+    Gre,
+    /// L2TP (RFC 3931).
+    L2tp,
+    /// Teredo (RFC 4380).
+    Teredo,
+    /// VXLAN with another payload than Ethernet.
+    VxlanGpe,
+    /// Backbone bridging, TRILL, service headers and other encapsulations that an EtherType names.
+    EtherType,
+    /// An IP protocol that wraps packets, such as EtherIP or IPComp.
+    IpProtocol,
+    /// Layers upon layers.
+    TooDeep,
+    /// A fragment inside of a packet that was put together from fragments.
+    NestedFragment,
+}
+
+// === impl LinkType ===
+
+impl LinkType {
+    /// The link type with this number in capture files (<https://www.tcpdump.org/linktypes.html>). Several numbers
+    /// for raw IP differ by system.
+    pub fn from_number(number: u16) -> LinkType {
+        match number {
+            0 | 108 => LinkType::Loopback,
+            1 => LinkType::Ethernet,
+            9 | 50 => LinkType::Ppp,
+            51 => LinkType::Pppoe,
+            12 | 14 | 101 | 228 | 229 => LinkType::RawIp,
+            // Plain, Prism, radiotap, AVS, PPI.
+            105 | 119 | 127 | 163 | 192 => LinkType::Wireless,
+            113 => LinkType::LinuxCooked,
+            239 => LinkType::Netfilter,
+            276 => LinkType::LinuxCooked2,
+            other => LinkType::Other(other),
+        }
+    }
 }
 
 // === impl Unused ===
 
 impl Unused {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Unused; 7] = [
+    pub const ALL: [Unused; 9] = [
         Unused::Malformed,
         Unused::NotTcp,
         Unused::Fragment,
@@ -98,6 +172,8 @@ impl Unused {
         Unused::NoFlow,
         Unused::FlowEnded,
         Unused::FlowNotHttp,
+        Unused::NotIp,
+        Unused::Unsupported,
     ];
 
     /// The reason as a label value; stable.
@@ -110,6 +186,48 @@ impl Unused {
             Unused::NoFlow => "no_flow",
             Unused::FlowEnded => "flow_ended",
             Unused::FlowNotHttp => "flow_not_http",
+            Unused::NotIp => "not_ip",
+            Unused::Unsupported => "unsupported",
+        }
+    }
+}
+
+// === impl Unsupported ===
+
+impl Unsupported {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Unsupported; 13] = [
+        Unsupported::Wireless,
+        Unsupported::LinkType,
+        Unsupported::PppProtocol,
+        Unsupported::Esp,
+        Unsupported::Macsec,
+        Unsupported::Gre,
+        Unsupported::L2tp,
+        Unsupported::Teredo,
+        Unsupported::VxlanGpe,
+        Unsupported::EtherType,
+        Unsupported::IpProtocol,
+        Unsupported::TooDeep,
+        Unsupported::NestedFragment,
+    ];
+
+    /// What it is, for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Unsupported::Wireless => "802.11",
+            Unsupported::LinkType => "link type",
+            Unsupported::PppProtocol => "PPP protocol",
+            Unsupported::Esp => "ESP",
+            Unsupported::Macsec => "MACsec",
+            Unsupported::Gre => "GRE variant",
+            Unsupported::L2tp => "L2TP",
+            Unsupported::Teredo => "Teredo",
+            Unsupported::VxlanGpe => "VXLAN-GPE",
+            Unsupported::EtherType => "EtherType",
+            Unsupported::IpProtocol => "IP protocol",
+            Unsupported::TooDeep => "too many layers",
+            Unsupported::NestedFragment => "nested fragments",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The capture thread: drains a source through the tee, and hands exchanges to a sink that never waits.
+//! The capture thread: drains a source through the tee, and hands exchanges to a sink, which never waits while the
+//! source is live.
 //!
 //! No async, and no lock on the way of a packet; counts are published a few times a second.
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock;
-use super::tee::Tee;
+use super::tee::{PacketClock, Tee};
 use super::throttle::Throttle;
 use crate::capture::{CaptureError, Polled, Source, SourceCounts};
 use crate::model::Exchange;
@@ -49,12 +50,16 @@ impl<S: Source> Capture<S> {
         sink: &mut impl FnMut(Exchange),
     ) -> Result<CaptureCounts, CaptureError> {
         let mut published = clock::wall();
+        // A source that is not live has its own time.
+        let mut packet_clock = (!self.source.is_live()).then(PacketClock::default);
         let outcome = loop {
-            let polled = self.drain(DRAIN_EVERY, sink);
+            let polled = self.drain(DRAIN_EVERY, &mut packet_clock, sink);
             let now = clock::wall();
             if now.since(published) >= PUBLISH_EVERY || now < published {
                 published = now;
-                self.tee.tick(now, sink);
+                if packet_clock.is_none() {
+                    self.tee.tick(now, sink);
+                }
                 let published = match self.publish() {
                     Ok(counts) => self.throttle(&counts.source, sink),
                     Err(error) => Err(error),
@@ -71,14 +76,18 @@ impl<S: Source> Capture<S> {
             }
         };
         self.source.close();
-        let outcome = outcome.and_then(|()| self.drain_rest(sink));
+        let outcome = outcome.and_then(|()| self.drain_rest(&mut packet_clock, sink));
         self.tee.finish(sink);
         outcome.and(self.publish())
     }
 
-    fn drain_rest(&mut self, sink: &mut impl FnMut(Exchange)) -> Result<(), CaptureError> {
+    fn drain_rest(
+        &mut self,
+        packet_clock: &mut Option<PacketClock>,
+        sink: &mut impl FnMut(Exchange),
+    ) -> Result<(), CaptureError> {
         for _ in 0..LAST_ROUNDS_MAX {
-            match self.drain(Duration::ZERO, sink)? {
+            match self.drain(Duration::ZERO, packet_clock, sink)? {
                 Polled::Open { packets: 0 } | Polled::Ended => break,
                 Polled::Open { packets: _ } => {}
             }
@@ -86,9 +95,20 @@ impl<S: Source> Capture<S> {
         Ok(())
     }
 
-    fn drain(&mut self, wait: Duration, sink: &mut impl FnMut(Exchange)) -> Result<Polled, CaptureError> {
+    fn drain(
+        &mut self,
+        wait: Duration,
+        packet_clock: &mut Option<PacketClock>,
+        sink: &mut impl FnMut(Exchange),
+    ) -> Result<Polled, CaptureError> {
         let Self { source, tee, throttle: _, counts: _ } = self;
-        let polled = source.poll(wait, &mut |packet| tee.take(packet, sink));
+        let polled = match packet_clock {
+            None => source.poll(wait, &mut |packet| tee.take(packet, sink)),
+            Some(clock) => source.poll(wait, &mut |packet| {
+                tee.take(packet, sink);
+                clock.pass(packet.captured_at, tee, sink);
+            }),
+        };
         for flow in tee.take_forgotten() {
             // The flow's packets go on arriving then, and are counted as unused.
             if let Err(error) = source.forget_flow(&flow) {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::patience::Patience;
 use super::run::RunError;
 use super::settings::CaptureConfig;
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
-use crate::capture::Source;
+use crate::capture::{CaptureError, Source};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryQueueLimits, memory_queue};
@@ -26,6 +27,8 @@ pub struct InspectEnd {
     pub capture: CaptureCounts,
     /// What became of the exchanges.
     pub ledger: LedgerSnapshot,
+    /// Why the capture broke, if it did. What was captured before has been shown.
+    pub broken: Option<CaptureError>,
 }
 
 /// Shows one exchange; false when nobody looks any more.
@@ -35,7 +38,7 @@ pub type Show = Box<dyn FnMut(&Exchange) -> bool + Send>;
 /// Without `show`, exchanges are only counted. When `show` says that nobody looks any more, the inspection ends.
 ///
 /// # Errors
-/// When the capture broke.
+/// When it cannot start, or a part of it fails.
 pub async fn inspect<S: Source + Send + 'static>(
     source: S,
     config: &CaptureConfig,
@@ -47,10 +50,11 @@ pub async fn inspect<S: Source + Send + 'static>(
     let (offer, mut queue) = memory_queue(MemoryQueueLimits::default());
     let offer = show.is_some().then_some(offer);
     let lane = Arc::clone(&ledger);
-    let sink = move |exchange| {
+    let sink = move |exchange: Exchange, patience: &Patience| {
         let ticket = lane.admit();
         match &offer {
             Some(offer) => {
+                patience.wait_for(offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::new(exchange), route: ROUTE_OTHER.into(), ticket };
                 if let Err(ticket) = offer.offer(offered) {
                     ticket.settle(Fate::Shed);
@@ -92,9 +96,13 @@ pub async fn inspect<S: Source + Send + 'static>(
         ended = nobody_looks => (None, Some(ended)),
         () = stop => (None, None),
     };
-    let capture = match early_end {
-        Some(end) => end?,
-        None => thread.finish().await?,
+    let captured = match early_end {
+        Some(end) => end,
+        None => thread.finish().await,
+    };
+    let (capture, broken) = match captured {
+        Ok(capture) => (capture, None),
+        Err(error) => (thread.counts().borrow().clone(), Some(error)),
     };
     match (showing_ended, shown) {
         (Some(ended), _) => ended.map_err(RunError::Task)?,
@@ -107,5 +115,5 @@ pub async fn inspect<S: Source + Send + 'static>(
     {
         tracing::error!(%error, "The admin listener failed.");
     }
-    Ok(InspectEnd { capture, ledger: ledger.snapshot() })
+    Ok(InspectEnd { capture, ledger: ledger.snapshot(), broken })
 }

@@ -1,9 +1,10 @@
 //! The capture side of one experiment: what becomes of each exchange before it is queued.
 //!
-//! Never waits: an exchange that finds no room is shed and counted.
+//! Waits only when nobody else would have to: an exchange of live traffic that finds no room is shed and counted.
 
 use std::sync::Arc;
 
+use super::patience::Patience;
 use crate::branch::LoopGuard;
 use crate::model::{Exchange, ExchangeId, Fate, Ledger, REPLAY_HEADER};
 use crate::queue::{Offer, Offered};
@@ -17,21 +18,22 @@ pub(super) struct Lane<O> {
     pub(super) offer: O,
     /// Its counts.
     pub(super) ledger: Arc<Ledger>,
-    /// Told when one of our own requests comes back.
-    pub(super) loop_guard: Arc<LoopGuard>,
+    /// Told when one of our own requests comes back; none where the traffic is not of now.
+    pub(super) loop_guard: Option<Arc<LoopGuard>>,
 }
 
 // === impl Lane ===
 
 impl<O: Offer> Lane<O> {
     /// Counts the exchange in, and queues it or gives it its fate.
-    pub(super) fn take(&self, exchange: &Arc<Exchange>) {
+    pub(super) fn take(&self, exchange: &Arc<Exchange>, patience: &Patience) {
         let ticket = self.ledger.admit();
         match self.selector.decide(exchange) {
             Decision::Take { route } => {
-                if self.loop_guard.is_tripped() {
+                if self.loop_guard.as_ref().is_some_and(|guard| guard.is_tripped()) {
                     return ticket.settle(Fate::Stopped);
                 }
+                patience.wait_for(self.offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::clone(exchange), route, ticket };
                 if let Err(ticket) = self.offer.offer(offered) {
                     ticket.settle(Fate::Shed);
@@ -39,9 +41,10 @@ impl<O: Offer> Lane<O> {
             }
             Decision::Drop(fate) => {
                 if fate == Fate::Replay
+                    && let Some(loop_guard) = &self.loop_guard
                     && let Some(id) = replayed(exchange)
                 {
-                    self.loop_guard.saw(id);
+                    loop_guard.saw(id);
                 }
                 ticket.settle(fate);
             }

@@ -13,6 +13,7 @@ pub mod handover;
 pub mod inspect;
 mod lane;
 pub mod pace;
+mod patience;
 mod record;
 pub mod replay;
 pub mod run;

@@ -11,9 +11,10 @@ use super::clock;
 use super::handover::{ComparisonReceiver, ComparisonSender, handover};
 use super::lane::Lane;
 use super::pace::Pace;
+use super::patience::Patience;
 use super::record::Recorder;
 use super::replay::{Compare, ReplayEnd, Replayer};
-use super::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig};
+use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig};
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
 use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
@@ -70,7 +71,9 @@ pub enum RunError {
     )]
     NoExperiment,
     /// No port is configured.
-    #[error("nothing to capture: name a port with --port, or `ports` under [capture] in the configuration")]
+    #[error(
+        "nothing to capture: name a port with --port, or `ports` under [capture] in the configuration, or a capture file with --pcap"
+    )]
     NoPort,
     /// A rule does not parse.
     #[error("experiment `{experiment}`")]
@@ -129,23 +132,26 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
-        let Config { capture, admin, journal, experiments } = config;
+        let Config { capture, admin, journal, experiments, speed } = config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
-        if capture.kernel.ports.is_empty() {
+        if capture.input.is_live() && capture.kernel.ports.is_empty() {
             return Err(RunError::NoPort);
         }
         let (comparison_tx, comparisons) = handover(journal.handover);
         let mut parts = Vec::new();
         for experiment in &experiments {
-            parts.push(prepare_experiment(experiment, &capture, comparison_tx.clone()).await?);
+            parts.push(prepare_experiment(experiment, &capture, speed, comparison_tx.clone()).await?);
         }
         let admin = Admin::bind_if(admin).await?;
         let start = RunStart {
             started_at: clock::wall(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: format!("cgroup {}", capture.kernel.cgroup),
+            summary: match &capture.input {
+                Input::Probe => format!("cgroup {}", capture.kernel.cgroup),
+                Input::Pcap(path) => format!("capture file {}", path.display()),
+            },
             ports: capture.kernel.ports.clone(),
             experiments: parts.iter().map(|part| part.start.clone()).collect(),
         };
@@ -207,9 +213,9 @@ impl Run {
         // Not before there is a source: a run that cannot start leaves no trace.
         let mut journal = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
         let id = journal.begin(&RunStart { started_at: clock::wall(), ..start })?;
-        let sink = move |exchange| {
+        let sink = move |exchange, patience: &Patience| {
             let exchange = Arc::new(exchange);
-            lanes.iter().for_each(|lane| lane.take(&exchange));
+            lanes.iter().for_each(|lane| lane.take(&exchange, patience));
         };
         let mut thread = CaptureThread::start(source, &capture, sink).map_err(RunError::Thread)?;
         let status = Arc::new(Status { capture: thread.counts(), experiments });
@@ -289,6 +295,7 @@ struct Prepared {
 async fn prepare_experiment(
     config: &ExperimentConfig,
     capture: &CaptureConfig,
+    speed: f64,
     comparisons: ComparisonSender,
 ) -> Result<Prepared, RunError> {
     let ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict } = config;
@@ -297,7 +304,10 @@ async fn prepare_experiment(
         Selector::new(select.clone()).map_err(|source| RunError::Select { experiment: named(), source })?;
     let comparator = Comparator::new(compare.clone())
         .map_err(|source| RunError::Compare { experiment: named(), source })?;
-    let guard = CapturedPorts::new(capture.kernel.ports.iter().copied());
+    let is_live = capture.input.is_live();
+    // What listens here has nothing to do with what was captured somewhere and some time ago.
+    let guarded = if is_live { &capture.kernel.ports[..] } else { &[] };
+    let guard = CapturedPorts::new(guarded.iter().copied());
     let refused = |source| RunError::Candidate { experiment: named(), source };
     let branch = HttpBranch::new(candidate.clone(), guard).map_err(refused)?;
     branch.resolve().await.map_err(refused)?;
@@ -316,13 +326,18 @@ async fn prepare_experiment(
     let compare: Compare = Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate));
     Ok(Prepared {
         start,
-        lane: Lane { selector, offer, ledger: Arc::clone(&ledger), loop_guard: Arc::clone(&loop_guard) },
+        lane: Lane {
+            selector,
+            offer,
+            ledger: Arc::clone(&ledger),
+            loop_guard: is_live.then(|| Arc::clone(&loop_guard)),
+        },
         status: ExperimentStatus { name: Arc::clone(&experiment), ledger, replay: Some(Arc::clone(&stats)) },
         replayer: Replayer {
             experiment,
             branch: Arc::new(branch),
             queue,
-            pace: Pace::live(anchor, *lag),
+            pace: if is_live { Pace::live(anchor, *lag) } else { Pace::offline(speed) },
             anchor,
             limits: *replay,
             compare,

@@ -10,10 +10,11 @@ use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
 use crate::branch::HttpBranchConfig;
-use crate::capture::KernelConfig;
+use crate::capture::{KernelConfig, PcapLimits};
 use crate::compare::CompareConfig;
 use crate::http::HttpLimits;
 use crate::journal::JournalLimits;
+use crate::packet::FragmentLimits;
 use crate::queue::memory::MemoryQueueLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
@@ -30,19 +31,37 @@ pub struct Config {
     pub journal: JournalConfig,
     /// What to find out. May be empty for commands that replay nothing.
     pub experiments: Vec<ExperimentConfig>,
+    /// How many times faster than A's own spacing requests of a capture file are replayed. Default 1.
+    pub speed: f64,
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// The probe: what passes now.
+    #[default]
+    Probe,
+    /// A capture file; `-` is standard input.
+    Pcap(PathBuf),
 }
 
 /// What to capture.
 #[derive(Clone, Debug)]
 pub struct CaptureConfig {
+    /// Where packets come from. Default: the probe.
+    pub input: Input,
     /// How far we step back where CPU time is short, 0 to 19 (sched(7)): what A needs comes first, and what we
     /// cannot read in time is dropped and counted. Default 15, about a thirtieth of the share of a
     /// thread of A.
     pub nice: i32,
     /// What capture may cost.
     pub governor: GovernorLimits,
-    /// The kernel side.
+    /// The kernel side. Its ports also say what is wanted of a capture file; none there: any.
     pub kernel: KernelConfig,
+    /// Bounds of reading a capture file.
+    pub pcap: PcapLimits,
+    /// Bounds of putting fragmented packets together.
+    pub fragments: FragmentLimits,
     /// Bounds of reassembly.
     pub stream: StreamLimits,
     /// Bounds of message reading.
@@ -81,14 +100,29 @@ pub struct ExperimentConfig {
     pub verdict: VerdictPolicy,
 }
 
+// === impl Input ===
+
+impl Input {
+    /// True when it is traffic that passes now.
+    pub fn is_live(&self) -> bool {
+        match self {
+            Input::Probe => true,
+            Input::Pcap(_) => false,
+        }
+    }
+}
+
 // === impl CaptureConfig ===
 
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
+            input: Input::default(),
             nice: 15,
             governor: GovernorLimits::default(),
             kernel: KernelConfig::default(),
+            pcap: PcapLimits::default(),
+            fragments: FragmentLimits::default(),
             stream: StreamLimits::default(),
             http: HttpLimits::default(),
         }

@@ -9,16 +9,20 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::capture::Capture;
+use super::patience::Patience;
 use super::settings::CaptureConfig;
 use super::tee::Tee;
 use super::throttle::Throttle;
 use crate::capture::{CaptureError, Source};
 use crate::metrics::{CaptureCounts, ThrottleCounts};
 use crate::model::Exchange;
+use crate::packet::{PacketReader, WantedPorts};
 
 /// A capture that runs in a thread of its own. Dropping it asks the thread to stop.
 pub(super) struct CaptureThread {
     stop: Arc<AtomicBool>,
+    /// The same for a thread that waits.
+    stop_waiting: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<CaptureCounts, CaptureError>>,
     counts: watch::Receiver<CaptureCounts>,
 }
@@ -29,16 +33,21 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 // === impl CaptureThread ===
 
 impl CaptureThread {
-    /// Starts the thread. The sink is dropped when the capture is over, which tells whoever reads from it.
+    /// Starts the thread. The sink is given whether it may wait for room, and is dropped when the capture is over,
+    /// which tells whoever reads from it.
     ///
     /// # Errors
     /// When the kernel gives no thread.
     pub(super) fn start<S: Source + Send + 'static>(
         mut source: S,
         config: &CaptureConfig,
-        mut sink: impl FnMut(Exchange) + Send + 'static,
+        mut sink: impl FnMut(Exchange, &Patience) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let tee = Tee::new(config.kernel.ports.iter().copied(), config.stream, config.http);
+        let ports = &config.kernel.ports;
+        let wanted =
+            if ports.is_empty() { WantedPorts::any() } else { WantedPorts::new(ports.iter().copied()) };
+        let packets = PacketReader::new(wanted, config.fragments);
+        let tee = Tee::reading(packets, config.stream, config.http);
         // Each reason for a drop has its series before the first drop. Counters that cannot be read end the capture as
         // soon as it publishes them.
         let CaptureConfig { governor, kernel, .. } = config;
@@ -50,16 +59,19 @@ impl CaptureThread {
         let (tell_end, ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
+        let (stop_waiting, stopped) = watch::channel(false);
+        let is_live = source.is_live();
+        let patience = if is_live { Patience::none() } else { Patience::until(stopped) };
         std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
             // Made here, because it measures the thread that it is made in.
-            let throttle = Some(Throttle::new(governor, flow_sample));
+            let throttle = is_live.then(|| Throttle::new(governor, flow_sample));
             let capture = Capture { source, tee, throttle, counts: publish };
-            let end = capture.run(&asked, &mut sink);
+            let end = capture.run(&asked, &mut |exchange| sink(exchange, &patience));
             drop(sink);
             // Nobody may be waiting any more, and then nobody needs to know.
             drop(tell_end.send(end));
         })?;
-        Ok(Self { stop, ended, counts })
+        Ok(Self { stop, stop_waiting, ended, counts })
     }
 
     /// The counts as they are published.
@@ -78,6 +90,7 @@ impl CaptureThread {
 
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.stop_waiting.send_replace(true);
     }
 
     /// Waits for the end.

@@ -3,9 +3,8 @@
 //! Keeps nothing across a restart, and holds no more than its two bounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Claim, Held, Offer, Offered, Queue};
 use crate::model::Ticket;
@@ -24,22 +23,20 @@ pub struct MemoryQueueLimits {
 #[derive(Clone, Debug)]
 pub struct MemoryOffer {
     waiting: mpsc::Sender<Waiting>,
-    budget: Arc<Budget>,
+    room: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 /// The replay side of a memory queue.
 #[derive(Debug)]
 pub struct MemoryQueue {
     waiting: mpsc::Receiver<Waiting>,
-    budget: Arc<Budget>,
+    room: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 /// A share of a queue's bytes, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Lease {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
+pub(super) type Lease = OwnedSemaphorePermit;
 
 #[derive(Debug)]
 struct Waiting {
@@ -47,18 +44,17 @@ struct Waiting {
     lease: Lease,
 }
 
-#[derive(Debug)]
-struct Budget {
-    used: AtomicUsize,
-    max: usize,
-}
-
 /// Both sides of a new queue.
 pub fn memory_queue(limits: MemoryQueueLimits) -> (MemoryOffer, MemoryQueue) {
     let MemoryQueueLimits { exchanges_max, bytes_max } = limits;
     let (sender, receiver) = mpsc::channel(exchanges_max.max(1));
-    let budget = Arc::new(Budget { used: AtomicUsize::new(0), max: bytes_max });
-    (MemoryOffer { waiting: sender, budget: Arc::clone(&budget) }, MemoryQueue { waiting: receiver, budget })
+    // A permit for each byte. One exchange can take as many as 32 bits count.
+    let bytes_max = bytes_max.min(u32::MAX as usize);
+    let room = Arc::new(Semaphore::new(bytes_max));
+    (
+        MemoryOffer { waiting: sender, room: Arc::clone(&room), bytes_max },
+        MemoryQueue { waiting: receiver, room, bytes_max },
+    )
 }
 
 // === impl MemoryQueueLimits ===
@@ -73,7 +69,8 @@ impl Default for MemoryQueueLimits {
 
 impl Offer for MemoryOffer {
     fn offer(&self, offered: Offered) -> Result<(), Ticket> {
-        let Some(lease) = Budget::take(&self.budget, offered.exchange.memory_bytes()) else {
+        let bytes = u32::try_from(offered.exchange.memory_bytes()).unwrap_or(u32::MAX);
+        let Ok(lease) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
             return Err(offered.ticket);
         };
         self.waiting.try_send(Waiting { offered, lease }).map_err(|error| match error {
@@ -82,6 +79,16 @@ impl Offer for MemoryOffer {
             }
         })
     }
+
+    async fn room(&self, exchange_bytes: usize) {
+        // An error means that nobody reads any more.
+        let Ok(_place) = self.waiting.reserve().await else { return };
+        let bytes = u32::try_from(exchange_bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
+        tokio::select! {
+            _bytes = self.room.acquire_many(bytes) => {}
+            () = self.waiting.closed() => {}
+        }
+    }
 }
 
 // === impl MemoryQueue ===
@@ -89,7 +96,7 @@ impl Offer for MemoryOffer {
 impl MemoryQueue {
     /// Bytes that are taken now.
     pub fn bytes(&self) -> usize {
-        self.budget.used.load(Ordering::Relaxed)
+        self.bytes_max.saturating_sub(self.room.available_permits())
     }
 }
 
@@ -102,26 +109,6 @@ impl Queue for MemoryQueue {
 
     fn close(&mut self) {
         self.waiting.close();
-    }
-}
-
-// === impl Budget ===
-
-impl Budget {
-    /// Takes `bytes`, or nothing when they do not fit. Relaxed is enough: only the sum matters, and no other
-    /// memory is read because of it.
-    fn take(budget: &Arc<Self>, bytes: usize) -> Option<Lease> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= budget.max);
-        let taken = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.is_ok().then(|| Lease { budget: Arc::clone(budget), bytes })
-    }
-}
-
-// === impl Lease ===
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hands exchanges over from capture to replay.
 //!
-//! Never makes the capture side wait: what finds no room is handed back, with its ticket, to be counted.
+//! Never makes the capture side wait: what finds no room is handed back, with its ticket, to be counted. A capture side
+//! that can wait may ask for [`Offer::room`] first.
 
 pub mod memory;
 
@@ -29,6 +30,12 @@ pub trait Offer {
     ///
     /// The ticket, when there is no room or no reader any more: the caller settles it, as [`Fate::Shed`].
     fn offer(&self, offered: Offered) -> Result<(), Ticket>;
+
+    /// Waits until an exchange of this size finds room, if nobody else offers one meanwhile; or until nobody reads any
+    /// more. One that is larger than the whole queue never finds room, and waits until it is empty.
+    ///
+    /// For those who can wait: whoever captures live traffic cannot.
+    fn room(&self, exchange_bytes: usize) -> impl Future<Output = ()> + Send;
 }
 
 /// The replay side of a queue.

@@ -47,7 +47,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "capture",
         modules: &["model"],
-        crates: &["aya", "aya_log", "log", "rustix", "thiserror", "understudy_abi"],
+        crates: &["aya", "aya_log", "log", "pcap_parser", "rustix", "thiserror", "understudy_abi"],
     },
     Rule { module: "queue", modules: &["model"], crates: &["thiserror", "tokio"] },
     Rule {
@@ -74,7 +74,7 @@ const TABLE: &[Rule] = &[
     // What people read.
     Rule {
         module: "metrics",
-        modules: &["capture", "http", "model", "stream"],
+        modules: &["capture", "http", "model", "packet", "stream"],
         crates: &["prometheus_client", "rustix", "tokio"],
     },
     Rule {
@@ -105,7 +105,7 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "cli",
-        modules: &["capture", "config", "journal", "model", "pipeline", "report"],
+        modules: &["capture", "config", "journal", "model", "packet", "pipeline", "report"],
         crates: &[
             "anyhow",
             "base64",

@@ -1,0 +1,66 @@
+//! What is left of a packet while its headers are taken off.
+//!
+//! Copies nothing, and never reads past the end.
+
+use super::Skipped;
+use crate::model::Unused;
+
+/// The captured bytes that are left, and how many there were on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest<'a> {
+    bytes: &'a [u8],
+    /// At least the length of `bytes`; more when the capture cut the packet.
+    wire: usize,
+}
+
+// === impl Rest ===
+
+impl<'a> Rest<'a> {
+    /// All of a packet that had `wire` bytes.
+    pub(super) fn new(bytes: &'a [u8], wire: usize) -> Self {
+        Self { bytes, wire: wire.max(bytes.len()) }
+    }
+
+    /// The captured bytes.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Their number on the wire.
+    pub(super) fn wire(&self) -> usize {
+        self.wire
+    }
+
+    /// Takes bytes off the front.
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Skipped> {
+        let (head, bytes) = self.bytes.split_first_chunk::<N>().ok_or(Unused::Malformed)?;
+        *self = Self { bytes, wire: self.wire.saturating_sub(N) };
+        Ok(*head)
+    }
+
+    pub(super) fn be16(&mut self) -> Result<u16, Skipped> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn be32(&mut self) -> Result<u32, Skipped> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    /// The bytes at the front, which stay.
+    pub(super) fn peek<const N: usize>(&self) -> Result<[u8; N], Skipped> {
+        Ok(*self.bytes.first_chunk::<N>().ok_or(Unused::Malformed)?)
+    }
+
+    /// Takes bytes off the front that nobody wants to see.
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), Skipped> {
+        let bytes = self.bytes.get(count..).ok_or(Unused::Malformed)?;
+        *self = Self { bytes, wire: self.wire.saturating_sub(count) };
+        Ok(())
+    }
+
+    /// Believes a header that says how many bytes lie behind it: what lies behind those is padding, and what the
+    /// capture lacks of them was on the wire.
+    pub(super) fn limit(&mut self, wire: usize) {
+        *self = Self { bytes: self.bytes.get(..wire).unwrap_or(self.bytes), wire };
+    }
+}
