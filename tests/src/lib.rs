@@ -10,6 +10,7 @@ pub mod lab;
 pub mod load;
 pub mod mix;
 pub mod oracle;
+pub mod pcap;
 pub mod prereq;
 pub mod process;
 pub mod scrape;

@@ -14,6 +14,8 @@ mod faults;
 mod inspect;
 #[path = "e2e/lab.rs"]
 mod lab;
+#[path = "e2e/offline.rs"]
+mod offline;
 #[path = "e2e/throttle.rs"]
 mod throttle;
 #[path = "e2e/tunnel.rs"]
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ("faults", faults::CASES),
         ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),
+        ("offline", offline::CASES),
     ];
     let trials = modules
         .iter()
