@@ -147,7 +147,8 @@ impl LinkType {
         match number {
             0 | 108 => LinkType::Loopback,
             1 => LinkType::Ethernet,
-            9 | 50 => LinkType::Ppp,
+            // The last one is Cisco's HDLC, which the others may also turn out to be.
+            9 | 50 | 104 => LinkType::Ppp,
             51 => LinkType::Pppoe,
             12 | 14 | 101 | 228 | 229 => LinkType::RawIp,
             // Plain, Prism, radiotap, AVS, PPI.

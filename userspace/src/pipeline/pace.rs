@@ -26,8 +26,20 @@ enum Kind {
     /// A is running now: B follows at a fixed distance.
     Live { anchor: Anchor, lag: Duration },
     /// A ran some other time: the first request starts the clock.
-    Offline { anchor: Option<Anchor>, speed: f64 },
+    Offline { timeline: Option<Timeline>, speed: f64 },
 }
+
+/// How far a replay of some other time has come.
+#[derive(Clone, Copy, Debug)]
+struct Timeline {
+    anchor: Anchor,
+    /// The time of the latest request so far.
+    latest: Timestamp,
+}
+
+/// The longest silence of some other time that is kept. Nobody waits through a night that was captured, or for a clock
+/// that was set while it was.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Allows a number of requests a second, evenly, with a little room for bunches.
 ///
@@ -59,10 +71,11 @@ impl Pace {
     }
 
     /// For a capture file or a recording: the first request is sent at once, the others at A's distances divided
-    /// by `speed`. A speed that is not above zero reads as 1.
+    /// by `speed`. A silence longer than [`SILENCE_MAX`] is shortened to that. A speed that is not above zero reads
+    /// as 1.
     pub fn offline(speed: f64) -> Self {
         let speed = if speed > 0.0 { speed } else { 1.0 };
-        Self(Kind::Offline { anchor: None, speed })
+        Self(Kind::Offline { timeline: None, speed })
     }
 
     /// The intended time of a request whose first byte A got at `request_first`. May have passed: such a request
@@ -76,11 +89,32 @@ impl Pace {
                 let latest = now.checked_add(*lag).unwrap_or(now);
                 due.map_or(latest, |due| due.min(latest))
             }
-            Kind::Offline { anchor, speed } => {
-                let anchor = *anchor.get_or_insert(Anchor { wall: request_first, at: now });
-                shifted(anchor, request_first, *speed).unwrap_or(now)
+            Kind::Offline { timeline, speed } => {
+                let anchor = Anchor { wall: request_first, at: now };
+                let timeline = timeline.get_or_insert(Timeline { anchor, latest: request_first });
+                timeline.due(request_first, now, *speed)
             }
         }
+    }
+}
+
+// === impl Timeline ===
+
+impl Timeline {
+    fn due(&mut self, request_first: Timestamp, now: Instant, speed: f64) -> Instant {
+        let Self { anchor, latest } = self;
+        let ahead = request_first.since(*latest);
+        if ahead > SILENCE_MAX || latest.since(request_first) > SILENCE_MAX {
+            // Requests come nearly in order, so that this is a silence, or a clock that was set. What follows is at its
+            // distance from this request.
+            let silence = ahead.min(SILENCE_MAX).as_secs_f64() / speed;
+            let silence = Duration::try_from_secs_f64(silence).unwrap_or(SILENCE_MAX);
+            let reached = shifted(*anchor, *latest, speed).unwrap_or(now);
+            *anchor = Anchor { wall: request_first, at: reached.checked_add(silence).unwrap_or(now) };
+            *latest = request_first;
+        }
+        *latest = request_first.max(*latest);
+        shifted(*anchor, request_first, speed).unwrap_or(now)
     }
 }
 
@@ -171,6 +205,25 @@ mod tests {
         let mut broken = Pace::offline(f64::NAN);
         assert_eq!(broken.due(WALL, at), at);
         assert_eq!(broken.due(WALL.after(ms(100)), at), at + ms(100));
+    }
+
+    #[test]
+    fn a_long_silence_and_a_clock_that_was_set_are_not_waited_for() {
+        let at = start();
+        let mut pace = Pace::offline(1.0);
+        let mut due = |time: Timestamp| pace.due(time, at).duration_since(at);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(due(WALL), ms(0));
+        assert_eq!(due(WALL.after(ms(50_000))), ms(50_000));
+        // A request that took long comes out late.
+        assert_eq!(due(WALL.after(ms(20_000))), ms(20_000));
+        assert_eq!(due(WALL.after(day)), ms(50_000) + SILENCE_MAX);
+        assert_eq!(due(WALL.after(day + ms(5))), ms(50_005) + SILENCE_MAX);
+        assert_eq!(due(WALL.after(ms(7))), ms(50_005) + SILENCE_MAX);
+        assert_eq!(due(WALL.after(ms(9))), ms(50_007) + SILENCE_MAX);
+        let mut fast = Pace::offline(10.0);
+        assert_eq!(fast.due(WALL, at), at);
+        assert_eq!(fast.due(WALL.after(day), at), at + SILENCE_MAX / 10);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod format;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,6 +94,9 @@ impl PcapSource {
     pub fn open(path: &Path, limits: PcapLimits) -> Result<Self, CaptureError> {
         if path.as_os_str() == "-" {
             use std::os::fd::AsFd as _;
+            if io::stdin().is_terminal() {
+                return Err(CaptureError::NothingPiped);
+            }
             let name = STANDARD_INPUT.to_owned();
             let own = io::stdin().as_fd().try_clone_to_owned();
             let own = own.map_err(|source| CaptureError::ReadFile { file: name.clone(), source })?;
