@@ -52,7 +52,6 @@ pub(super) struct FragmentTable {
     waiting: HashMap<Key, Partial>,
     /// In the order in which they were begun. Those that are gone stay listed until they come to the front.
     order: VecDeque<(Key, u64)>,
-    begun: u64,
     bytes: usize,
     /// The last datagram that became whole.
     whole: Vec<u8>,
@@ -115,7 +114,6 @@ impl FragmentTable {
             tally: FragmentTally::default(),
             waiting: HashMap::new(),
             order: VecDeque::new(),
-            begun: 0,
             bytes: 0,
             whole: Vec::new(),
         }
@@ -178,11 +176,11 @@ impl FragmentTable {
             let waiting = &self.waiting;
             self.order.retain(|(key, number)| waiting.get(key).is_some_and(|one| one.number == *number));
         }
-        self.begun = self.begun.wrapping_add(1);
         self.tally.begun = self.tally.begun.saturating_add(1);
-        self.order.push_back((key, self.begun));
+        let number = self.tally.begun;
+        self.order.push_back((key, number));
         let (protocol, bytes, pieces, total) = (None, Vec::new(), Vec::new(), None);
-        self.waiting.insert(key, Partial { number: self.begun, since: now, protocol, bytes, pieces, total });
+        self.waiting.insert(key, Partial { number, since: now, protocol, bytes, pieces, total });
     }
 
     fn give_up_late(&mut self, now: Timestamp) {
