@@ -14,6 +14,13 @@ use understudy_tests::process::Process;
 
 use super::expected::{Facts, address};
 
+/// Which ports are asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    AnyPort,
+    Ports(&'a [u16]),
+}
+
 /// One exchange that was shown.
 #[derive(Debug)]
 pub(crate) struct Shown {
@@ -68,11 +75,13 @@ struct ShownBody {
 }
 
 /// Every exchange that `understudy inspect` shows.
-pub(crate) fn inspect(capture: &Path, ports: &[u16]) -> anyhow::Result<Vec<Shown>> {
+pub(crate) fn inspect(capture: &Path, asked: Asked<'_>) -> anyhow::Result<Vec<Shown>> {
     let mut command = Command::new(daemon_program());
     command.args(["inspect", "--json", "--pcap"]).arg(capture);
-    for port in ports {
-        command.arg("--port").arg(port.to_string());
+    if let Asked::Ports(ports) = asked {
+        for port in ports {
+            command.arg("--port").arg(port.to_string());
+        }
     }
     let mut process = Process::start("understudy inspect", &mut command)?;
     let code = process.wait(READ_MAX)?;
