@@ -40,7 +40,7 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: [(&str, &[Case]); 8] = [
+    let modules: &[(&str, &[Case])] = &[
         ("lab", lab::CASES),
         ("inspect", inspect::CASES),
         ("completeness", completeness::CASES),

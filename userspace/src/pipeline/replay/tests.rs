@@ -309,7 +309,8 @@ fn stopping_lets_finish_what_ends_in_time() {
 #[test]
 fn stopping_cuts_off_what_does_not_end_in_time() {
     let hung: Vec<Item> = (0..100).map(|n| item(n, Act::Hang)).collect();
-    let ran = run(&hung, Setup { stop_ms: Some(400), ..Setup::default() });
+    let limits = ReplayLimits { slot_wait_max: Duration::from_secs(1), ..ReplayLimits::default() };
+    let ran = run(&hung, Setup { limits, stop_ms: Some(400), ..Setup::default() });
     assert_eq!((ran.end, ran.ended_ms), (ReplayEnd::Stopped, 4400));
     assert_eq!(fates(&ran), ["overdue 36", "drained 64"]);
 }
