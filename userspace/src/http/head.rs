@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
 
-use crate::model::{Headers, Mark, Marks, Version, is_token};
+use crate::model::{Headers, Mark, Marks, Sender, Version, is_token};
 
 /// A request's head.
 #[derive(Debug)]
@@ -170,6 +170,18 @@ pub(super) fn looks_like_response(bytes: &[u8]) -> Look {
         true if prefix.len() == START.len() => Look::Yes,
         true => Look::Unsure,
         false => Look::No,
+    }
+}
+
+/// Which end sends a message that begins like this.
+pub(super) fn sender(bytes: &[u8]) -> Sender {
+    let empty_lines = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let bytes = bytes.get(empty_lines..).unwrap_or_default();
+    match (looks_like_request(bytes), looks_like_response(bytes)) {
+        (Look::Yes, _) => Sender::Client,
+        (_, Look::Yes) => Sender::Server,
+        (Look::No, Look::No) => Sender::Neither,
+        (Look::Unsure, _) | (_, Look::Unsure) => Sender::Unsure,
     }
 }
 

@@ -8,7 +8,9 @@ mod responses;
 
 use std::collections::VecDeque;
 
-use crate::model::{Chunk, Direction, Flow, Interest, Mark, Marks, Opened, StreamEvent, Timestamp};
+use crate::model::{
+    Chunk, Direction, Flow, Interest, Mark, Marks, Opened, Sender, StreamEvent, StreamReader, Timestamp,
+};
 
 use super::body::BodyBuilder;
 use super::framing::{self, Framing};
@@ -77,6 +79,12 @@ impl From<Opened> for Connection {
             unknown_answers: 0,
             held_bytes: 0,
         }
+    }
+}
+
+impl StreamReader for Connection {
+    fn sender(first: &[u8]) -> Sender {
+        head::sender(first)
     }
 }
 

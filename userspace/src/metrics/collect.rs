@@ -126,6 +126,8 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
         flows_evicted,
         flows_idle,
         flows_left_out,
+        flows_undecided,
+        syns_contested,
         bytes,
         repeated_bytes,
         conflicts,
@@ -141,6 +143,13 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
     total(encoder, "flows_evicted", "TCP connections dropped because the table was full", *flows_evicted)?;
     total(encoder, "flows_idle", "TCP connections forgotten because they were silent", *flows_idle)?;
     total(encoder, "flows_left_out", "TCP connections given up by a smaller flow sample", *flows_left_out)?;
+    total(
+        encoder,
+        "flows_undecided",
+        "TCP connections forgotten because nothing told which end is the server",
+        *flows_undecided,
+    )?;
+    total(encoder, "flows_syns_contested", "SYNs on open connections, unconfirmed", *syns_contested)?;
     total(encoder, "reassembly_bytes", "Bytes put in order", *bytes)?;
     total(encoder, "reassembly_repeated_bytes", "Bytes that came again", *repeated_bytes)?;
     total(encoder, "reassembly_conflicts", "Overlaps with other contents; the first copy won", *conflicts)?;

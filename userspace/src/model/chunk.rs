@@ -45,6 +45,26 @@ pub struct Opened {
     pub mid_stream: bool,
 }
 
+/// Which end sent the bytes with which a direction begins, as far as they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The end that opened the connection.
+    Client,
+    /// The end that listens.
+    Server,
+    /// Too few bytes to tell.
+    Unsure,
+    /// They do not say.
+    Neither,
+}
+
+/// What is kept for each flow by whoever reads it.
+pub trait StreamReader: From<Opened> {
+    /// Which end begins with `first`, the first bytes of a direction. Asked only of flows whose source does not say
+    /// which end is the server, and whose handshake does not either.
+    fn sender(first: &[u8]) -> Sender;
+}
+
 /// Whether a reader wants more of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {

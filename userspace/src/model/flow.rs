@@ -86,6 +86,17 @@ impl fmt::Display for Endpoint {
     }
 }
 
+// === impl FlowKey ===
+
+impl FlowKey {
+    /// The same two ends with their parts changed.
+    #[must_use]
+    pub fn reversed(self) -> FlowKey {
+        let Self { client, server, scope } = self;
+        Self { client: server, server: client, scope }
+    }
+}
+
 // === impl Direction ===
 
 impl Direction {

@@ -16,7 +16,7 @@ pub(crate) mod samples;
 mod seq;
 mod time;
 
-pub use chunk::{Chunk, Interest, Opened, StreamEvent};
+pub use chunk::{Chunk, Interest, Opened, Sender, StreamEvent, StreamReader};
 pub use comparison::{
     BranchFailure, Cause, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
 };

@@ -74,7 +74,7 @@ pub(super) enum GapCause {
 const WINDOW_MAX: i32 = 1 << 30;
 
 /// What a waiting piece costs besides its bytes: its place in the tree and its allocation, in bytes, rounded up.
-const PIECE_MEMORY: usize = 128;
+pub(super) const PIECE_MEMORY: usize = 128;
 
 // === impl Assembler ===
 
@@ -115,10 +115,18 @@ impl Assembler {
     /// The offset of a number near the expected one; `None` before the first byte or outside the window.
     pub(super) fn offset_of(&self, seq: Seq) -> Option<u64> {
         let distance = self.next_seq.distance_to(seq);
-        if !(-WINDOW_MAX..=WINDOW_MAX).contains(&distance) {
-            return None;
-        }
-        self.next.checked_add_signed(i64::from(distance))
+        self.is_near(seq).then(|| self.next.checked_add_signed(i64::from(distance))).flatten()
+    }
+
+    /// True when a segment with this number can belong to the stream.
+    pub(super) fn is_near(&self, seq: Seq) -> bool {
+        (-WINDOW_MAX..=WINDOW_MAX).contains(&self.next_seq.distance_to(seq))
+    }
+
+    /// True while no byte of the stream was seen, nor acknowledged, so that only an acknowledgement says where it
+    /// begins.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.next == 0 && self.acknowledged == 0 && !self.is_missing() && !self.ended
     }
 
     /// Notes that the other side has received everything below `seq`.

@@ -2,9 +2,13 @@
 //!
 //! Knows no other flow; what all flows share is lent to it as [`Shared`].
 
-use crate::model::{Chunk, Direction, Flow, FlowKey, Interest, Segment, Seq, StreamEvent, Timestamp};
+use crate::model::{
+    Chunk, Direction, Flow, FlowKey, Interest, Opened, Segment, Seq, StreamEvent, StreamReader, Timestamp,
+};
 
 use super::assembler::{Assembler, GapCause, Ready, Stamp};
+use super::rival::Rival;
+use super::undecided::{Undecided, Verdict};
 use super::{StreamLimits, StreamTally};
 
 #[derive(Debug)]
@@ -16,7 +20,17 @@ pub(super) struct Entry<R> {
     pub(super) generation: u64,
     pub(super) to_server: Half,
     pub(super) to_client: Half,
-    pub(super) reader: R,
+    pub(super) hearing: Hearing<R>,
+    /// A SYN of another connection between the same two ends, as long as nobody has answered it.
+    pub(super) rival: Option<Box<Rival>>,
+}
+
+/// Who hears what happens on a flow.
+#[derive(Debug)]
+pub(super) enum Hearing<R> {
+    Reader(R),
+    /// Nobody yet: it is not known which end is the server.
+    Undecided(Box<Undecided>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +45,8 @@ pub(super) struct Half {
     pub(super) assembler: Option<Assembler>,
     /// Number of the SYN, where it was seen.
     pub(super) initial: Option<Seq>,
+    /// That SYN acknowledged one of the other side.
+    pub(super) answered_syn: bool,
     pub(super) ended: bool,
     /// This direction is in `waits`.
     pub(super) queued: bool,
@@ -45,7 +61,7 @@ pub(super) struct Shared<'a> {
 
 // === impl Entry ===
 
-impl<R> Entry<R> {
+impl<R: StreamReader> Entry<R> {
     pub(super) fn half(&self, direction: Direction) -> &Half {
         match direction {
             Direction::ToServer => &self.to_server,
@@ -68,6 +84,11 @@ impl<R> Entry<R> {
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
         let at = segment.captured_at;
+        if !self.belongs(direction, segment) {
+            let bytes = u64::from(!segment.payload.is_empty());
+            shared.tally.out_of_window = shared.tally.out_of_window.saturating_add(bytes);
+            return Interest::Keep;
+        }
         let acknowledged = match segment.ack {
             Some(ack) => match self.acknowledge(direction.reversed(), ack, at, shared, read) {
                 Ok(offset) => offset,
@@ -76,9 +97,14 @@ impl<R> Entry<R> {
             None => 0,
         };
         let half = self.half_mut(direction);
+        if segment.flags.syn && half.is_untouched() {
+            // A SYN knows better than an acknowledgement where its direction begins.
+            half.assembler = None;
+        }
         let first_byte = if segment.flags.syn { segment.seq.plus(1) } else { segment.seq };
         if segment.flags.syn {
             half.initial = Some(segment.seq);
+            half.answered_syn = segment.ack.is_some();
         }
         if half.assembler.is_none() && (segment.flags.syn || !segment.payload.is_empty()) {
             half.assembler = Some(Assembler::new(first_byte));
@@ -101,7 +127,7 @@ impl<R> Entry<R> {
             *shared.waiting_bytes = shared.waiting_bytes.saturating_add(held);
             if let Some((bytes, offset)) = fresh {
                 let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Bytes(bytes) };
-                if read(&mut self.reader, event) == Interest::Forget {
+                if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
                     return Interest::Forget;
                 }
             }
@@ -151,7 +177,7 @@ impl<R> Entry<R> {
             let Some(ready) = assembler.ready(shared.limits, shared.tally) else { break };
             let freed = held.saturating_sub(assembler.waiting_memory());
             *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(freed);
-            if self.hand_on(direction, at, ready, read) == Interest::Forget {
+            if self.hand_on(direction, at, ready, shared, read) == Interest::Forget {
                 return Interest::Forget;
             }
         }
@@ -169,7 +195,7 @@ impl<R> Entry<R> {
         let gap =
             self.half_mut(direction).assembler.as_mut().and_then(|half| half.give_up(cause, shared.tally));
         if let Some(gap) = gap
-            && self.hand_on(direction, at, gap, read) == Interest::Forget
+            && self.hand_on(direction, at, gap, shared, read) == Interest::Forget
         {
             return Interest::Forget;
         }
@@ -199,7 +225,7 @@ impl<R> Entry<R> {
             let offset = half.assembler.as_ref().map_or(0, Assembler::next);
             if !std::mem::replace(&mut half.ended, true) {
                 let event = StreamEvent { direction, offset, acknowledged: 0, at, chunk: Chunk::Abort };
-                if read(&mut self.reader, event) == Interest::Forget {
+                if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
                     return Interest::Forget;
                 }
             }
@@ -212,21 +238,125 @@ impl<R> Entry<R> {
         direction: Direction,
         at: Timestamp,
         ready: Ready,
+        shared: &Shared<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
         match ready {
             Ready::Bytes(bytes, Stamp { at, acknowledged }, offset) => {
                 let chunk = Chunk::Bytes(&bytes);
-                read(&mut self.reader, StreamEvent { direction, offset, acknowledged, at, chunk })
+                let event = StreamEvent { direction, offset, acknowledged, at, chunk };
+                self.hearing.tell(event, shared.limits, read)
             }
             Ready::Gap(bytes, offset) => {
                 let chunk = Chunk::Gap { bytes };
-                read(&mut self.reader, StreamEvent { direction, offset, acknowledged: 0, at, chunk })
+                let event = StreamEvent { direction, offset, acknowledged: 0, at, chunk };
+                self.hearing.tell(event, shared.limits, read)
             }
             Ready::End(offset) => {
                 self.half_mut(direction).ended = true;
-                let chunk = Chunk::End;
-                read(&mut self.reader, StreamEvent { direction, offset, acknowledged: 0, at, chunk })
+                let event = StreamEvent { direction, offset, acknowledged: 0, at, chunk: Chunk::End };
+                self.hearing.tell(event, shared.limits, read)
+            }
+        }
+    }
+
+    /// False for a segment whose number lies outside of its stream: its receiver drops it with all that it says
+    /// (RFC 9293 section 3.10.7.4, first check).
+    fn belongs(&mut self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let half = self.half_mut(direction);
+        if half.assembler.as_ref().is_none_or(|assembler| assembler.is_near(segment.seq)) {
+            return true;
+        }
+        // An acknowledgement from elsewhere may have said wrongly where this direction begins; its own bytes know.
+        let begins = segment.flags.syn || !segment.payload.is_empty();
+        if begins && half.is_untouched() {
+            half.assembler = None;
+            return true;
+        }
+        false
+    }
+
+    /// Both ends sent SYN in the same way (simultaneous open, RFC 9293 section 3.5): only what they say can tell
+    /// which is the server. True when nothing was heard yet that a reader was told.
+    pub(super) fn doubt(&mut self, direction: Direction, segment: &Segment<'_>) {
+        let other = self.half(direction.reversed());
+        let alike = other.initial.is_some() && other.answered_syn == segment.ack.is_some();
+        let silent = [&self.to_server, &self.to_client]
+            .iter()
+            .all(|half| half.assembler.as_ref().is_none_or(|assembler| assembler.next() == 0));
+        if alike && silent && self.half(direction).initial.is_none() {
+            self.hearing = Hearing::Undecided(Box::new(Undecided::new(false)));
+        }
+    }
+
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.hearing, Hearing::Undecided(_))
+    }
+
+    /// Gives a flow whose ends can be told by now to a reader, or forgets one whose ends will never be. Returns the
+    /// key that the flow had when it has another now.
+    pub(super) fn decide(
+        &mut self,
+        shared: &mut Shared<'_>,
+        forgotten: &mut Vec<FlowKey>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Option<FlowKey> {
+        let Hearing::Undecided(undecided) = &mut self.hearing else { return None };
+        if *shared.waiting_bytes > shared.limits.waiting_bytes_max {
+            undecided.give_up();
+        }
+        let memory = if undecided.verdict() == Verdict::Open { undecided.memory() } else { 0 };
+        let others = shared.waiting_bytes.saturating_sub(undecided.counted);
+        *shared.waiting_bytes = others.saturating_add(memory);
+        undecided.counted = memory;
+        let (known, reversed) = match undecided.verdict() {
+            Verdict::Open => return None,
+            Verdict::AsNamed => (true, false),
+            Verdict::Reversed => (true, true),
+            Verdict::Unknown => (false, false),
+        };
+        let old_key = self.flow.key;
+        if reversed {
+            self.flow.key = old_key.reversed();
+            std::mem::swap(&mut self.to_server, &mut self.to_client);
+            if let Some(rival) = &mut self.rival {
+                rival.direction = rival.direction.reversed();
+            }
+        }
+        let mid_stream = known && undecided.mid_stream;
+        let reader = R::from(Opened { flow: self.flow, mid_stream });
+        let Hearing::Undecided(undecided) = std::mem::replace(&mut self.hearing, Hearing::Reader(reader))
+        else {
+            return None;
+        };
+        if known {
+            for held in undecided.into_held() {
+                if self.hearing.tell(held.event(reversed), shared.limits, read) == Interest::Forget {
+                    self.forget(shared, forgotten);
+                    break;
+                }
+            }
+        } else {
+            self.dismiss(undecided.first_bytes(), shared, read);
+            self.forget(shared, forgotten);
+        }
+        reversed.then_some(old_key)
+    }
+
+    /// Lets the reader see what kind of flow it is that is not its own.
+    fn dismiss(
+        &mut self,
+        first: &[u8],
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) {
+        shared.tally.flows_undecided = shared.tally.flows_undecided.saturating_add(1);
+        let at = self.last_seen;
+        let ends = [Direction::ToServer, Direction::ToClient].map(|direction| (direction, Chunk::Abort));
+        for (direction, chunk) in [(Direction::ToServer, Chunk::Bytes(first))].into_iter().chain(ends) {
+            let event = StreamEvent { direction, offset: 0, acknowledged: 0, at, chunk };
+            if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
+                return;
             }
         }
     }
@@ -241,8 +371,15 @@ impl<R> Entry<R> {
         self.discard(shared);
     }
 
+    /// What of this flow is counted in the memory of all flows.
     pub(super) fn waiting_memory(&self) -> usize {
-        self.to_server.waiting_memory().saturating_add(self.to_client.waiting_memory())
+        let undecided = match &self.hearing {
+            Hearing::Reader(_) => 0,
+            Hearing::Undecided(undecided) => undecided.counted,
+        };
+        undecided
+            .saturating_add(self.to_server.waiting_memory())
+            .saturating_add(self.to_client.waiting_memory())
     }
 
     /// Lets go of the memory of a flow that nobody reads.
@@ -253,9 +390,33 @@ impl<R> Entry<R> {
     }
 }
 
+// === impl Hearing ===
+
+impl<R: StreamReader> Hearing<R> {
+    fn tell(
+        &mut self,
+        event: StreamEvent<'_>,
+        limits: &StreamLimits,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        match self {
+            Hearing::Reader(reader) => read(reader, event),
+            Hearing::Undecided(undecided) => {
+                undecided.hear(event, R::sender, limits.undecided_bytes_max);
+                Interest::Keep
+            }
+        }
+    }
+}
+
 // === impl Half ===
 
 impl Half {
+    /// True while nothing of this direction was seen but acknowledgements of the other one.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.initial.is_none() && self.assembler.as_ref().is_none_or(Assembler::is_untouched)
+    }
+
     pub(super) fn missing_since(&self) -> Option<Timestamp> {
         self.assembler.as_ref().and_then(Assembler::missing_since)
     }

@@ -4,11 +4,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{Direction, Flow, FlowKey, Interest, Opened, Segment, StreamEvent, Timestamp, Unused};
+use crate::model::{
+    Direction, Flow, FlowKey, Interest, Opened, Segment, StreamEvent, StreamReader, Timestamp, Unused,
+};
 
 use super::assembler::GapCause;
-use super::entry::{Entry, Half, Shared, State};
+use super::entry::{Entry, Half, Hearing, Shared, State};
 use super::recency::Recency;
+use super::rival::{self, Contest};
+use super::undecided::Undecided;
 use super::{StreamLimits, StreamTally};
 
 /// All flows, with whatever `R` their reader keeps for each.
@@ -41,7 +45,7 @@ struct Wait {
 
 // === impl FlowTable ===
 
-impl<R: From<Opened>> FlowTable<R> {
+impl<R: StreamReader> FlowTable<R> {
     /// An empty table.
     pub fn new(limits: StreamLimits) -> Self {
         Self {
@@ -88,21 +92,25 @@ impl<R: From<Opened>> FlowTable<R> {
         segment: &Segment<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Result<(), Unused> {
-        let (key, direction) = self.orient(segment).ok_or(Unused::NoFlow)?;
-        let slot = match self.by_key.get(&key) {
-            Some(slot) if self.is_reopened(*slot, direction, segment) => {
-                let slot = *slot;
-                self.close(slot, read);
-                self.remove(slot);
-                self.insert(key, segment, read)
-            }
-            Some(slot) => *slot,
+        let (key, mut direction, known) = self.orient(segment);
+        let mut slot = match known {
+            Some(slot) => slot,
             None if segment.flags.syn || !segment.payload.is_empty() => self.insert(key, segment, read),
             None => return Err(Unused::NoFlow),
         };
-        let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(mut entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Err(Unused::NoFlow);
         };
+        if segment.flags.syn || entry.rival.is_some() {
+            match self.settle_contest(slot, direction, segment, read)? {
+                Some(settled) => (slot, direction) = settled,
+                None => return Ok(()),
+            }
+            match self.slots.get_mut(slot as usize).and_then(Option::as_mut) {
+                Some(settled) => entry = settled,
+                None => return Err(Unused::NoFlow),
+            }
+        }
         if entry.state == State::Ended {
             return Err(Unused::FlowEnded);
         }
@@ -112,6 +120,9 @@ impl<R: From<Opened>> FlowTable<R> {
             self.open.touch(slot);
             return Err(Unused::FlowNotHttp);
         }
+        if segment.flags.syn && segment.direction.is_none() {
+            entry.doubt(direction, segment);
+        }
         let shared = &mut Shared {
             limits: &self.limits,
             tally: &mut self.tally,
@@ -120,16 +131,14 @@ impl<R: From<Opened>> FlowTable<R> {
         if entry.segment(direction, segment, shared, read) == Interest::Forget {
             entry.forget(shared, &mut self.forgotten);
         }
-        for (direction, half) in
-            [(Direction::ToServer, &mut entry.to_server), (Direction::ToClient, &mut entry.to_client)]
-        {
-            if !half.queued
-                && let Some(since) = half.missing_since()
-            {
-                half.queued = true;
-                self.waits.push_back(Wait { slot, generation: entry.generation, direction, since });
+        if entry.is_undecided() {
+            self.decide(slot, read);
+            match self.slots.get_mut(slot as usize).and_then(Option::as_mut) {
+                Some(decided) => entry = decided,
+                None => return Ok(()),
             }
         }
+        list_waits(entry, slot, &mut self.waits);
         if entry.state == State::Open && entry.to_server.ended && entry.to_client.ended {
             entry.state = State::Ended;
         }
@@ -188,35 +197,72 @@ impl<R: From<Opened>> FlowTable<R> {
         }
     }
 
-    /// Which end is the server. Where the source does not say: the end that does not send the first SYN, or what
-    /// is known of the flow.
-    fn orient(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {
+    /// Key and direction of a segment, and the place of its flow if that is known. Where the source does not say
+    /// which end is the server: the end that does not send the first SYN, or what is known of the flow, or, until it
+    /// is, the end that did not send the first packet.
+    fn orient(&self, segment: &Segment<'_>) -> (FlowKey, Direction, Option<u32>) {
         let to_server = FlowKey { client: segment.source, server: segment.destination, scope: segment.scope };
-        let to_client = FlowKey { client: segment.destination, server: segment.source, scope: segment.scope };
+        let to_client = to_server.reversed();
+        let find = |key: &FlowKey| self.by_key.get(key).copied();
         match segment.direction {
-            Some(Direction::ToServer) => Some((to_server, Direction::ToServer)),
-            Some(Direction::ToClient) => Some((to_client, Direction::ToClient)),
-            None if self.by_key.contains_key(&to_server) => Some((to_server, Direction::ToServer)),
-            None if self.by_key.contains_key(&to_client) => Some((to_client, Direction::ToClient)),
-            None if segment.flags.syn && segment.ack.is_none() => Some((to_server, Direction::ToServer)),
-            None if segment.flags.syn => Some((to_client, Direction::ToClient)),
-            None => None,
+            Some(Direction::ToServer) => (to_server, Direction::ToServer, find(&to_server)),
+            Some(Direction::ToClient) => (to_client, Direction::ToClient, find(&to_client)),
+            None => match (find(&to_server), find(&to_client)) {
+                (Some(slot), _) => (to_server, Direction::ToServer, Some(slot)),
+                (None, Some(slot)) => (to_client, Direction::ToClient, Some(slot)),
+                (None, None) if segment.flags.syn && segment.ack.is_some() => {
+                    (to_client, Direction::ToClient, None)
+                }
+                (None, None) => (to_server, Direction::ToServer, None),
+            },
         }
     }
 
-    /// True when a SYN shows that the same addresses and ports now name a new connection (RFC 9293 section 3.6.1).
-    fn is_reopened(&self, slot: u32, direction: Direction, segment: &Segment<'_>) -> bool {
-        let Some(entry) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return true };
-        if !segment.flags.syn {
-            return false;
+    /// Finds out which connection a segment belongs to when a SYN says, or said, that there is another one between
+    /// the same ends. Gives the place of its flow and its direction there; nothing as long as that is not known.
+    ///
+    /// # Errors
+    /// When the segment told nothing.
+    fn settle_contest(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        segment: &Segment<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Result<Option<(u32, Direction)>, Unused> {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return Err(Unused::NoFlow);
+        };
+        match entry.contest(direction, segment) {
+            Contest::Known => Ok(Some((slot, direction))),
+            Contest::Contested { again } => {
+                let contested = u64::from(!again);
+                self.tally.syns_contested = self.tally.syns_contested.saturating_add(contested);
+                entry.last_seen = entry.last_seen.max(segment.captured_at);
+                Ok(None)
+            }
+            Contest::New => Ok(Some(self.replace(slot, segment, read))),
+            Contest::Begun { direction: begun, seq, ack, at } => {
+                let syn = rival::syn(segment, begun == direction, seq, ack, at);
+                self.replace(slot, &syn, read);
+                self.accept(&syn, read)?;
+                let (_, direction, known) = self.orient(segment);
+                Ok(Some((known.ok_or(Unused::NoFlow)?, direction)))
+            }
         }
-        let half = entry.half(direction);
-        match (half.initial, &half.assembler) {
-            (Some(initial), _) => initial != segment.seq,
-            // Joined mid-stream. A SYN that fits what came first was only late.
-            (None, Some(assembler)) => assembler.offset_of(segment.seq.plus(1)) != Some(0),
-            (None, None) => entry.state != State::Open,
-        }
+    }
+
+    /// Ends a flow and opens another one between the same ends. Gives its place, and the direction of its SYN.
+    fn replace(
+        &mut self,
+        slot: u32,
+        syn: &Segment<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> (u32, Direction) {
+        self.close(slot, read);
+        self.remove(slot);
+        let (key, direction, _) = self.orient(syn);
+        (self.insert(key, syn, read), direction)
     }
 
     fn is_older(&self, slot: u32, now: Timestamp, age_max: std::time::Duration) -> bool {
@@ -243,6 +289,11 @@ impl<R: From<Opened>> FlowTable<R> {
         self.sweep_waits();
         let flow = Flow { key, opened: segment.captured_at };
         let mid_stream = !segment.flags.syn;
+        let hearing = if mid_stream && segment.direction.is_none() {
+            Hearing::Undecided(Box::new(Undecided::new(mid_stream)))
+        } else {
+            Hearing::Reader(R::from(Opened { flow, mid_stream }))
+        };
         self.tally.flows = self.tally.flows.saturating_add(1);
         self.tally.flows_mid_stream = self.tally.flows_mid_stream.saturating_add(u64::from(mid_stream));
         self.generations = self.generations.wrapping_add(1);
@@ -253,7 +304,8 @@ impl<R: From<Opened>> FlowTable<R> {
             generation: self.generations,
             to_server: Half::default(),
             to_client: Half::default(),
-            reader: R::from(Opened { flow, mid_stream }),
+            hearing,
+            rival: None,
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -280,6 +332,29 @@ impl<R: From<Opened>> FlowTable<R> {
                 waiting_bytes: &mut self.waiting_bytes,
             };
             entry.abort(entry.last_seen, shared, read);
+            if entry.is_undecided() {
+                self.decide(slot, read);
+            }
+        }
+    }
+
+    /// Lets a flow be read whose ends can be told apart by now.
+    fn decide(&mut self, slot: u32, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
+        let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let shared = &mut Shared {
+            limits: &self.limits,
+            tally: &mut self.tally,
+            waiting_bytes: &mut self.waiting_bytes,
+        };
+        if let Some(old_key) = entry.decide(shared, &mut self.forgotten, read) {
+            self.by_key.remove(&old_key);
+            self.by_key.insert(entry.flow.key, slot);
+            // What is listed under the old directions no longer counts.
+            self.generations = self.generations.wrapping_add(1);
+            entry.generation = self.generations;
+            entry.to_server.queued = false;
+            entry.to_client.queued = false;
+            list_waits(entry, slot, &mut self.waits);
         }
     }
 
@@ -336,12 +411,33 @@ impl<R: From<Opened>> FlowTable<R> {
                 Some(_) | None => {}
             }
             self.waits.pop_front();
+            if entry.is_undecided() {
+                entry.half_mut(wait.direction).queued = false;
+                list_waits(entry, wait.slot, &mut self.waits);
+                self.decide(wait.slot, read);
+                continue;
+            }
             let half = entry.half_mut(wait.direction);
             let since = half.missing_since();
             half.queued = since.is_some();
             if let Some(since) = since {
                 self.waits.push_back(Wait { since, ..wait });
             }
+        }
+    }
+}
+
+/// Lists the directions in which bytes wait and that are not listed yet.
+fn list_waits<R: StreamReader>(entry: &mut Entry<R>, slot: u32, waits: &mut VecDeque<Wait>) {
+    let generation = entry.generation;
+    for (direction, half) in
+        [(Direction::ToServer, &mut entry.to_server), (Direction::ToClient, &mut entry.to_client)]
+    {
+        if !half.queued
+            && let Some(since) = half.missing_since()
+        {
+            half.queued = true;
+            waits.push_back(Wait { slot, generation, direction, since });
         }
     }
 }

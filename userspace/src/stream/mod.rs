@@ -19,6 +19,8 @@ mod assembler;
 mod entry;
 mod flow_table;
 mod recency;
+mod rival;
+mod undecided;
 
 use std::time::Duration;
 
@@ -36,6 +38,9 @@ pub struct StreamLimits {
     pub flow_waiting_pieces_max: usize,
     /// Memory in bytes that waiting may take in all flows together, with 128 bytes for each piece. Default 16 MiB.
     pub waiting_bytes_max: usize,
+    /// Memory in bytes that one flow may take whose ends cannot be told apart yet, because no port was given and its
+    /// handshake was not seen. At the bound it is forgotten. Counts towards `waiting_bytes_max`. Default 64 KiB.
+    pub undecided_bytes_max: usize,
     /// How long bytes wait for earlier ones that the receiver never acknowledged. As long as it has not, they may
     /// still be sent again: senders wait up to 60 s for that (RFC 6298 section 2.5). Default 60 s.
     pub gap_wait_max: Duration,
@@ -53,6 +58,7 @@ impl Default for StreamLimits {
             flow_waiting_bytes_max: 1 << 20,
             flow_waiting_pieces_max: 1024,
             waiting_bytes_max: 16 << 20,
+            undecided_bytes_max: 64 << 10,
             gap_wait_max: Duration::from_secs(60),
             idle_max: Duration::from_secs(300),
             linger: Duration::from_secs(5),
@@ -73,6 +79,10 @@ pub struct StreamTally {
     pub flows_idle: u64,
     /// Flows given up because the source leaves them out from now on.
     pub flows_left_out: u64,
+    /// Flows forgotten because neither direction began like a message, nor was the handshake seen.
+    pub flows_undecided: u64,
+    /// SYNs on an open flow that nobody confirmed when they came: of a new connection, or from elsewhere.
+    pub syns_contested: u64,
     /// Bytes handed on in order.
     pub bytes: u64,
     /// Bytes that came again after they had been handed on or while they waited.

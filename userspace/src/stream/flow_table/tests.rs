@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Chunk, Endpoint, Seq, TcpFlags};
+use crate::model::{Chunk, Endpoint, Sender, Seq, TcpFlags};
 
 /// A reader that writes down what it hears: `>abc` to the server, `<abc` to the client.
 #[derive(Debug)]
@@ -14,6 +14,18 @@ struct Log;
 impl From<Opened> for Log {
     fn from(_: Opened) -> Self {
         Log
+    }
+}
+
+/// `C` begins what a client says, `S` what a server does; more than three bytes are needed.
+impl StreamReader for Log {
+    fn sender(first: &[u8]) -> Sender {
+        match first {
+            [b'C', ..] if first.len() > 3 => Sender::Client,
+            [b'S', ..] if first.len() > 3 => Sender::Server,
+            [b'C' | b'S', ..] => Sender::Unsure,
+            _ => Sender::Neither,
+        }
     }
 }
 
@@ -347,4 +359,161 @@ fn small_pieces_count_for_what_they_cost() {
     assert!(table.table.tally().gaps_at_bound > 100);
     table.table.finish(&mut |_, _| Interest::Keep);
     assert_eq!((table.table.waiting_bytes(), table.table.flows()), (0, 0));
+}
+
+/// Without the source's word which end is the server.
+fn either<'a>(segment: Segment<'a>) -> Segment<'a> {
+    Segment { direction: None, ..segment }
+}
+
+#[track_caller]
+fn check_undecided(segments: &[Segment<'_>], heard: &str, client_port: Option<u16>) {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in segments {
+        let _unused = table.accept(either(*segment));
+    }
+    assert_eq!(table.heard.trim(), heard);
+    assert_eq!(table.table.waiting_bytes(), 0, "nothing is held back");
+    let clients: Vec<u16> = table.table.by_key.keys().map(|key| key.client.port).collect();
+    assert_eq!(clients.first().copied(), client_port);
+    table.table.finish(&mut |_, _| Interest::Keep);
+    assert_eq!((table.table.flows(), table.table.waiting_bytes()), (0, 0));
+}
+
+#[test]
+fn the_handshake_says_which_end_is_the_server() {
+    check_undecided(&[up(9, 0, "S", ""), down(99, 10, "S", ""), down(100, 10, "", "x")], "<x", Some(4000));
+    check_undecided(&[down(99, 10, "S", ""), up(10, 100, "", "a")], ">a", Some(4000));
+}
+
+#[test]
+fn content_says_which_end_is_the_server() {
+    check_undecided(&[up(10, 100, "", "Cabc")], ">Cabc", Some(4000));
+    check_undecided(&[down(100, 10, "", "Sabc"), up(10, 104, "", "x")], "<Sabc >x", Some(4000));
+    check_undecided(
+        &[up(10, 100, "", "Ca"), down(100, 12, "", "S"), up(12, 101, "", "bc"), down(101, 14, "F", "x")],
+        ">Ca <S >bc <x <end",
+        Some(4000),
+    );
+}
+
+#[test]
+fn the_rest_of_a_message_says_nothing() {
+    // What was joined inside of a message is not kept, and the offsets behind it count it.
+    check_undecided(
+        &[down(100, 10, "", "tail"), down(104, 10, "", "more"), up(10, 108, "", "Cabc")],
+        "<tail >Cabc",
+        Some(4000),
+    );
+}
+
+#[test]
+fn a_flow_that_says_nothing_is_forgotten() {
+    let mut table = Table::new(StreamLimits::default());
+    table.accept(either(up(10, 100, "", "abc"))).unwrap();
+    table.accept(either(down(100, 13, "", "def"))).unwrap();
+    assert_eq!(table.accept(either(up(13, 103, "", "Cabc"))), Err(Unused::FlowNotHttp));
+    assert_eq!((table.table.tally().flows_undecided, table.table.waiting_bytes()), (1, 0));
+    assert_eq!(table.table.take_forgotten().len(), 1);
+}
+
+#[test]
+fn a_flow_that_does_not_decide_itself_is_bounded() {
+    let limits = StreamLimits { undecided_bytes_max: 2_000, ..StreamLimits::default() };
+    let mut table = Table::new(limits);
+    let mut step = 0;
+    table.accept(either(up(10, 100, "", "C"))).unwrap();
+    while table.table.tally().flows_undecided == 0 {
+        step += 1;
+        let _unused = table.accept(either(down(100 + step, 11, "", if step == 1 { "S" } else { "" })));
+        let _unused = table.accept(either(up(13 + 2 * step, 100, "", "x")));
+        assert!(step < 2_000 && table.table.waiting_bytes() <= 200_000);
+        table.wait(Duration::from_secs(61));
+    }
+    table.table.finish(&mut |_, _| Interest::Keep);
+    assert_eq!(table.table.waiting_bytes(), 0);
+}
+
+#[test]
+fn after_a_simultaneous_open_content_says_which_end_is_the_server() {
+    // RFC 9293 section 3.5: both ends send SYN, then both acknowledge.
+    let opened = [down(99, 0, "S", ""), up(9, 0, "S", ""), down(99, 10, "S", ""), up(9, 100, "S", "")];
+    check_undecided(&[&opened[..], &[up(10, 100, "", "Cabc")]].concat(), ">Cabc", Some(4000));
+    check_undecided(&[&opened[..], &[down(100, 10, "", "Sabc")]].concat(), "<Sabc", Some(4000));
+    check(&[&opened[..], &[up(10, 100, "", "abc")]].concat(), ">abc");
+}
+
+#[test]
+fn bytes_that_wait_survive_the_naming_of_the_ends() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [down(100, 10, "", "Sab"), down(105, 10, "", "f"), down(103, 10, "", "cd")] {
+        table.accept(either(segment)).unwrap();
+    }
+    assert_eq!(table.heard.trim(), "<Sab <cd <f");
+    let mut table = Table::new(StreamLimits::default());
+    table.accept(either(down(100, 10, "", "Sab"))).unwrap();
+    table.accept(either(down(105, 10, "", "f"))).unwrap();
+    table.accept(either(up(10, 100, "", "Cabc"))).unwrap();
+    table.wait(Duration::from_secs(61));
+    assert_eq!(table.heard.trim(), "<Sab >Cabc <[2] <f");
+}
+
+#[test]
+fn a_syn_that_nobody_confirms_ends_nothing() {
+    // RFC 5961 section 4: the server answers with an acknowledgement of the old connection.
+    check(
+        &[
+            up(9, 0, "S", ""),
+            down(99, 10, "S", ""),
+            up(10, 100, "", "ab"),
+            up(5_000, 0, "S", ""),
+            down(100, 12, "", ""),
+            up(5_001, 0, "", "forged"),
+            down(100, 12, "", "x"),
+            up(12, 101, "", "c"),
+        ],
+        ">ab <x >c",
+    );
+}
+
+#[test]
+fn a_syn_that_the_server_confirms_is_a_new_flow() {
+    let again = [up(5_000, 0, "S", ""), down(7_000, 5_001, "S", ""), up(5_001, 7_001, "", "new")];
+    check(
+        &[&[up(9, 0, "S", ""), down(99, 10, "S", ""), up(10, 100, "", "ab")][..], &again].concat(),
+        ">ab >abort <abort >new",
+    );
+    // The SYN was not captured: its answer stands for it once the client has acknowledged that.
+    check(
+        &[&[up(9, 0, "S", ""), down(99, 10, "S", ""), up(10, 100, "", "ab")][..], &again[1..]].concat(),
+        ">ab >abort <abort >new",
+    );
+    // The answer was not captured.
+    check(
+        &[up(9, 0, "S", ""), down(99, 10, "S", ""), up(5_000, 0, "S", ""), up(5_001, 7_001, "", "new")],
+        ">abort <abort >new",
+    );
+}
+
+#[test]
+fn a_forged_acknowledgement_does_not_say_where_a_direction_begins() {
+    check(
+        &[up(9, 0, "S", ""), up(10, 3_000_000_000, "", "ab"), down(99, 10, "S", ""), down(100, 12, "", "x")],
+        ">ab <x",
+    );
+    check(&[up(10, 3_000_000_000, "", "ab"), down(100, 12, "", "x")], ">ab <x");
+}
+
+#[test]
+fn a_segment_from_elsewhere_acknowledges_nothing() {
+    check(
+        &[
+            up(9, 0, "S", ""),
+            down(99, 10, "S", ""),
+            up(13, 100, "", "d"),
+            down(2_000_000_000, 14, "", ""),
+            up(10, 100, "", "abc"),
+        ],
+        ">abc >d",
+    );
 }

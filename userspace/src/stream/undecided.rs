@@ -1,0 +1,192 @@
+//! What is heard of a flow while nobody can say which of its ends is the server.
+//!
+//! Reads no protocol: whoever will read the flow says what its first bytes are. Keeps a bounded part of them.
+
+use bytes::Bytes;
+
+use crate::model::{Chunk, Direction, Sender, StreamEvent, Timestamp};
+
+use super::assembler::PIECE_MEMORY;
+
+/// A flow whose ends were named at random: `ToServer` is the direction of its first packet.
+#[derive(Debug)]
+pub(super) struct Undecided {
+    /// False when both ends sent SYN (RFC 9293 section 3.5): the flow is known from its first byte.
+    pub(super) mid_stream: bool,
+    to_server: Beginning,
+    to_client: Beginning,
+    held: Vec<Held>,
+    held_memory: usize,
+    verdict: Verdict,
+    /// What of `held_memory` is counted in the memory of all flows.
+    pub(super) counted: usize,
+}
+
+/// Which end is the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has to be waited for.
+    Open,
+    /// The ends are named right.
+    AsNamed,
+    /// The ends are named the wrong way round.
+    Reversed,
+    /// Neither direction begins in a way that says so.
+    Unknown,
+}
+
+/// The first bytes of a direction.
+#[derive(Debug)]
+struct Beginning {
+    bytes: Vec<u8>,
+    /// They do not say which end sent them, and more will not help.
+    mute: bool,
+}
+
+/// A [`StreamEvent`] that waits for its reader.
+#[derive(Debug)]
+pub(super) struct Held {
+    direction: Direction,
+    offset: u64,
+    acknowledged: u64,
+    at: Timestamp,
+    chunk: HeldChunk,
+}
+
+#[derive(Debug)]
+enum HeldChunk {
+    Bytes(Bytes),
+    Gap(u64),
+    End,
+    Abort,
+}
+
+/// Bytes after which only a line's end can tell more about how a direction begins.
+const LOOK_BYTES: usize = 64;
+
+// === impl Undecided ===
+
+impl Undecided {
+    /// Nothing heard yet.
+    pub(super) fn new(mid_stream: bool) -> Self {
+        let beginning = || Beginning { bytes: Vec::new(), mute: false };
+        Self {
+            mid_stream,
+            to_server: beginning(),
+            to_client: beginning(),
+            held: Vec::new(),
+            held_memory: 0,
+            verdict: Verdict::Open,
+            counted: 0,
+        }
+    }
+
+    /// What is known by now.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Memory in bytes that is held.
+    pub(super) fn memory(&self) -> usize {
+        self.held_memory
+    }
+
+    /// The first bytes of whichever direction has some.
+    pub(super) fn first_bytes(&self) -> &[u8] {
+        let Self { to_server, to_client, .. } = self;
+        if to_server.bytes.is_empty() { &to_client.bytes } else { &to_server.bytes }
+    }
+
+    /// Takes note of an event. At `memory_max` the flow is given up.
+    pub(super) fn hear(
+        &mut self,
+        event: StreamEvent<'_>,
+        sender: impl Fn(&[u8]) -> Sender,
+        memory_max: usize,
+    ) {
+        let StreamEvent { direction, offset, acknowledged, at, chunk } = event;
+        let beginning = match direction {
+            Direction::ToServer => &mut self.to_server,
+            Direction::ToClient => &mut self.to_client,
+        };
+        // Joined inside of a message, its rest says nothing, now or later.
+        let passed_over = beginning.mute && self.mid_stream && !matches!(chunk, Chunk::End | Chunk::Abort);
+        if self.verdict == Verdict::Unknown || passed_over {
+            return;
+        }
+        if self.verdict == Verdict::Open && !beginning.mute {
+            self.verdict = match (beginning.hear(chunk, sender), direction) {
+                (Sender::Client, Direction::ToServer) | (Sender::Server, Direction::ToClient) => {
+                    Verdict::AsNamed
+                }
+                (Sender::Client, Direction::ToClient) | (Sender::Server, Direction::ToServer) => {
+                    Verdict::Reversed
+                }
+                (Sender::Unsure, _) => Verdict::Open,
+                (Sender::Neither, _) if self.to_server.mute && self.to_client.mute => Verdict::Unknown,
+                (Sender::Neither, _) => Verdict::Open,
+            };
+        }
+        let (chunk, bytes) = match chunk {
+            Chunk::Bytes(bytes) => (HeldChunk::Bytes(Bytes::copy_from_slice(bytes)), bytes.len()),
+            Chunk::Gap { bytes } => (HeldChunk::Gap(bytes), 0),
+            Chunk::End => (HeldChunk::End, 0),
+            Chunk::Abort => (HeldChunk::Abort, 0),
+        };
+        // The first bytes are there twice.
+        let memory = bytes.saturating_mul(2).saturating_add(PIECE_MEMORY);
+        self.held_memory = self.held_memory.saturating_add(memory);
+        if self.verdict == Verdict::Open && self.held_memory > memory_max {
+            self.give_up();
+            return;
+        }
+        self.held.push(Held { direction, offset, acknowledged, at, chunk });
+    }
+
+    /// Waits no longer.
+    pub(super) fn give_up(&mut self) {
+        if self.verdict == Verdict::Open {
+            self.verdict = Verdict::Unknown;
+        }
+        self.held = Vec::new();
+    }
+
+    /// Everything that was heard, in its order.
+    pub(super) fn into_held(self) -> Vec<Held> {
+        self.held
+    }
+}
+
+// === impl Beginning ===
+
+impl Beginning {
+    fn hear(&mut self, chunk: Chunk<'_>, sender: impl Fn(&[u8]) -> Sender) -> Sender {
+        let said = match chunk {
+            Chunk::Bytes(bytes) => {
+                self.bytes.extend_from_slice(bytes);
+                let tells = self.bytes.len() <= LOOK_BYTES.max(bytes.len()) || bytes.contains(&b'\n');
+                if tells { sender(&self.bytes) } else { Sender::Unsure }
+            }
+            Chunk::Gap { bytes: _ } | Chunk::End | Chunk::Abort => Sender::Neither,
+        };
+        self.mute = said == Sender::Neither;
+        said
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// The event, with its direction turned round when the ends were named the wrong way.
+    pub(super) fn event(&self, reversed: bool) -> StreamEvent<'_> {
+        let Self { direction, offset, acknowledged, at, chunk } = self;
+        let chunk = match chunk {
+            HeldChunk::Bytes(bytes) => Chunk::Bytes(bytes),
+            HeldChunk::Gap(bytes) => Chunk::Gap { bytes: *bytes },
+            HeldChunk::End => Chunk::End,
+            HeldChunk::Abort => Chunk::Abort,
+        };
+        let direction = if reversed { direction.reversed() } else { *direction };
+        StreamEvent { direction, offset: *offset, acknowledged: *acknowledged, at: *at, chunk }
+    }
+}
