@@ -21,6 +21,7 @@ mod chunked;
 mod framing;
 mod head;
 mod pair;
+mod protocol;
 mod reader;
 mod waiting;
 
@@ -32,6 +33,7 @@ use waiting::Waiting;
 
 pub use body::sha256;
 pub use pair::Connection;
+pub use protocol::{Foreign, Upgraded};
 
 /// Bounds of message reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +94,12 @@ pub struct HttpTally {
     pub bodies_cut: u64,
     /// Connections that are not HTTP/1.x.
     pub flows_not_http: u64,
+    /// The same by what they speak, in the order of [`Foreign::ALL`].
+    pub flows_not_http_by_kind: [u64; Foreign::ALL.len()],
     /// Connections that left HTTP/1.x (101, or 2xx to CONNECT).
     pub flows_upgraded: u64,
+    /// The same by where they went, in the order of [`Upgraded::ALL`].
+    pub flows_upgraded_by_kind: [u64; Upgraded::ALL.len()],
 }
 
 /// What all connections share: bounds, counts, and the exchanges that are ready.
@@ -116,6 +122,20 @@ const SPARE_LISTS_MAX: usize = 64;
 
 /// Requests that such a list has room for at most; longer ones come from pipelining, which is rare.
 const SPARE_REQUESTS_MAX: usize = 8;
+
+// === impl HttpTally ===
+
+impl HttpTally {
+    fn count_foreign(&mut self, kind: Foreign) {
+        count(&mut self.flows_not_http);
+        self.flows_not_http_by_kind.get_mut(kind as usize).into_iter().for_each(count);
+    }
+
+    fn count_upgraded(&mut self, kind: Upgraded) {
+        count(&mut self.flows_upgraded);
+        self.flows_upgraded_by_kind.get_mut(kind as usize).into_iter().for_each(count);
+    }
+}
 
 // === impl HttpContext ===
 

@@ -1,8 +1,8 @@
 //! Pairs requests with responses on one connection.
 //!
 //! By order while nothing is missing. Where messages may be missing, a response belongs to a request only when the
-//! client had received everything before that response, and nothing after, when it sent the request; what cannot be
-//! shown so stays alone.
+//! client had received everything before that response, and nothing after, when it sent the request, and no other
+//! request can have been open then; what cannot be shown so stays alone.
 
 mod responses;
 
@@ -15,8 +15,8 @@ use crate::model::{
 use super::body::BodyBuilder;
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
-use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, Start, Step};
-use super::waiting::{Waiting, flow_hash};
+use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
+use super::waiting::{Missing, Waiting, flow_hash};
 use super::{HttpContext, count};
 
 /// Both directions of one connection.
@@ -33,18 +33,30 @@ pub struct Connection {
     answering: Answering,
     /// Responses may be missing: the next one belongs to the first request only if it can be shown.
     responses_unsure: bool,
-    /// Requests may be missing before the next one.
-    requests_unsure: bool,
+    /// Since where in the direction of requests some may be missing before the next one, and how many besides those
+    /// that had room there.
+    requests_lost: Option<RequestsLost>,
+    /// The client has sent a request before it had the answer to the one before, so that nothing says that it waits
+    /// (RFC 9112 section 9.3.2).
+    pipelines: bool,
     requests_closed: bool,
     responses_closed: bool,
     /// Where the last response ended that was read whole and belongs to a request.
     answered_until: u64,
-    /// Since `responses_unsure`: stretches of missing bytes, and responses that belong to nobody. Each stands for
-    /// one answer at least.
-    unknown_answers: usize,
+    /// Final responses that belong to nobody, since messages may be missing. Each answers another request.
+    answers_to_nobody: u64,
     /// What both readers take up of `head_bytes`.
     held_bytes: usize,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct RequestsLost {
+    since: u64,
+    besides: u64,
+}
+
+/// No request is shorter: `A / HTTP/1.1`, an end of line and an empty line.
+const REQUEST_BYTES_MIN: u64 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answering {
@@ -72,11 +84,13 @@ impl From<Opened> for Connection {
             waiting: VecDeque::new(),
             answering: Answering::Nothing,
             responses_unsure: mid_stream,
-            requests_unsure: false,
+            // Requests may wait for their answers that were sent before the flow was joined.
+            requests_lost: mid_stream.then_some(RequestsLost { since: 0, besides: u64::MAX }),
+            pipelines: false,
             requests_closed: false,
             responses_closed: false,
             answered_until: 0,
-            unknown_answers: 0,
+            answers_to_nobody: 0,
             held_bytes: 0,
         }
     }
@@ -96,7 +110,7 @@ impl Connection {
             (Direction::ToClient, Chunk::Bytes(bytes)) => self.response_bytes(bytes, &event, context),
             (Direction::ToServer, Chunk::Gap { bytes }) => {
                 let loss = self.requests.skip(bytes);
-                self.request_loss(loss, event.at, context);
+                self.request_loss(loss, &event, context);
                 // The missing bytes may be the last ones of the body.
                 self.request_bytes(&[], &event, context)
             }
@@ -108,7 +122,7 @@ impl Connection {
             (Direction::ToServer, Chunk::End | Chunk::Abort) => {
                 self.requests_closed = true;
                 let loss = self.requests.close(event.chunk == Chunk::End);
-                self.request_loss(loss, event.at, context);
+                self.request_loss(loss, &event, context);
                 Interest::Keep
             }
             (Direction::ToClient, Chunk::End | Chunk::Abort) => {
@@ -149,7 +163,10 @@ impl Connection {
         }
         while let Some(step) = self.requests.step(&mut input, &chunk) {
             match step {
-                Step::Head(head, start) => self.request_head(head, start, event.at, context),
+                Step::Head(head, start) => {
+                    let head_end = chunk.offset_before(input);
+                    self.request_head(head, start, head_end, event.at, context);
+                }
                 Step::Body(piece) => {
                     if let Some(waiting) = self.waiting.back_mut() {
                         waiting.last = event.at;
@@ -175,47 +192,52 @@ impl Connection {
                         waiting.marks.set(Mark::Ambiguous);
                     }
                     self.request_ended(false, event.at, context);
-                    self.lose_requests(context);
+                    self.lose_requests(event.offset, 0, context);
                 }
-                Step::Malformed => {
-                    count(&mut context.tally.malformed_heads);
-                    self.lose_requests(context);
-                }
-                Step::Oversize => {
-                    count(&mut context.tally.oversize_heads);
-                    self.lose_requests(context);
-                }
-                Step::NotHttp => {
-                    count(&mut context.tally.flows_not_http);
-                    return Interest::Forget;
+                Step::NoHead(why) => {
+                    if no_head(why, context) == Interest::Forget {
+                        return Interest::Forget;
+                    }
+                    self.lose_requests(event.offset, 1, context);
                 }
             }
         }
         Interest::Keep
     }
 
-    fn request_head(&mut self, head: RequestHead, start: Start, at: Timestamp, context: &mut HttpContext) {
+    fn request_head(
+        &mut self,
+        head: RequestHead,
+        start: Start,
+        head_end: u64,
+        at: Timestamp,
+        context: &mut HttpContext,
+    ) {
         count(&mut context.tally.requests);
         let (framing, mut marks) = framing::of_request(&head.method, head.version, &head.headers);
         marks.merge(self.flow_marks);
-        let answers_known =
-            !self.responses_unsure && self.waiting.front().is_none_or(|first| !first.after_loss);
-        if answers_known && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
+        self.confirm_answer(&start, context);
+        let request_before = self.waiting.back().map(|before| before.start.acknowledged);
+        if self.is_sure() && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
             marks.set(Mark::Pipelined);
+            self.pipelines = true;
         }
         if self.waiting.len() >= context.limits.pipelined_max {
             count(&mut context.tally.exchanges_at_bound);
-            self.give_up_waiting(1, context);
-            self.lose_answers();
+            self.drop_waiting(1, context);
         }
+        let missing = self.missing_before(&start);
+        // The client had received nothing since it sent the request before this one, or since the last answer
+        // although a request that is missing came between.
+        let nothing_since = request_before.or(missing.bytes_lost.then_some(self.answered_until));
+        self.pipelines |= nothing_since == Some(start.acknowledged);
         self.requests.set_framing(framing);
         if framing == Framing::Tunnel {
             // Whether what follows a CONNECT is HTTP depends on the answer; clients wait for it.
             self.requests.stop();
         }
-        let after_loss = std::mem::take(&mut self.requests_unsure);
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
-        let mut waiting = Waiting::new(head, marks, start, at, after_loss);
+        let mut waiting = Waiting::new(head, marks, start, head_end, at, missing);
         waiting.keep(memory, context);
         if self.waiting.capacity() == 0 {
             self.waiting = context.lend_list();
@@ -226,7 +248,7 @@ impl Connection {
             Framing::Tunnel => self.request_ended(true, at, context),
             Framing::Invalid => {
                 self.request_ended(false, at, context);
-                self.lose_requests(context);
+                self.lose_requests(head_end, 0, context);
             }
             Framing::Empty | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {}
         }
@@ -252,7 +274,7 @@ impl Connection {
         self.emit_finished(context);
     }
 
-    fn request_loss(&mut self, loss: Loss, at: Timestamp, context: &mut HttpContext) {
+    fn request_loss(&mut self, loss: Loss, event: &StreamEvent<'_>, context: &mut HttpContext) {
         match loss.message {
             MessageLoss::None | MessageLoss::Head => {}
             MessageLoss::Hole => {
@@ -267,17 +289,65 @@ impl Connection {
                 if let Some(waiting) = self.waiting.back_mut() {
                     waiting.marks.set(if loss.boundary { Mark::Gap } else { Mark::Truncated });
                 }
-                self.request_ended(false, at, context);
+                self.request_ended(false, event.at, context);
             }
         }
         if loss.boundary {
-            self.lose_requests(context);
+            let besides = u64::from(loss.message == MessageLoss::Head);
+            self.lose_requests(event.offset, besides, context);
         }
     }
 
-    fn lose_requests(&mut self, context: &mut HttpContext) {
+    /// From `since` on the boundaries of requests are not known; `besides`: a request before is not known either.
+    fn lose_requests(&mut self, since: u64, besides: u64, context: &mut HttpContext) {
         count(&mut context.tally.boundaries_lost);
-        self.requests_unsure = true;
+        self.miss_requests(since, besides);
+    }
+
+    /// What may be missing before the request that starts here.
+    fn missing_before(&mut self, start: &Start) -> Missing {
+        let Some(RequestsLost { since, besides }) = self.requests_lost.take() else {
+            return Missing::default();
+        };
+        let room = start.offset.saturating_sub(since) / REQUEST_BYTES_MIN;
+        // What was sent before the flow was joined is not known, but no byte of what was seen is missing.
+        Missing { bytes_lost: besides != u64::MAX, requests_max: besides.saturating_add(room) }
+    }
+
+    /// True when the next response answers the first waiting request, or the next one to come.
+    fn is_sure(&self) -> bool {
+        let next = self.waiting.front().map(|first| first.missing.requests_max > 0);
+        !self.responses_unsure && !next.unwrap_or(self.requests_lost.is_some())
+    }
+
+    /// A client that sends its next request after the whole of a response has had the answer that it waited for.
+    fn confirm_answer(&mut self, next: &Start, context: &mut HttpContext) {
+        let answered_until = self.answered_until;
+        if let Some(first) = self.waiting.front_mut().filter(|first| first.tentative && first.is_answered())
+            && next.acknowledged >= answered_until
+        {
+            first.tentative = false;
+            self.emit_finished(context);
+        }
+    }
+
+    /// Hands on the first `requests` requests, although their answers may come.
+    fn drop_waiting(&mut self, requests: usize, context: &mut HttpContext) {
+        let dropped = requests.min(self.waiting.len()) as u64;
+        self.give_up_waiting(requests, context);
+        match self.waiting.front_mut() {
+            Some(first) => {
+                first.missing.requests_max = first.missing.requests_max.saturating_add(dropped);
+            }
+            None => self.miss_requests(u64::MAX, dropped),
+        }
+        self.lose_answers();
+    }
+
+    fn miss_requests(&mut self, since: u64, besides: u64) {
+        let lost = self.requests_lost.get_or_insert(RequestsLost { since, besides: 0 });
+        lost.since = lost.since.min(since);
+        lost.besides = lost.besides.saturating_add(besides);
     }
 
     /// Hands on what this connection keeps when the heads of all connections together take up too much.
@@ -286,14 +356,13 @@ impl Connection {
             let requests = self.waiting.len() as u64;
             context.tally.exchanges_at_bound = context.tally.exchanges_at_bound.saturating_add(requests);
             self.waiting.iter_mut().for_each(|waiting| waiting.marks.set(Mark::Truncated));
-            self.give_up_waiting(usize::MAX, context);
-            self.lose_answers();
+            self.drop_waiting(usize::MAX, context);
         }
     }
 
     /// Hands on the first request while it and its response are over.
     fn emit_finished(&mut self, context: &mut HttpContext) {
-        while self.waiting.front().is_some_and(|waiting| waiting.body.is_none() && waiting.is_answered()) {
+        while self.waiting.front().is_some_and(Waiting::is_finished) {
             if let Some(waiting) = self.waiting.pop_front() {
                 waiting.emit(self.flow, self.flow_hash, context);
             }
@@ -318,6 +387,19 @@ impl Connection {
             waiting.emit(self.flow, self.flow_hash, context);
         }
     }
+}
+
+/// Counts why there is no head where one should be. A flow that never had one is forgotten.
+fn no_head(why: NoHead, context: &mut HttpContext) -> Interest {
+    match why {
+        NoHead::Malformed => count(&mut context.tally.malformed_heads),
+        NoHead::Oversize => count(&mut context.tally.oversize_heads),
+        NoHead::Foreign(kind) => {
+            context.tally.count_foreign(kind);
+            return Interest::Forget;
+        }
+    }
+    Interest::Keep
 }
 
 fn chunk_context(input: &[u8], event: &StreamEvent<'_>, context: &HttpContext) -> ChunkContext {

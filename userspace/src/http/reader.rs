@@ -9,6 +9,7 @@ use crate::model::{Headers, Timestamp};
 use super::chunked::{Chunked, ChunkedStep};
 use super::framing::Framing;
 use super::head::{self, Look, Parsed};
+use super::protocol::Foreign;
 
 /// Reads messages whose heads are `H`.
 #[derive(Debug)]
@@ -82,12 +83,19 @@ pub(super) enum Step<'a, H> {
     End { trailers: Headers, ambiguous: bool },
     /// The body's coding is broken: the message is over, incomplete, and the next boundary is not known.
     Broken,
-    /// No head is where one should be.
+    /// There is no head where one should be, and the next boundary is not known.
+    NoHead(NoHead),
+}
+
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHead {
+    /// It cannot be read.
     Malformed,
-    /// A head is longer than the limit.
+    /// It is longer than the limit.
     Oversize,
     /// The first bytes of the flow are no HTTP/1.x.
-    NotHttp,
+    Foreign(Foreign),
 }
 
 /// What missing bytes, or the end of the stream, did to the message that was being read.
@@ -308,9 +316,9 @@ impl<H> MessageReader<H> {
                     let look = (self.look)(limited);
                     self.decided = look == Look::Yes;
                     if look == Look::No {
-                        self.failed(input, Step::Malformed)
+                        self.failed(input, NoHead::Malformed)
                     } else if limited.len() < input.len() || input.len() > chunk.room {
-                        self.failed(input, Step::Oversize)
+                        self.failed(input, NoHead::Oversize)
                     } else {
                         self.partial.extend_from_slice(input);
                         *input = &[];
@@ -319,7 +327,7 @@ impl<H> MessageReader<H> {
                 }
                 Parsed::Invalid => {
                     self.decided = (self.look)(limited) == Look::Yes;
-                    self.failed(input, Step::Malformed)
+                    self.failed(input, NoHead::Malformed)
                 }
             };
         }
@@ -327,7 +335,7 @@ impl<H> MessageReader<H> {
         let (piece, rest) = input.split_at_checked(end.unwrap_or(input.len()))?;
         let too_long = self.partial.len().saturating_add(piece.len()) > chunk.head_bytes_max;
         if too_long || (end.is_none() && piece.len() > chunk.room) {
-            return self.failed(input, Step::Oversize);
+            return self.failed(input, NoHead::Oversize);
         }
         self.partial.extend_from_slice(piece);
         *input = rest;
@@ -336,7 +344,7 @@ impl<H> MessageReader<H> {
             match (self.look)(&self.partial) {
                 Look::Yes => self.decided = true,
                 Look::Unsure => {}
-                Look::No => return self.failed(input, Step::Malformed),
+                Look::No => return self.failed(input, NoHead::Malformed),
             }
         }
         // Without its end the head goes on.
@@ -344,7 +352,7 @@ impl<H> MessageReader<H> {
         let partial = std::mem::take(&mut self.partial);
         match (self.parse)(&partial) {
             Parsed::Whole(head, _) => Some(self.found(head)),
-            Parsed::Partial | Parsed::Invalid => self.failed(input, Step::Malformed),
+            Parsed::Partial | Parsed::Invalid => self.failed(input, NoHead::Malformed),
         }
     }
 
@@ -357,13 +365,14 @@ impl<H> MessageReader<H> {
     }
 
     /// No head here. Says so, unless it was only a guess that there is one.
-    fn failed<'a>(&mut self, input: &mut &'a [u8], step: Step<'a, H>) -> Option<Step<'a, H>> {
+    fn failed<'a>(&mut self, input: &mut &'a [u8], why: NoHead) -> Option<Step<'a, H>> {
+        let kind = Foreign::of(if self.partial.is_empty() { input } else { &self.partial });
         *input = &[];
         self.lose();
         let decided = std::mem::take(&mut self.decided);
         if std::mem::take(&mut self.tentative) {
             return None;
         }
-        Some(if self.first && !decided { Step::NotHttp } else { step })
+        Some(Step::NoHead(if self.first && !decided { NoHead::Foreign(kind) } else { why }))
     }
 }

@@ -19,14 +19,27 @@ pub(super) struct Waiting {
     /// The request's body while it is read.
     pub(super) body: Option<BodyBuilder>,
     pub(super) start: Start,
+    /// Offset after the head: a server that has not received this much has not read the request.
+    pub(super) head_end: u64,
     pub(super) last: Timestamp,
-    /// Requests may be missing before this one.
-    pub(super) after_loss: bool,
+    /// Requests that may be missing before this one, at most.
+    pub(super) missing: Missing,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
+    /// Its response is its own only if the client waited for each answer: the next message will tell.
+    pub(super) tentative: bool,
     pub(super) marks: Marks,
     /// What its heads take up of `head_bytes`.
     pub(super) head_memory: usize,
+}
+
+/// Requests that were sent before another one and not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// Bytes are missing between the request before, if there is one, and this one.
+    pub(super) bytes_lost: bool,
+    /// How many requests at most.
+    pub(super) requests_max: u64,
 }
 
 /// The final response to a waiting request.
@@ -48,8 +61,9 @@ impl Waiting {
         head: RequestHead,
         marks: Marks,
         start: Start,
+        head_end: u64,
         at: Timestamp,
-        after_loss: bool,
+        missing: Missing,
     ) -> Self {
         let RequestHead { method, target, version, headers, marks: head_marks } = head;
         let (trailers, body) = (Headers::default(), Body::default());
@@ -57,10 +71,12 @@ impl Waiting {
             request: Request { method, target, version, headers, trailers, body },
             body: Some(BodyBuilder::default()),
             start,
+            head_end,
             last: at,
-            after_loss,
+            missing,
             interim: Vec::new(),
             response: None,
+            tentative: false,
             marks,
             head_memory: 0,
         };
@@ -78,6 +94,19 @@ impl Waiting {
         self.response.as_ref().is_some_and(|answer| answer.body.is_none())
     }
 
+    /// True when the whole response was read, and nothing can take it back.
+    pub(super) fn is_finished(&self) -> bool {
+        self.body.is_none() && self.is_answered() && !self.tentative
+    }
+
+    /// Lets go of a response that turned out to be another request's.
+    pub(super) fn lose_response(&mut self, context: &mut HttpContext) {
+        if let Some(Answer { response, body: _, first: _, last: _, tunnel: _ }) = self.response.take() {
+            context.kept_bytes = context.kept_bytes.saturating_sub(response.body.kept.len());
+        }
+        self.tentative = false;
+    }
+
     /// Counts memory of heads against the bound of what unfinished exchanges keep.
     pub(super) fn keep(&mut self, memory: usize, context: &mut HttpContext) {
         self.head_memory = self.head_memory.saturating_add(memory);
@@ -86,8 +115,19 @@ impl Waiting {
 
     /// Hands the exchange on as it is.
     pub(super) fn emit(self, flow: Flow, flow_hash: u64, context: &mut HttpContext) {
-        let Self { request, body: _, start, last, after_loss: _, interim, response, mut marks, head_memory } =
-            self;
+        let Self {
+            request,
+            body: _,
+            start,
+            head_end: _,
+            last,
+            missing: _,
+            interim,
+            response,
+            tentative: _,
+            mut marks,
+            head_memory,
+        } = self;
         let mut kept = request.body.kept.len();
         let (response, response_times) = match response {
             Some(Answer { response, first, last, body: _, tunnel: _ }) => {

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts};
-use crate::http::HttpTally;
+use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::{BranchFailure, Unused};
 use crate::stream::StreamTally;
 
@@ -176,8 +176,10 @@ fn encode_http(encoder: &mut DescriptorEncoder<'_>, tally: &HttpTally) -> fmt::R
         oversize_heads,
         boundaries_lost,
         bodies_cut,
-        flows_not_http,
-        flows_upgraded,
+        flows_not_http: _,
+        flows_not_http_by_kind,
+        flows_upgraded: _,
+        flows_upgraded_by_kind,
         exchanges_at_bound,
     } = tally;
     total(encoder, "http_requests", "Request heads read", *requests)?;
@@ -189,8 +191,25 @@ fn encode_http(encoder: &mut DescriptorEncoder<'_>, tally: &HttpTally) -> fmt::R
     total(encoder, "http_oversize_heads", "Heads beyond the limit", *oversize_heads)?;
     total(encoder, "http_boundaries_lost", "Times that the next message was searched for", *boundaries_lost)?;
     total(encoder, "http_bodies_cut", "Bodies of which only length and hash were kept", *bodies_cut)?;
-    total(encoder, "http_flows_not_http", "Connections that are not HTTP/1.x", *flows_not_http)?;
-    total(encoder, "http_flows_upgraded", "Connections that left HTTP/1.x", *flows_upgraded)?;
+    let by_kind = |labels: &[&'static str], counts: &[u64]| -> Rows<'_> {
+        labels.iter().zip(counts).map(|(kind, count)| (vec![("kind", *kind)], *count)).collect()
+    };
+    let foreign = by_kind(&Foreign::ALL.map(Foreign::label), flows_not_http_by_kind);
+    export(
+        encoder,
+        MetricType::Counter,
+        "http_flows_not_http",
+        "Connections that are not HTTP/1.x, by what they speak",
+        &foreign,
+    )?;
+    let upgraded = by_kind(&Upgraded::ALL.map(Upgraded::label), flows_upgraded_by_kind);
+    export(
+        encoder,
+        MetricType::Counter,
+        "http_flows_upgraded",
+        "Connections that left HTTP/1.x, by where they went",
+        &upgraded,
+    )?;
     total(
         encoder,
         "http_exchanges_at_bound",

@@ -138,19 +138,23 @@ impl Assembler {
         }
     }
 
-    /// True when a reset at `offset` is one that the other side obeys: it drops one that lies before what it has
-    /// acknowledged (RFC 9293 section 3.10.7.4, RFC 5961 section 3.2).
+    /// True when a reset at `offset` is one that the other side obeys: only one with exactly the number that it
+    /// expects (RFC 5961 section 3.2), which is what it has acknowledged, or what was seen of this direction so far.
     pub(super) fn obeys_reset_at(&self, offset: u64) -> bool {
-        offset >= self.acknowledged.min(self.next)
+        // A FIN counts one number that is no byte.
+        let after_end = self.end.is_some_and(|end| offset == end || offset == end.saturating_add(1));
+        offset == self.next || offset == self.acknowledged || offset == self.waiting_end() || after_end
+    }
+
+    /// Offset after the last byte that was seen.
+    fn waiting_end(&self) -> u64 {
+        let last = self.waiting.last_key_value();
+        last.map_or(self.next, |(start, piece)| start.saturating_add(piece.bytes.len() as u64))
     }
 
     /// Notes that no byte follows the one before `offset`. The first FIN counts, unless bytes wait behind it.
     pub(super) fn finish(&mut self, offset: u64, at: Timestamp) {
-        let waiting_end = self
-            .waiting
-            .last_key_value()
-            .map_or(self.next, |(start, piece)| start.saturating_add(piece.bytes.len() as u64));
-        if self.end.is_none_or(|end| offset < end) && offset >= waiting_end {
+        if self.end.is_none_or(|end| offset < end) && offset >= self.waiting_end() {
             if !self.is_missing() {
                 self.missing_since = at;
             }

@@ -106,7 +106,9 @@ impl<R: StreamReader> Entry<R> {
             half.initial = Some(segment.seq);
             half.answered_syn = segment.ack.is_some();
         }
-        if half.assembler.is_none() && (segment.flags.syn || !segment.payload.is_empty()) {
+        if half.assembler.is_none()
+            && (segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst))
+        {
             half.assembler = Some(Assembler::new(first_byte));
         }
         let Some(assembler) = &mut half.assembler else {
@@ -119,7 +121,8 @@ impl<R: StreamReader> Entry<R> {
         }
         let reset = segment.flags.rst
             && assembler.offset_of(segment.seq).is_some_and(|offset| assembler.obeys_reset_at(offset));
-        if !segment.payload.is_empty() {
+        // What a reset carries is a remark, not a part of the stream (RFC 9293 section 3.5.3).
+        if !segment.payload.is_empty() && !segment.flags.rst {
             let held_before = assembler.waiting_memory();
             let stamp = Stamp { at, acknowledged };
             let fresh = assembler.take(first_byte, segment.payload, stamp, shared.tally);
@@ -302,13 +305,12 @@ impl<R: StreamReader> Entry<R> {
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Option<FlowKey> {
         let Hearing::Undecided(undecided) = &mut self.hearing else { return None };
-        if *shared.waiting_bytes > shared.limits.waiting_bytes_max {
+        let others = shared.waiting_bytes.saturating_sub(undecided.counted);
+        if others.saturating_add(undecided.memory()) > shared.limits.waiting_bytes_max {
             undecided.give_up();
         }
-        let memory = if undecided.verdict() == Verdict::Open { undecided.memory() } else { 0 };
-        let others = shared.waiting_bytes.saturating_sub(undecided.counted);
-        *shared.waiting_bytes = others.saturating_add(memory);
-        undecided.counted = memory;
+        undecided.counted = if undecided.verdict() == Verdict::Open { undecided.memory() } else { 0 };
+        *shared.waiting_bytes = others.saturating_add(undecided.counted);
         let (known, reversed) = match undecided.verdict() {
             Verdict::Open => return None,
             Verdict::AsNamed => (true, false),

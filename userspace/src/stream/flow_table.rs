@@ -5,7 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::{
-    Direction, Flow, FlowKey, Interest, Opened, Segment, StreamEvent, StreamReader, Timestamp, Unused,
+    Direction, Flow, FlowKey, Interest, Opened, Segment, StreamEvent, StreamReader, TcpFlags, Timestamp,
+    Unused,
 };
 
 use super::assembler::GapCause;
@@ -92,10 +93,16 @@ impl<R: StreamReader> FlowTable<R> {
         segment: &Segment<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Result<(), Unused> {
+        // A reset is looked at before anything else that a segment says (RFC 9293 section 3.10.7.4).
+        if segment.flags.rst && (segment.flags.syn || segment.flags.fin) {
+            let flags = TcpFlags { syn: false, fin: false, rst: true };
+            return self.accept(&Segment { flags, ..*segment }, read);
+        }
         let (key, mut direction, known) = self.orient(segment);
+        let opens = segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst);
         let mut slot = match known {
             Some(slot) => slot,
-            None if segment.flags.syn || !segment.payload.is_empty() => self.insert(key, segment, read),
+            None if opens => self.insert(key, segment, read),
             None => return Err(Unused::NoFlow),
         };
         let Some(mut entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {

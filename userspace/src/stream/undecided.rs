@@ -147,8 +147,8 @@ impl Undecided {
     pub(super) fn give_up(&mut self) {
         if self.verdict == Verdict::Open {
             self.verdict = Verdict::Unknown;
+            self.held = Vec::new();
         }
-        self.held = Vec::new();
     }
 
     /// Everything that was heard, in its order.

@@ -7,10 +7,11 @@ use crate::model::{Interest, Mark, Response, StreamEvent, Timestamp};
 use super::super::body::BodyBuilder;
 use super::super::framing::{self, Framing};
 use super::super::head::ResponseHead;
+use super::super::protocol::Upgraded;
 use super::super::reader::{Loss, MessageLoss, Start, Step};
-use super::super::waiting::{Answer, Waiting};
+use super::super::waiting::{Answer, Missing, Waiting};
 use super::super::{HttpContext, count};
-use super::{Answering, Connection, chunk_context};
+use super::{Answering, Connection, chunk_context, no_head};
 
 // === impl Connection ===
 
@@ -69,17 +70,11 @@ impl Connection {
                     self.response_ended(false, context);
                     self.lose_responses(context);
                 }
-                Step::Malformed => {
-                    count(&mut context.tally.malformed_heads);
+                Step::NoHead(why) => {
+                    if no_head(why, context) == Interest::Forget {
+                        return Interest::Forget;
+                    }
                     self.lose_responses(context);
-                }
-                Step::Oversize => {
-                    count(&mut context.tally.oversize_heads);
-                    self.lose_responses(context);
-                }
-                Step::NotHttp => {
-                    count(&mut context.tally.flows_not_http);
-                    return Interest::Forget;
                 }
             }
         }
@@ -108,11 +103,14 @@ impl Connection {
         let Some(waiting) = self.waiting.front_mut().filter(|_| belongs) else {
             count(&mut context.tally.orphans);
             self.answering = Answering::Nobody { bodiless: true };
-            self.unknown_answers = self.unknown_answers.saturating_add(1);
+            if !self.is_sure() {
+                self.answers_to_nobody = self.answers_to_nobody.saturating_add(1);
+                self.give_up_answered(context);
+            }
             match framing {
                 Framing::Invalid => self.lose_responses(context),
                 Framing::Tunnel => {
-                    count(&mut context.tally.flows_upgraded);
+                    context.tally.count_upgraded(Upgraded::of(status, &headers));
                     return Interest::Forget;
                 }
                 Framing::Empty | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {}
@@ -152,15 +150,18 @@ impl Connection {
     /// True when the response that starts here answers the first waiting request. Requests that lost responses
     /// answered are given up.
     fn find_request(&mut self, response: &Start, context: &mut HttpContext) -> bool {
-        let Some(first) = self.waiting.front() else { return false };
-        let sure = !self.responses_unsure && !first.after_loss;
-        if !sure {
-            let Some(index) = self.shown_request(response) else { return false };
+        self.refute_answer(context);
+        if self.waiting.is_empty() {
+            return false;
+        }
+        if !self.is_sure() {
+            let Some((index, tentative)) = self.shown_request(response) else { return false };
             self.give_up_waiting(index, context);
             self.responses_unsure = false;
-            self.unknown_answers = 0;
+            self.answers_to_nobody = 0;
             if let Some(found) = self.waiting.front_mut() {
-                found.after_loss = false;
+                found.missing = Missing::default();
+                found.tentative = tentative;
             }
         }
         // A server cannot answer what it has not received; such a response is about the connection (a 408).
@@ -169,21 +170,51 @@ impl Connection {
             .is_some_and(|waiting| response.acknowledged > waiting.start.offset && waiting.response.is_none())
     }
 
-    /// The waiting request that `response` is shown to answer although messages are missing: the client had exactly
-    /// the bytes before this response when it sent the request, and no other request can have been open then.
-    fn shown_request(&self, response: &Start) -> Option<usize> {
+    /// One more response although the client has sent nothing since the last one, which was taken for the answer to
+    /// the only open request: there was another one.
+    fn refute_answer(&mut self, context: &mut HttpContext) {
+        let Some(first) = self.waiting.front_mut() else { return };
+        if first.tentative && first.is_answered() {
+            first.lose_response(context);
+            first.missing.requests_max = u64::MAX;
+            self.pipelines = true;
+            self.lose_answers();
+        }
+    }
+
+    /// The waiting request that `response` is shown to answer although messages are missing, and whether that is only
+    /// so because the client waits for its answers.
+    ///
+    /// The client had exactly the bytes before this response when it sent the request, so that no earlier response
+    /// can be its answer. Nor can this response be the answer to an earlier request: either the client waits for each
+    /// answer before it sends the next request, as far as anyone has seen, or as many answers have passed as there
+    /// can have been requests before.
+    fn shown_request(&mut self, response: &Start) -> Option<(usize, bool)> {
         let received = |waiting: &Waiting| waiting.start.acknowledged;
         let index = self.waiting.iter().position(|waiting| received(waiting) == response.offset)?;
         let found = self.waiting.get(index).filter(|found| found.response.is_none())?;
-        // A lost request before this one has had its answer when something came after the last known answer.
-        let alone = !found.after_loss || received(found) > self.answered_until;
-        // Of requests that were sent together only the first can have been answered before the next was sent.
-        let earlier = self.waiting.iter().take(index);
-        let together = earlier
-            .zip(self.waiting.iter().skip(1))
-            .filter(|(one, next)| received(one) == received(next))
-            .count();
-        (alone && (together == 0 || together < self.unknown_answers)).then_some(index)
+        if response.acknowledged < found.head_end {
+            // The server has answered something else, which was open when the client sent this request.
+            self.pipelines = true;
+            return None;
+        }
+        let requests_before = (self.waiting.iter().take(index.saturating_add(1)))
+            .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing.requests_max));
+        let all_answered = self.answers_to_nobody >= requests_before;
+        // Of a flow that was joined, the mark says that what came before is not known.
+        let tentative = !all_answered && requests_before != u64::MAX;
+        (!self.pipelines || all_answered).then_some((index, tentative))
+    }
+
+    /// Hands on requests that must have had their answers, since that many have passed.
+    fn give_up_answered(&mut self, context: &mut HttpContext) {
+        while let Some(first) = self.waiting.front().filter(|first| first.body.is_none()) {
+            let up_to_it = first.missing.requests_max.saturating_add(1);
+            let Some(left) = self.answers_to_nobody.checked_sub(up_to_it) else { return };
+            self.answers_to_nobody = left;
+            self.responses_unsure = true;
+            self.give_up_waiting(1, context);
+        }
     }
 
     fn answer(&mut self) -> Option<&mut Answer> {
@@ -210,9 +241,12 @@ impl Connection {
         }
         self.answering = Answering::Nothing;
         if interest == Interest::Forget {
-            count(&mut context.tally.flows_upgraded);
             if let Some(waiting) = self.waiting.front_mut() {
                 waiting.marks.set(Mark::Upgraded);
+            }
+            if let Some(answer) = self.waiting.front().and_then(|waiting| waiting.response.as_ref()) {
+                let kind = Upgraded::of(answer.response.status, &answer.response.headers);
+                context.tally.count_upgraded(kind);
             }
         }
         self.emit_finished(context);
@@ -264,6 +298,5 @@ impl Connection {
 
     pub(super) fn lose_answers(&mut self) {
         self.responses_unsure = true;
-        self.unknown_answers = self.unknown_answers.saturating_add(1);
     }
 }
