@@ -21,6 +21,8 @@ pub mod stream;
 
 pub mod http;
 
+pub mod wire;
+
 pub mod select;
 
 pub mod queue;

@@ -23,6 +23,11 @@ const TABLE: &[Rule] = &[
     Rule { module: "stream", modules: &["model"], crates: &["bytes", "foldhash"] },
     Rule { module: "http", modules: &["model"], crates: &["bytes", "httparse", "memchr", "sha2"] },
     Rule {
+        module: "wire",
+        modules: &["model"],
+        crates: &["bytes", "rmp_serde", "serde", "serde_bytes", "sha2", "thiserror"],
+    },
+    Rule {
         module: "select",
         modules: &["model"],
         crates: &["bytes", "foldhash", "matchit", "regex", "thiserror"],
