@@ -33,6 +33,8 @@ pub mod compare;
 
 pub mod journal;
 
+pub mod recording;
+
 pub mod report;
 
 pub mod metrics;

@@ -32,9 +32,10 @@ mod rules;
 mod status;
 mod text;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::model::{Exchange, IncomparableReason, Mark, Observation, Outcome, Response};
+use crate::model::{Body, Exchange, Headers, IncomparableReason, Mark, Observation, Outcome, Response};
 
 pub use findings::{Findings, Place, Step};
 pub use headers::MEANINGFUL_HEADERS;
@@ -286,6 +287,16 @@ impl Pair<'_> {
         self.exchange.request.method.as_ref() == b"HEAD"
             || (without(self.control.status) && without(self.candidate.status))
     }
+}
+
+/// A body as it was before content coding; `None` when that cannot be undone within the limits, or the body is not
+/// all there.
+pub fn plain_body<'a>(headers: &Headers, body: &'a Body, limits: &CompareLimits) -> Option<Cow<'a, [u8]>> {
+    if decode::codings(headers).next().is_none() {
+        return Some(Cow::Borrowed(&body.kept));
+    }
+    let whole = body.complete && !body.is_cut();
+    whole.then(|| decode::decode(headers, &body.kept, limits).ok()).flatten()
 }
 
 #[cfg(test)]

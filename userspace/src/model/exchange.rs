@@ -98,6 +98,19 @@ impl std::error::Error for NotAnExchangeId {}
 
 // === impl ExchangeId ===
 
+impl ExchangeId {
+    /// Reads what its `Display` shows: 32 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let (flow, offset) = text.split_at_checked(16)?;
+        let number = |digits: &str| {
+            // `from_str_radix` alone would take a sign.
+            let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
+        Some(Self { flow: number(flow)?, offset: number(offset)? })
+    }
+}
+
 /// 32 hexadecimal digits.
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

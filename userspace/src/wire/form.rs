@@ -116,17 +116,6 @@ fn model_end(text: &str, field: &'static str) -> Result<Endpoint, WireError> {
     }
 }
 
-/// 32 hexadecimal digits, as [`ExchangeId`] shows itself.
-fn model_id(text: &str) -> Option<ExchangeId> {
-    let (flow, offset) = text.split_at_checked(16)?;
-    let number = |digits: &str| {
-        // `from_str_radix` alone would take a sign.
-        let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
-    };
-    Some(ExchangeId { flow: number(flow)?, offset: number(offset)? })
-}
-
 // === impl WireExchange ===
 
 impl<'a> WireExchange<'a> {
@@ -167,7 +156,7 @@ impl<'a> WireExchange<'a> {
         let key =
             FlowKey { client: model_end(&client, "client")?, server: model_end(&server, "server")?, scope };
         Ok(Exchange {
-            id: model_id(&id).ok_or_else(|| value("id", "is not 32 hexadecimal digits"))?,
+            id: ExchangeId::from_hex(&id).ok_or_else(|| value("id", "is not 32 hexadecimal digits"))?,
             flow: Flow { key, opened: Timestamp(opened_ns) },
             request: request.into_model()?,
             response: response.map(WireResponse::into_model).transpose()?,

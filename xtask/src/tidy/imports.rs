@@ -76,6 +76,21 @@ const TABLE: &[Rule] = &[
         modules: &["model"],
         crates: &["rusqlite", "serde", "serde_json", "thiserror"],
     },
+    Rule {
+        module: "recording",
+        modules: &["compare", "http", "model", "wire"],
+        crates: &[
+            "base64",
+            "crc32fast",
+            "http",
+            "humantime",
+            "memchr",
+            "rmp_serde",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+    },
     // What people read.
     Rule {
         module: "metrics",
@@ -110,7 +125,7 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "cli",
-        modules: &["capture", "config", "journal", "model", "packet", "pipeline", "report"],
+        modules: &["capture", "config", "journal", "model", "packet", "pipeline", "recording", "report"],
         crates: &[
             "anyhow",
             "base64",
