@@ -4,6 +4,7 @@
 
 mod capture;
 mod config;
+mod convert;
 mod doctor;
 mod exchange_line;
 mod inspect;
@@ -61,6 +62,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show what a run found, and its verdict.
     Report(report::Arguments),
+    /// Turn a recording into a file of another program, or back: GoReplay's .gor, HAR.
+    Convert(convert::Arguments),
     /// Check a configuration file, or print one to start from.
     #[command(subcommand)]
     Config(config::Command),
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => capture::replay(&arguments),
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Convert(arguments) => convert::convert(&arguments),
         Command::Config(command) => config::config(&command),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     };
