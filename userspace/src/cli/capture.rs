@@ -1,6 +1,6 @@
 //! Flags that say what to capture, and the commands `capture` and `replay`.
 //!
-//! Opens the probe or a capture file; what is read from it is `pipeline`'s.
+//! Opens the probe, a capture file or a recording; what is read from it is `pipeline`'s.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,14 +10,16 @@ use clap::Args;
 
 use super::{Exit, output};
 use crate::capture::listeners::listening_ports;
-use crate::capture::{KernelConfig, KernelSource, PcapSource, Source};
+use crate::capture::{KernelConfig, KernelSource, PcapSource};
 use crate::config::{self, Flags};
+use crate::pipeline::feed::Feed;
 use crate::pipeline::settings::{CaptureConfig, Input};
 use crate::pipeline::{clock, step_back};
+use crate::recording::RecordingReader;
 
-/// `understudy capture` and `understudy replay`.
+/// `understudy replay`.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ReplayArguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -39,8 +41,11 @@ pub(super) struct CaptureFlags {
     pub(super) duration: Option<Duration>,
     /// Read this capture file (pcap or pcapng) in the place of live traffic; `-` is standard input, as in
     /// `tcpdump -w - tcp port 8080 | understudy inspect --pcap -`. Needs no root.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["cgroup", "duration"])]
+    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["cgroup", "duration"])]
     pcap: Option<PathBuf>,
+    /// Read this recording in the place of live traffic; `-` is standard input. Needs no root.
+    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["ports", "cgroup", "duration"])]
+    recording: Option<PathBuf>,
     /// The configuration file; flags win over it. `understudy config template` prints one.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -55,18 +60,20 @@ impl CaptureFlags {
             ports: self.ports.clone(),
             cgroup: self.cgroup.clone(),
             pcap: self.pcap.clone(),
+            recording: self.recording.clone(),
             ..Flags::default()
         }
     }
 }
 
 /// Opens what is configured.
-pub(super) fn open_source(config: &CaptureConfig) -> anyhow::Result<Box<dyn Source + Send>> {
+pub(super) fn open_feed(config: &CaptureConfig) -> anyhow::Result<Feed> {
     Ok(match &config.input {
-        Input::Probe => Box::new(open_kernel(&config.kernel)?),
+        Input::Probe => open_kernel(&config.kernel)?.into(),
         Input::Pcap(path) => {
-            Box::new(PcapSource::open(path, config.pcap).context("cannot read a capture file")?)
+            PcapSource::open(path, config.pcap).context("cannot read a capture file")?.into()
         }
+        Input::Recording(path) => Feed::Recording(RecordingReader::open(path)?),
     })
 }
 
@@ -140,22 +147,18 @@ async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `understudy capture`
-pub(super) fn capture(arguments: &Arguments) -> anyhow::Result<Exit> {
-    needs_queue(arguments, "capture")
-}
-
-/// `understudy replay`
-pub(super) fn replay(arguments: &Arguments) -> anyhow::Result<Exit> {
-    needs_queue(arguments, "replay")
-}
-
-/// Both halves meet in a queue between processes, and the configuration cannot name one yet.
-fn needs_queue(arguments: &Arguments, command: &str) -> anyhow::Result<Exit> {
+/// `understudy replay`: needs a queue between processes, and the configuration cannot name one yet.
+pub(super) fn replay(arguments: &ReplayArguments) -> anyhow::Result<Exit> {
     config::load(Some(&arguments.config), Flags::default())?;
+    Ok(needs_queue("replay"))
+}
+
+/// Says why one half alone cannot work yet.
+pub(super) fn needs_queue(command: &str) -> Exit {
     output::complain(&format!(
         "error: the configuration names no queue: `understudy {command}` works across processes, through a queue that \
-         this version cannot use yet; `understudy run` does both halves in one process"
+         this version cannot use yet; `understudy run` does both halves in one process, and `understudy capture --record \
+         FILE` captures into a recording"
     ));
-    Ok(Exit::Error)
+    Exit::Error
 }

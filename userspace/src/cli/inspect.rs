@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_source, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
 use super::{Exit, exchange_line, ledger, output};
 use crate::config::{self, Flags};
 use crate::model::Exchange;
@@ -44,11 +44,11 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
-        let source = open_source(&config.capture)?;
+        let feed = open_feed(&config.capture)?;
         let stop = stopped(capture.duration);
         let show: Option<Show> =
             if quiet { None } else { Some(Box::new(move |exchange| print(exchange, json, body))) };
-        anyhow::Ok(run_inspect(source, &config.capture, admin, show, stop).await?)
+        anyhow::Ok(run_inspect(feed, &config.capture, admin, show, stop).await?)
     })?;
     let InspectEnd { capture, ledger, broken } = end;
     let counts = ledger::text(&capture, &[("inspect".into(), ledger)]);

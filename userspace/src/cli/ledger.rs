@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
-use crate::capture::FileCounts;
+use super::output::shown;
+use crate::capture::{FileCounts, SourceCounts};
 use crate::model::{Fate, LedgerSnapshot, Unsupported, Unused};
 use crate::packet::{FragmentTally, PacketTally};
-use crate::pipeline::capture::{CaptureCounts, ThrottleCounts};
+use crate::pipeline::capture::{CaptureCounts, PlaybackCounts, TeeCounts, ThrottleCounts};
+use crate::recording::Ending;
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
 pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
@@ -16,7 +18,44 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
         let note = if note.is_empty() { String::new() } else { format!("  {note}") };
         text.push_str(&format!("  {label:<28}{value:>12}{note}\n"));
     };
-    let CaptureCounts { source, tee, throttle } = capture;
+    let CaptureCounts { source, tee, throttle, playback } = capture;
+    match playback {
+        Some(playback) => of_recording(playback, &mut line),
+        None => of_packets(source, tee, throttle, &mut line),
+    }
+    for (experiment, ledger) in ledgers {
+        let LedgerSnapshot { seen, in_flight, fates } = ledger;
+        line(&format!("{experiment}: exchanges"), *seen, "");
+        for (fate, count) in fates.iter().filter(|(fate, count)| *count > 0 || *fate == Fate::Shed) {
+            line(&format!("  {}", fate.label()), *count, "");
+        }
+        if *in_flight > 0 {
+            line("  in flight", *in_flight, "");
+        }
+    }
+    format!("Ledger\n{}", text.trim_end())
+}
+
+/// Writes one line: what is counted, the count, and a note.
+type Line<'a> = dyn FnMut(&str, u64, &str) + 'a;
+
+fn of_recording(playback: &PlaybackCounts, line: &mut Line<'_>) {
+    let PlaybackCounts { exchanges, ending } = playback;
+    line("exchanges read", *exchanges, "");
+    match ending {
+        Some(Ending::Whole(summary)) => {
+            for (reason, count) in &summary.missing {
+                line("  not in the recording", *count, &shown(reason.as_bytes()));
+            }
+        }
+        Some(Ending::Cut { offset, rest: _ }) => {
+            line("no end; cut at byte", *offset, "what stands before it was read");
+        }
+        None => {}
+    }
+}
+
+fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts, line: &mut Line<'_>) {
     match source.file {
         Some(FileCounts { frames, frames_cut, cut_at }) => {
             line("packets read", frames, "");
@@ -90,17 +129,6 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
         }
     }
     line("exchanges", tee.http.exchanges, "");
-    for (experiment, ledger) in ledgers {
-        let LedgerSnapshot { seen, in_flight, fates } = ledger;
-        line(&format!("{experiment}: exchanges"), *seen, "");
-        for (fate, count) in fates.iter().filter(|(fate, count)| *count > 0 || *fate == Fate::Shed) {
-            line(&format!("  {}", fate.label()), *count, "");
-        }
-        if *in_flight > 0 {
-            line("  in flight", *in_flight, "");
-        }
-    }
-    format!("Ledger\n{}", text.trim_end())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod inspect;
 mod ledger;
 mod output;
 mod progress;
+mod record;
 mod report;
 mod run;
 
@@ -54,10 +55,10 @@ struct Arguments {
 enum Command {
     /// Capture, replay and compare in one process, then report.
     Run(run::Arguments),
-    /// The tee alone: capture into a queue for `replay` workers.
-    Capture(capture::Arguments),
+    /// The tee alone: capture into a recording (--record FILE), and replay nothing.
+    Capture(record::Arguments),
     /// A worker alone: replay from a queue, and compare.
-    Replay(capture::Arguments),
+    Replay(capture::ReplayArguments),
     /// Show exchanges as they happen; sends nothing anywhere.
     Inspect(inspect::Arguments),
     /// Show what a run found, and its verdict.
@@ -85,7 +86,7 @@ pub fn main() -> ExitCode {
     output::log_to_stderr(arguments.verbose);
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
-        Command::Capture(arguments) => capture::capture(&arguments),
+        Command::Capture(arguments) => record::capture(arguments),
         Command::Replay(arguments) => capture::replay(&arguments),
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::Report(arguments) => report::report(&arguments),

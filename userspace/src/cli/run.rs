@@ -2,13 +2,14 @@
 //!
 //! Wires the pipeline to signals and output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_source, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
 use super::progress::Progress;
+use super::record::RecordFlags;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
@@ -22,9 +23,11 @@ pub(super) struct Arguments {
     capture: CaptureFlags,
     #[command(flatten)]
     experiment: ExperimentFlags,
-    /// With --pcap: replay this many times faster than the requests follow each other in the file. Default: 1.
-    #[arg(long, value_name = "FACTOR", requires = "pcap", value_parser = speed)]
+    /// With --pcap or --recording: replay this many times faster than the requests follow each other in the file. Default: 1.
+    #[arg(long, value_name = "FACTOR", requires = "offline", value_parser = speed)]
     speed: Option<f64>,
+    #[command(flatten)]
+    record: RecordFlags,
     /// SQLite file for the results. Default: `understudy.db` in this folder.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -76,21 +79,26 @@ fn speed(text: &str) -> Result<f64, String> {
 
 /// Runs until it is stopped or the file ends, prints the report, and exits with its verdict.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { capture, experiment, speed, journal, admin, format } = arguments;
+    let Arguments { capture, experiment, speed, record, journal, admin, format } = arguments;
+    if record.record.as_deref() == Some(Path::new("-")) {
+        bail!(
+            "--record - would mix the recording with the report: name a file, or use `understudy capture --record -`"
+        );
+    }
     let experiment = experiment.into_experiment();
-    let flags = Flags { journal, admin, experiment, speed, ..capture.flags() };
+    let flags = Flags { journal, admin, experiment, speed, record: record.record, ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
     let input = config.capture.clone();
     let end = start_runtime(&input)?.block_on(async {
         let run = Run::prepare(config).await?;
         let admin = run.admin_address();
-        let source = open_source(&input)?;
+        let feed = open_feed(&input)?;
         let _progress = Progress::show(run.ledgers());
         if let Some(address) = admin {
             tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");
         }
         let stop = stopped(capture.duration);
-        anyhow::Ok(run.run(source, stop).await?)
+        anyhow::Ok(run.run(feed, stop).await?)
     })?;
     let RunEnd { journal, recorded, id, capture, ledgers, looped } = end;
     output::complain(&ledger::text(&capture, &ledgers));

@@ -25,6 +25,10 @@ pub struct Flags {
     pub experiment: Option<FlagExperiment>,
     /// A capture file to read in the place of traffic that passes now; `-` is standard input.
     pub pcap: Option<PathBuf>,
+    /// A recording to read in the place of a capture; `-` is standard input.
+    pub recording: Option<PathBuf>,
+    /// Where exchanges are recorded; `-` is standard output.
+    pub record: Option<PathBuf>,
     /// How many times faster than in the file its requests are replayed.
     pub speed: Option<f64>,
     /// No experiment at all: the file's are neither wanted nor checked.
@@ -65,12 +69,27 @@ impl Flags {
         if let Some(pcap) = &self.pcap {
             config.capture.input = Input::Pcap(pcap.clone());
         }
+        if let Some(recording) = &self.recording {
+            config.capture.input = Input::Recording(recording.clone());
+        }
+        config.record.path = self.record.clone();
         config.speed = self.speed.unwrap_or(config.speed);
     }
 
     /// Puts the values in their places.
     pub(super) fn adjust(self, raw: &mut RawConfig) {
-        let Self { ports, cgroup, admin, journal, experiment, pcap: _, speed: _, no_experiments } = self;
+        let Self {
+            ports,
+            cgroup,
+            admin,
+            journal,
+            experiment,
+            pcap: _,
+            recording: _,
+            record: _,
+            speed: _,
+            no_experiments,
+        } = self;
         if !ports.is_empty() {
             raw.capture.ports = Some(given(ports));
         }

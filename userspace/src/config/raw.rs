@@ -15,7 +15,7 @@ use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
 use crate::pipeline::handover::HandoverLimits;
-use crate::pipeline::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig};
+use crate::pipeline::settings::{CaptureConfig, Config, ExperimentConfig, JournalConfig, RecordConfig};
 use crate::select::Sample;
 
 /// The file.
@@ -31,6 +31,9 @@ pub(super) struct RawConfig {
     /// Where results are kept.
     #[serde(default)]
     pub(super) journal: RawJournal,
+    /// Bounds of a recording.
+    #[serde(default)]
+    pub(super) record: RawRecord,
     /// What to find out.
     #[serde(default, rename = "experiment")]
     pub(super) experiments: Vec<RawExperiment>,
@@ -91,6 +94,15 @@ pub(super) struct RawJournal {
     pub(super) waiting_bytes_max: Option<usize>,
 }
 
+/// `[record]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRecord {
+    pub(super) file_bytes_max: Option<u64>,
+    pub(super) waiting_max: Option<usize>,
+    pub(super) waiting_bytes_max: Option<usize>,
+}
+
 /// Puts a value that the file gives in the place of a default.
 pub(super) fn set<T>(place: &mut T, given: Option<T>) {
     if let Some(value) = given {
@@ -126,7 +138,7 @@ pub(super) fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> 
 impl RawConfig {
     /// Checks everything and fills in the defaults.
     pub(super) fn finish(self) -> Result<Config, Fault> {
-        let Self { capture, admin, journal, experiments } = self;
+        let Self { capture, admin, journal, record, experiments } = self;
         let capture = capture.finish()?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
@@ -144,6 +156,7 @@ impl RawConfig {
             journal: journal.finish(),
             experiments: finished,
             speed: 1.0,
+            record: record.finish(),
         })
     }
 }
@@ -254,5 +267,18 @@ impl RawJournal {
         set(&mut handover.waiting_max, self.waiting_max);
         set(&mut handover.waiting_bytes_max, self.waiting_bytes_max);
         JournalConfig { path, limits, handover }
+    }
+}
+
+// === impl RawRecord ===
+
+impl RawRecord {
+    fn finish(self) -> RecordConfig {
+        let Self { file_bytes_max, waiting_max, waiting_bytes_max } = self;
+        let mut config = RecordConfig::default();
+        set(&mut config.limits.file_bytes_max, file_bytes_max);
+        set(&mut config.queue.exchanges_max, waiting_max);
+        set(&mut config.queue.bytes_max, waiting_bytes_max);
+        config
     }
 }

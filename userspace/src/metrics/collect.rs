@@ -73,7 +73,7 @@ impl Collector for StatusCollector {
 }
 
 fn encode_capture(encoder: &mut DescriptorEncoder<'_>, counts: &CaptureCounts) -> fmt::Result {
-    let CaptureCounts { source, tee, throttle } = counts;
+    let CaptureCounts { source, tee, throttle, playback: _ } = counts;
     let TeeCounts { used, unused, packet: _, stream, http, flows, waiting_bytes, kept_bytes } = tee;
     total(encoder, "capture_packets_seen", "Packets that the probe ran for", source.seen)?;
     total(encoder, "capture_packets_wanted", "TCP packets of wanted ports", source.wanted)?;

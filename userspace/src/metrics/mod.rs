@@ -18,6 +18,7 @@ use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpTally;
 use crate::model::{BranchFailure, Ledger, Unused};
 use crate::packet::PacketTally;
+use crate::recording::Ending;
 use crate::stream::StreamTally;
 
 pub use comparisons::ComparisonMetrics;
@@ -31,6 +32,17 @@ pub struct CaptureCounts {
     pub tee: TeeCounts,
     /// What was done to keep the cost of capture below its limits.
     pub throttle: ThrottleCounts,
+    /// What was read from a recording, where there is one in the place of packets.
+    pub playback: Option<PlaybackCounts>,
+}
+
+/// What was read from a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaybackCounts {
+    /// Exchanges.
+    pub exchanges: u64,
+    /// How it ended, once it has.
+    pub ending: Option<Ending>,
 }
 
 /// How capture kept its cost below the limits.

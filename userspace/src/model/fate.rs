@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Fate {
     /// It was shown by `inspect`, which sends nothing.
     Shown,
+    /// It was written to a recording.
+    Recorded,
+    /// It was not: the recording was at its bound or could not be written, or the exchange is too large for it.
+    NotRecorded,
     /// The experiment does not want its method.
     FilteredMethod,
     /// The experiment does not want its path.
@@ -83,8 +87,10 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 21] = [
+    pub const ALL: [Fate; 23] = [
         Fate::Shown,
+        Fate::Recorded,
+        Fate::NotRecorded,
         Fate::FilteredMethod,
         Fate::FilteredRoute,
         Fate::FilteredHost,
@@ -111,6 +117,8 @@ impl Fate {
     pub fn label(self) -> &'static str {
         match self {
             Fate::Shown => "shown",
+            Fate::Recorded => "recorded",
+            Fate::NotRecorded => "not_recorded",
             Fate::FilteredMethod => "filtered_method",
             Fate::FilteredRoute => "filtered_route",
             Fate::FilteredHost => "filtered_host",

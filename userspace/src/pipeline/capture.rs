@@ -14,7 +14,7 @@ use super::throttle::Throttle;
 use crate::capture::{CaptureError, Polled, Source, SourceCounts};
 use crate::model::Exchange;
 
-pub use crate::metrics::{CaptureCounts, ThrottleCounts};
+pub use crate::metrics::{CaptureCounts, PlaybackCounts, TeeCounts, ThrottleCounts};
 
 /// A capture that can be run.
 pub struct Capture<S> {
@@ -137,7 +137,8 @@ impl<S: Source> Capture<S> {
 
     fn publish(&mut self) -> Result<CaptureCounts, CaptureError> {
         let throttle = self.throttle.as_ref().map(Throttle::counts).unwrap_or_default();
-        let counts = CaptureCounts { source: self.source.counts()?, tee: self.tee.counts(), throttle };
+        let (source, tee) = (self.source.counts()?, self.tee.counts());
+        let counts = CaptureCounts { source, tee, throttle, playback: None };
         self.counts.send_replace(counts.clone());
         Ok(counts)
     }

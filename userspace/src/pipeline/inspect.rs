@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::feed::{Feed, FeedError};
 use super::patience::Patience;
 use super::run::RunError;
 use super::settings::CaptureConfig;
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
-use crate::capture::{CaptureError, Source};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryQueueLimits, memory_queue};
@@ -28,19 +28,19 @@ pub struct InspectEnd {
     /// What became of the exchanges.
     pub ledger: LedgerSnapshot,
     /// Why the capture broke, if it did. What was captured before has been shown.
-    pub broken: Option<CaptureError>,
+    pub broken: Option<FeedError>,
 }
 
 /// Shows one exchange; false when nobody looks any more.
 pub type Show = Box<dyn FnMut(&Exchange) -> bool + Send>;
 
-/// Captures from `source` until it ends or `stop` does, and gives each exchange to `show`, on a thread of its own.
+/// Captures from `feed` until it ends or `stop` does, and gives each exchange to `show`, on a thread of its own.
 /// Without `show`, exchanges are only counted. When `show` says that nobody looks any more, the inspection ends.
 ///
 /// # Errors
 /// When it cannot start, or a part of it fails.
-pub async fn inspect<S: Source + Send + 'static>(
-    source: S,
+pub async fn inspect(
+    feed: impl Into<Feed>,
     config: &CaptureConfig,
     admin: Option<Admin>,
     show: Option<Show>,
@@ -63,7 +63,7 @@ pub async fn inspect<S: Source + Send + 'static>(
             None => ticket.settle(Fate::Shown),
         }
     };
-    let mut thread = CaptureThread::start(source, config, sink).map_err(RunError::Thread)?;
+    let mut thread = CaptureThread::start(feed.into(), config, sink).map_err(RunError::Thread)?;
     let (stop_admin, stopping) = watch::channel(false);
     let admin = admin.map(|admin| {
         let experiment =

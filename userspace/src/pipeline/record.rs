@@ -82,7 +82,10 @@ impl<J: Journal> Recorder<J> {
 
     fn keep_ledgers(&mut self) -> Result<(), JournalError> {
         let Self { journal, run, status, comparisons: _, metrics: _ } = self;
-        for ExperimentStatus { name, ledger, replay: _ } in &status.experiments {
+        // What is not replayed, such as a recording, is no experiment of the journal.
+        for ExperimentStatus { name, ledger, replay: _ } in
+            status.experiments.iter().filter(|experiment| experiment.replay.is_some())
+        {
             journal.record_ledger(*run, name, &ledger.snapshot())?;
         }
         Ok(())

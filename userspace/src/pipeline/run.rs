@@ -8,23 +8,25 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::clock;
+use super::feed::{Feed, FeedError};
 use super::handover::{ComparisonReceiver, ComparisonSender, handover};
 use super::lane::Lane;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::record::Recorder;
 use super::replay::{Compare, ReplayEnd, Replayer};
-use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig};
+use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
+use super::tape;
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
 use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
-use crate::capture::{CaptureError, Source};
 use crate::compare::group::cause_of;
 use crate::compare::{Comparator, CompareConfigError};
 use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
+use crate::recording::RecordingError;
 use crate::report::PolicyError;
 use crate::select::{SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
@@ -40,6 +42,7 @@ pub struct Run {
     comparisons: ComparisonReceiver,
     comparison_metrics: ComparisonMetrics,
     experiments: Vec<ExperimentStatus>,
+    record: RecordConfig,
 }
 
 /// What a run came to.
@@ -113,9 +116,21 @@ pub enum RunError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The capture broke.
+    /// An experiment has the name under which the recording is counted.
+    #[error(
+        "an experiment is named `{}`, which is what the counts of --record stand under: name it otherwise",
+        tape::NAME
+    )]
+    RecordingName,
+    /// A recording is to be made, and nobody says where.
+    #[error("nothing to do: name the recording with --record FILE")]
+    NoRecording,
+    /// The recording cannot be made or written.
     #[error(transparent)]
-    Capture(#[from] CaptureError),
+    Recording(#[from] RecordingError),
+    /// The capture broke, or the recording that is read.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// A part of the pipeline panicked; its message is in the log.
     #[error("a part of the pipeline failed")]
     Task(#[source] tokio::task::JoinError),
@@ -132,12 +147,15 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
-        let Config { capture, admin, journal, experiments, speed } = config;
+        let Config { capture, admin, journal, experiments, speed, record } = config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
         if capture.input.is_live() && capture.kernel.ports.is_empty() {
             return Err(RunError::NoPort);
+        }
+        if record.path.is_some() && experiments.iter().any(|experiment| experiment.name == tape::NAME) {
+            return Err(RunError::RecordingName);
         }
         let (comparison_tx, comparisons) = handover(journal.handover);
         let mut parts = Vec::new();
@@ -151,6 +169,7 @@ impl Run {
             summary: match &capture.input {
                 Input::Probe => format!("cgroup {}", capture.kernel.cgroup),
                 Input::Pcap(path) => format!("capture file {}", path.display()),
+                Input::Recording(path) => format!("recording {}", path.display()),
             },
             ports: capture.kernel.ports.clone(),
             experiments: parts.iter().map(|part| part.start.clone()).collect(),
@@ -168,6 +187,7 @@ impl Run {
             comparisons,
             comparison_metrics,
             experiments: Vec::new(),
+            record,
         };
         for Prepared { start: _, lane, replayer, status } in parts {
             run.lanes.push(lane);
@@ -188,15 +208,15 @@ impl Run {
         self.admin.as_ref().and_then(Admin::address)
     }
 
-    /// Captures from `source` until it ends, `stop` does, or no experiment is left that replays; then what is under
+    /// Captures from `feed` until it ends, `stop` does, or no experiment is left that replays; then what is under
     /// way is finished within the limits.
     ///
     /// # Errors
     /// When the capture broke, or the journal cannot be begun. What it could not keep later is no error here: the counts
     /// and the rest of the results are still to be had.
-    pub async fn run<S: Source + Send + 'static>(
+    pub async fn run(
         self,
-        source: S,
+        feed: impl Into<Feed>,
         stop: impl Future<Output = ()>,
     ) -> Result<RunEnd, RunError> {
         let Self {
@@ -208,16 +228,25 @@ impl Run {
             replayers,
             comparisons,
             comparison_metrics,
-            experiments,
+            mut experiments,
+            record,
         } = self;
-        // Not before there is a source: a run that cannot start leaves no trace.
+        // Not earlier, so that a run that cannot start leaves no trace.
         let mut journal = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
+        let (tape, writer) = tape::prepare(&record)?.unzip();
         let id = journal.begin(&RunStart { started_at: clock::wall(), ..start })?;
+        let taping = writer.map(|writer| {
+            experiments.push(writer.status());
+            writer.start()
+        });
         let sink = move |exchange, patience: &Patience| {
             let exchange = Arc::new(exchange);
+            if let Some(tape) = &tape {
+                tape.take(&exchange, patience);
+            }
             lanes.iter().for_each(|lane| lane.take(&exchange, patience));
         };
-        let mut thread = CaptureThread::start(source, &capture, sink).map_err(RunError::Thread)?;
+        let mut thread = CaptureThread::start(feed.into(), &capture, sink).map_err(RunError::Thread)?;
         let status = Arc::new(Status { capture: thread.counts(), experiments });
         let (stop_all, _) = watch::channel(false);
         let (tell_ready, ready) = watch::channel(true);
@@ -264,6 +293,12 @@ impl Run {
             Some(recorded) => recorded,
             None => recorder.await,
         };
+        if let Some(taping) = taping
+            && let Err(error) = taping.finish().await
+        {
+            // What was found out stands all the same.
+            tracing::error!(error = &error as &dyn std::error::Error, "The recording is not whole.");
+        }
         let (mut journal, mut recorded) = recorded.map_err(RunError::Task)?;
         for name in &looped {
             recorded = recorded.and(journal.stop_experiment(id, name, LOOPED));

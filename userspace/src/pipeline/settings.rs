@@ -16,6 +16,7 @@ use crate::http::HttpLimits;
 use crate::journal::JournalLimits;
 use crate::packet::FragmentLimits;
 use crate::queue::memory::MemoryQueueLimits;
+use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
 use crate::stream::StreamLimits;
@@ -33,6 +34,8 @@ pub struct Config {
     pub experiments: Vec<ExperimentConfig>,
     /// How many times faster than A's own spacing requests of a capture file are replayed. Default 1.
     pub speed: f64,
+    /// Where captured exchanges are recorded.
+    pub record: RecordConfig,
 }
 
 /// Where packets come from.
@@ -43,6 +46,8 @@ pub enum Input {
     Probe,
     /// A capture file; `-` is standard input.
     Pcap(PathBuf),
+    /// A recording; `-` is standard input.
+    Recording(PathBuf),
 }
 
 /// What to capture.
@@ -79,6 +84,17 @@ pub struct JournalConfig {
     pub handover: HandoverLimits,
 }
 
+/// Where captured exchanges are recorded.
+#[derive(Clone, Debug, Default)]
+pub struct RecordConfig {
+    /// The file, which must not exist; `-` is standard output. None: nothing is recorded.
+    pub path: Option<PathBuf>,
+    /// Its bounds.
+    pub limits: RecordingLimits,
+    /// Bounds of what is on its way there.
+    pub queue: MemoryQueueLimits,
+}
+
 /// What to find out: which exchanges, which B, how to compare.
 #[derive(Clone, Debug)]
 pub struct ExperimentConfig {
@@ -107,7 +123,7 @@ impl Input {
     pub fn is_live(&self) -> bool {
         match self {
             Input::Probe => true,
-            Input::Pcap(_) => false,
+            Input::Pcap(_) | Input::Recording(_) => false,
         }
     }
 }

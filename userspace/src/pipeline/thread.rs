@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::capture::Capture;
+use super::feed::{Feed, FeedError, Playback};
 use super::patience::Patience;
 use super::settings::CaptureConfig;
 use super::tee::Tee;
 use super::throttle::Throttle;
-use crate::capture::{CaptureError, Source};
+use crate::capture::{CaptureError, Source as _};
 use crate::metrics::{CaptureCounts, ThrottleCounts};
 use crate::model::Exchange;
 use crate::packet::{PacketReader, WantedPorts};
@@ -23,7 +24,7 @@ pub(super) struct CaptureThread {
     stop: Arc<AtomicBool>,
     /// The same for a thread that waits.
     stop_waiting: watch::Sender<bool>,
-    ended: oneshot::Receiver<Result<CaptureCounts, CaptureError>>,
+    ended: oneshot::Receiver<Result<CaptureCounts, FeedError>>,
     counts: watch::Receiver<CaptureCounts>,
 }
 
@@ -38,8 +39,8 @@ impl CaptureThread {
     ///
     /// # Errors
     /// When the kernel gives no thread.
-    pub(super) fn start<S: Source + Send + 'static>(
-        mut source: S,
+    pub(super) fn start(
+        mut feed: Feed,
         config: &CaptureConfig,
         mut sink: impl FnMut(Exchange, &Patience) + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -53,20 +54,31 @@ impl CaptureThread {
         let CaptureConfig { governor, kernel, .. } = config;
         let (governor, flow_sample) = (*governor, kernel.flow_sample);
         let throttle = ThrottleCounts { flow_sample, ..ThrottleCounts::default() };
-        let counts =
-            CaptureCounts { source: source.counts().unwrap_or_default(), tee: tee.counts(), throttle };
+        let (source_counts, is_live) = match &mut feed {
+            Feed::Packets(source) => (source.counts().unwrap_or_default(), source.is_live()),
+            Feed::Recording(_) => Default::default(),
+        };
+        let counts = CaptureCounts { source: source_counts, tee: tee.counts(), throttle, playback: None };
         let (publish, counts) = watch::channel(counts);
         let (tell_end, ended) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let (stop_waiting, stopped) = watch::channel(false);
-        let is_live = source.is_live();
         let patience = if is_live { Patience::none() } else { Patience::until(stopped) };
         std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
-            // Made here, because it measures the thread that it is made in.
-            let throttle = is_live.then(|| Throttle::new(governor, flow_sample));
-            let capture = Capture { source, tee, throttle, counts: publish };
-            let end = capture.run(&asked, &mut |exchange| sink(exchange, &patience));
+            let hand_over = &mut |exchange| sink(exchange, &patience);
+            let end = match feed {
+                Feed::Packets(source) => {
+                    // Made here, because it measures the thread that it is made in.
+                    let throttle = is_live.then(|| Throttle::new(governor, flow_sample));
+                    Capture { source, tee, throttle, counts: publish }
+                        .run(&asked, hand_over)
+                        .map_err(FeedError::from)
+                }
+                Feed::Recording(reader) => {
+                    Playback { reader, counts: publish }.run(&asked, hand_over).map_err(FeedError::from)
+                }
+            };
             drop(sink);
             // Nobody may be waiting any more, and then nobody needs to know.
             drop(tell_end.send(end));
@@ -80,11 +92,11 @@ impl CaptureThread {
     }
 
     /// Asks the thread to stop, which it does within one drain of the ring, and waits for its end.
-    pub(super) async fn finish(&mut self) -> Result<CaptureCounts, CaptureError> {
+    pub(super) async fn finish(&mut self) -> Result<CaptureCounts, FeedError> {
         self.stop();
         match tokio::time::timeout(STOP_MAX, self.ended()).await {
             Ok(end) => end,
-            Err(_elapsed) => Err(CaptureError::ThreadStuck),
+            Err(_elapsed) => Err(CaptureError::ThreadStuck.into()),
         }
     }
 
@@ -94,11 +106,11 @@ impl CaptureThread {
     }
 
     /// Waits for the end.
-    pub(super) async fn ended(&mut self) -> Result<CaptureCounts, CaptureError> {
+    pub(super) async fn ended(&mut self) -> Result<CaptureCounts, FeedError> {
         match (&mut self.ended).await {
             Ok(end) => end,
             // The thread panicked: its message is on stderr.
-            Err(_) => Err(CaptureError::ThreadDied),
+            Err(_) => Err(CaptureError::ThreadDied.into()),
         }
     }
 }

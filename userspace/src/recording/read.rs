@@ -3,7 +3,9 @@
 //! Any bytes may be given: what is damaged is named, what is cut is read up to the cut.
 
 use std::io::{self, Read};
+use std::path::Path;
 
+use super::file::{self, Input};
 use super::frame::{FileHeader, HEADER_BYTES, KIND_END, KIND_EXCHANGE, MAGIC, RecordHeader};
 use super::write::Summary;
 use super::{Fault, RecordingError, VERSION};
@@ -50,6 +52,16 @@ enum Next {
 }
 
 // === impl RecordingReader ===
+
+impl RecordingReader<Input> {
+    /// Opens a recording; `-` is standard input.
+    ///
+    /// # Errors
+    /// As for [`RecordingReader::begin`], and when the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        Self::begin(file::open(path)?, path.display().to_string(), WireLimits::default())
+    }
+}
 
 impl<R: Read> RecordingReader<R> {
     /// Begins to read; `name` is for errors. `input` should be buffered.

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::file::{self, Output};
 use super::frame::{FileHeader, HEADER_BYTES, KIND_END, KIND_EXCHANGE, RecordHeader};
 use super::{RecordingError, RecordingLimits, VERSION};
 use crate::model::Exchange;
@@ -51,6 +53,16 @@ pub struct Summary {
 const END_BYTES_MAX: u64 = 1024;
 
 // === impl RecordingWriter ===
+
+impl RecordingWriter<Output> {
+    /// Makes a recording of this name; `-` is standard output.
+    ///
+    /// # Errors
+    /// As for [`RecordingWriter::begin`], and when the file exists or cannot be made.
+    pub fn make(path: &Path, limits: RecordingLimits) -> Result<Self, RecordingError> {
+        Self::begin(file::make(path)?, path.display().to_string(), limits)
+    }
+}
 
 impl<W: Write> RecordingWriter<W> {
     /// Begins a recording; `name` is for errors.

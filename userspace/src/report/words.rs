@@ -63,6 +63,8 @@ pub(super) fn gloss(fate: &str) -> &'static str {
         None => "",
         Some(fate) => match fate {
             Fate::Shown => "shown, nothing was sent",
+            Fate::Recorded => "recorded",
+            Fate::NotRecorded => "not recorded: the recording was at its bound, or failed",
             Fate::FilteredMethod => "not wanted: method",
             Fate::FilteredRoute => "not wanted: path",
             Fate::FilteredHost => "not wanted: host",

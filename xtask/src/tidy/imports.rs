@@ -94,7 +94,7 @@ const TABLE: &[Rule] = &[
     // What people read.
     Rule {
         module: "metrics",
-        modules: &["capture", "http", "model", "packet", "stream"],
+        modules: &["capture", "http", "model", "packet", "recording", "stream"],
         crates: &["prometheus_client", "rustix", "tokio"],
     },
     Rule {
@@ -118,8 +118,20 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "pipeline",
         modules: &[
-            "branch", "capture", "compare", "http", "journal", "metrics", "model", "packet", "queue",
-            "report", "select", "serve", "stream",
+            "branch",
+            "capture",
+            "compare",
+            "http",
+            "journal",
+            "metrics",
+            "model",
+            "packet",
+            "queue",
+            "recording",
+            "report",
+            "select",
+            "serve",
+            "stream",
         ],
         crates: &["bytes", "foldhash", "rustix", "thiserror", "tokio", "tracing"],
     },

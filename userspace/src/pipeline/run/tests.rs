@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::capture::{FlowSample, Polled, SourceCounts};
+use crate::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::config::{Flags, parse};
 use crate::model::{ExchangeId, FlowKey, Packet};
 
