@@ -245,6 +245,21 @@ fn a_cut_body_is_not_taken_for_a_whole_one_when_it_is_read_again() {
     }
 }
 
+/// Until the connection ends, and it was not seen to its end: nothing in the file could say so.
+#[test]
+fn a_part_that_would_be_taken_for_a_whole_is_left_out() {
+    for (complete, bytes) in [(false, 5), (true, 9)] {
+        let mut part = exchange(1);
+        part.response = Some(samples::response(200, &[], "hello"));
+        if let Some(response) = &mut part.response {
+            response.body.complete = complete;
+            response.body.bytes = bytes;
+        }
+        let (bytes, losses) = written(&[part]);
+        assert_eq!((bytes.len(), losses.of(Loss::NotExpressible)), (0, 1));
+    }
+}
+
 proptest! {
     /// Bodies of any bytes, framed in each way, come back with ids and times.
     #[test]

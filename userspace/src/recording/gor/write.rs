@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use memchr::memmem;
 
 use super::meta::{Kind, Meta};
-use super::{SEPARATOR, bodies};
-use crate::model::{Exchange, Timestamp};
+use super::{GorLimits, GorReader, SEPARATOR, bodies};
+use crate::model::{Body, Exchange, Timestamp};
 use crate::recording::message::{request_bytes, response_bytes};
 use crate::recording::{Loss, Losses};
 
@@ -30,6 +30,27 @@ fn holds_separator(record: &[u8]) -> bool {
     memmem::find_iter(record, SEPARATOR).any(line)
 }
 
+/// True when this is not whole.
+fn is_part(body: &Body) -> bool {
+    !body.complete || body.is_cut()
+}
+
+/// True when a reader of these records would take a part of a body for a whole one: nothing in the format says that
+/// more was there but the message's own framing, and a body until the end of the connection has none.
+fn seems_whole(exchange: &Exchange, records: &[u8]) -> bool {
+    if !bodies(exchange).any(is_part) {
+        return false;
+    }
+    let limits = GorLimits { record_bytes_max: records.len(), ..GorLimits::default() };
+    match GorReader::begin(records, limits).next_exchange() {
+        Ok(Some(back)) => {
+            bodies(exchange).zip(bodies(&back)).any(|(body, back)| is_part(body) && !is_part(back))
+        }
+        // Nobody can read it at all then.
+        Ok(None) | Err(_) => true,
+    }
+}
+
 // === impl GorWriter ===
 
 impl<W: Write> GorWriter<W> {
@@ -49,21 +70,21 @@ impl<W: Write> GorWriter<W> {
             Meta { kind, id: id.as_bytes(), time_ns: first.0, duration_ns: Some(between(first, last)) }
                 .to_string()
         };
-        let mut records =
+        let mut messages =
             vec![(meta(Kind::Request, times.request_first, times.request_last), request_bytes(request))];
         if let Some(response) = response {
             let (first, last) = times.response.unwrap_or((times.request_last, times.request_last));
-            records.push((meta(Kind::Response, first, last), response_bytes(exchange, response)));
+            messages.push((meta(Kind::Response, first, last), response_bytes(exchange, response)));
         }
-        if records.iter().any(|(_, message)| holds_separator(message)) {
+        let parts = messages.iter().flat_map(|(meta, message)| [meta.as_bytes(), message, b"\n", SEPARATOR]);
+        let parts: Vec<&[u8]> = parts.collect();
+        let records = parts.concat();
+        let holds_separator = messages.iter().any(|(_, message)| holds_separator(message));
+        if holds_separator || seems_whole(exchange, &records) {
             self.losses.count(Loss::NotExpressible);
             return Ok(false);
         }
-        for (meta, message) in &records {
-            for part in [meta.as_bytes(), message, b"\n", SEPARATOR] {
-                self.out.write_all(part)?;
-            }
-        }
+        self.out.write_all(&records)?;
         self.losses.count(Loss::Addresses);
         for _ in bodies(exchange).filter(|body| body.is_cut()) {
             self.losses.count(Loss::BodyCut);
