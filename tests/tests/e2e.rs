@@ -16,6 +16,8 @@ mod inspect;
 mod lab;
 #[path = "e2e/offline.rs"]
 mod offline;
+#[path = "e2e/recording.rs"]
+mod recording;
 #[path = "e2e/throttle.rs"]
 mod throttle;
 #[path = "e2e/tunnel.rs"]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),
         ("offline", offline::CASES),
+        ("recording", recording::CASES),
     ];
     let trials = modules
         .iter()

@@ -16,7 +16,7 @@ use super::settings::RecordConfig;
 use crate::metrics::ExperimentStatus;
 use crate::model::{Exchange, Fate, Ledger};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
-use crate::queue::{Offer, Offered, Queue};
+use crate::queue::{Claim, Offer, Offered, Queue};
 use crate::recording::{RecordingError, RecordingWriter, Written, file};
 use crate::select::ROUTE_OTHER;
 
@@ -42,6 +42,14 @@ pub(super) struct Taping {
     ledger: Arc<Ledger>,
     task: JoinHandle<Result<(), RecordingError>>,
     full: watch::Receiver<bool>,
+    ended: watch::Sender<bool>,
+}
+
+/// What a writer has to do next.
+enum Next {
+    Claim(Option<Claim>),
+    CaptureEnded,
+    Flush,
 }
 
 /// How long an exchange may stay in memory that has room on the disk.
@@ -88,25 +96,41 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
     /// Starts to write, on a thread that may wait for the disk.
     pub(super) fn start(self) -> Taping {
         let (ledger, full) = (Arc::clone(&self.ledger), self.full.subscribe());
+        let (ended, capture_ended) = watch::channel(false);
         let runtime = Handle::current();
-        Taping { ledger, task: tokio::task::spawn_blocking(move || self.run(&runtime)), full }
+        let task = tokio::task::spawn_blocking(move || self.run(&runtime, capture_ended));
+        Taping { ledger, task, full, ended }
     }
 
-    /// Runs until the capture side is gone and everything is written. After an error, or at the bound of the file, it
+    /// Runs until the capture has ended and everything is written. After an error, or at the bound of the file, it
     /// goes on to take exchanges, each with the fate that says so.
-    fn run(self, runtime: &Handle) -> Result<(), RecordingError> {
+    fn run(self, runtime: &Handle, mut capture_ended: watch::Receiver<bool>) -> Result<(), RecordingError> {
         let Self { mut queue, writer, ledger, full } = self;
         let mut writer = Ok(writer);
+        let mut closed = false;
         let mut flush_at = clock::now() + FLUSH_EVERY;
         loop {
-            let claim = runtime.block_on(async { tokio::time::timeout_at(flush_at, queue.claim()).await });
-            let outcome = match (claim, &mut writer) {
-                (Ok(None), _) => break,
-                (Ok(Some(claim)), Err(_)) => {
+            let next = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    claim = queue.claim() => Next::Claim(claim),
+                    // A capture thread that hangs keeps its side of the queue for ever.
+                    _ = capture_ended.wait_for(|ended| *ended), if !closed => Next::CaptureEnded,
+                    () = tokio::time::sleep_until(flush_at) => Next::Flush,
+                }
+            });
+            let outcome = match (next, &mut writer) {
+                (Next::Claim(None), _) => break,
+                (Next::CaptureEnded, _) => {
+                    closed = true;
+                    queue.close();
+                    Ok(())
+                }
+                (Next::Claim(Some(claim)), Err(_)) => {
                     claim.settle(Fate::NotRecorded);
                     Ok(())
                 }
-                (Ok(Some(claim)), Ok(writer)) => {
+                (Next::Claim(Some(claim)), Ok(writer)) => {
                     let written = writer.write(&claim.exchange);
                     let recorded = matches!(written, Ok(Written::Yes));
                     claim.settle(if recorded { Fate::Recorded } else { Fate::NotRecorded });
@@ -119,7 +143,7 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
                         }
                     })
                 }
-                (Err(_elapsed), writer) => {
+                (Next::Flush, writer) => {
                     flush_at = clock::now() + FLUSH_EVERY;
                     writer.as_mut().map_or(Ok(()), RecordingWriter::flush)
                 }
@@ -148,8 +172,9 @@ impl Taping {
         drop(self.full.wait_for(|full| *full).await.map(|_| ()));
     }
 
-    /// Waits until everything is written; the capture side must be gone.
+    /// Says that the capture has ended, and waits until everything is written that it has handed on.
     pub(super) async fn finish(self) -> Result<Arc<Ledger>, super::run::RunError> {
+        self.ended.send_replace(true);
         self.task.await.map_err(super::run::RunError::Task)??;
         Ok(self.ledger)
     }

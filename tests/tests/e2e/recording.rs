@@ -1,0 +1,303 @@
+//! `capture --record`, `run --record`, `--recording` and `convert`: what was captured live is what is read later.
+//!
+//! Takes what `inspect --json` says live for the truth; that it is the truth is `inspect`'s to show.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use understudy_tests::app::Faults;
+use understudy_tests::clock::wait_until;
+use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish};
+use understudy_tests::mix::{DEMO_ROUTES, Pace, drive, every_route, every_shape};
+use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
+use understudy_tests::process::Place;
+use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
+use understudy_tests::verdict::Findings;
+
+use crate::Case;
+
+const NGINX: &[Prerequisite] = &[KERNEL[0], KERNEL[1], KERNEL[2], Prerequisite::Tool("nginx")];
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "a_recording_says_what_inspect_said_live", needs: KERNEL, run: same_as_live },
+    Case {
+        name: "a_faulty_candidate_fails_against_a_recording",
+        needs: NGINX,
+        run: || replayed(Faults::Planted, 1),
+    },
+    Case { name: "equal_servers_pass_against_a_recording", needs: NGINX, run: || replayed(Faults::None, 0) },
+    Case { name: "a_run_records_what_it_does_not_replay", needs: KERNEL, run: beside_a_run },
+    Case { name: "a_killed_recorder_leaves_what_it_recorded", needs: KERNEL, run: killed },
+    Case { name: "at_its_bound_the_recording_ends_the_capture", needs: KERNEL, run: bound },
+    Case { name: "a_gor_file_becomes_a_recording_and_back", needs: &[], run: gor },
+    Case { name: "damage_is_named_and_nothing_is_overwritten", needs: &[], run: refused },
+];
+
+/// How long reading or replaying one of these files may take.
+const END_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Runs the daemon to its end.
+fn understudy(arguments: &[&str]) -> anyhow::Result<Finished> {
+    finish(Command::new(daemon_program()).args(arguments), END_WAIT_MAX)
+}
+
+fn path_in(folder: &TempDir, name: &str) -> anyhow::Result<String> {
+    let path: PathBuf = folder.path().join(name);
+    Ok(path.to_str().context("a path in UTF-8")?.to_owned())
+}
+
+/// `understudy capture --record …`, capturing when this returns.
+fn recorder(port: u16, file: &str, more: &[&str]) -> anyhow::Result<Daemon> {
+    let admin = free_address()?;
+    let mut command = Place::Here.command(daemon_program());
+    let (port, listen) = (port.to_string(), admin.to_string());
+    command.args(["capture", "--port", &port, "--admin", &listen, "--record", file]).args(more);
+    Daemon::start(&Place::Here, &mut command, admin)
+}
+
+/// What a recording holds, as `inspect --json --body` shows it.
+fn lines(file: &str) -> anyhow::Result<Vec<Value>> {
+    let finished = understudy(&["inspect", "--json", "--body", "--recording", file])?;
+    ensure!(finished.code == 0, "exit code {}: {}", finished.code, finished.stderr);
+    parse(&finished.stdout)
+}
+
+fn parse(stdout: &str) -> anyhow::Result<Vec<Value>> {
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+        .collect()
+}
+
+/// Lines without what two probes, which read the clock one after the other, cannot agree on; in a fixed order.
+fn timeless(mut lines: Vec<Value>) -> anyhow::Result<Vec<String>> {
+    for line in &mut lines {
+        let line = line.as_object_mut().context("an object")?;
+        for key in ["id", "captured_at", "ttfb_us", "total_us"] {
+            ensure!(line.remove(key).is_some(), "no `{key}`");
+        }
+        line["flow"].as_object_mut().and_then(|flow| flow.remove("opened")).context("no `opened`")?;
+    }
+    let mut lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    lines.sort();
+    Ok(lines)
+}
+
+fn same_as_live() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let app = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let port = app.address.port();
+    let live = Daemon::inspect(&Place::Here, port, free_address()?, &["--json", "--body"])?;
+    let recorder = recorder(port, &file, &[])?;
+    let sent = drive(app.address, &every_shape(200), Pace { per_second: None, connections: 4 })?;
+    live.settle(sent.len() as u64)?;
+    recorder.settle(sent.len() as u64)?;
+    let recorded = recorder.interrupt()?;
+    ensure!(recorded.code == 0 && recorded.stdout.is_empty(), "{}{}", recorded.stdout, recorded.stderr);
+    let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o600, "the file has mode {mode:o}");
+    let (live, recorded) = (timeless(parse(&live.interrupt()?.stdout)?)?, timeless(lines(&file)?)?);
+    ensure!(live.len() == 200 && recorded.len() == 200, "{} live, {} recorded", live.len(), recorded.len());
+    for (live, recorded) in live.iter().zip(&recorded) {
+        ensure!(live == recorded, "live:     {live}\nrecorded: {recorded}");
+    }
+    Ok(())
+}
+
+/// Records a service, and replays the recording to one with these faults.
+fn replayed(faults: Faults, code: i32) -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let files = StaticFiles::write()?;
+    let app_a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let a = Nginx::start(&Place::Here, free_address()?, &files, app_a.address)?;
+    let recorder = recorder(a.address.port(), &file, &[])?;
+    let sent = drive(a.address, &every_route(480), Pace { per_second: Some(160), connections: 6 })?;
+    recorder.settle(sent.len() as u64)?;
+    recorder.interrupt()?;
+    // A is gone by then: a recording needs nobody.
+    drop((a, app_a));
+
+    let app_b = App::start(&Place::Here, free_address()?, faults)?;
+    let b = Nginx::start(&Place::Here, free_address()?, &files, app_b.address)?;
+    let workspace = Workspace::new(
+        &Settings {
+            port: 1,
+            admin: free_address()?,
+            candidate: b.address,
+            isolated: true,
+            routes: DEMO_ROUTES.to_vec(),
+            more: String::new(),
+        }
+        .text(),
+    )?;
+    let config = workspace.config();
+    let config = config.to_str().context("a path in UTF-8")?;
+    let run = understudy(&["run", "--config", config, "--recording", &file])?;
+    let report = workspace.report(&["--json"])?;
+    ensure!(run.code == report.code, "run ended with {}, report with {}", run.code, report.code);
+    let findings = Findings::parse(&report.stdout)?;
+    let causes = if code == 0 { Default::default() } else { Findings::planted().causes };
+    ensure!(run.code == code && findings.causes == causes, "exit code {}: {findings:#?}", run.code);
+    for (label, count) in [("exchanges read", sent.len()), ("lab: exchanges", sent.len()), ("shed", 0)] {
+        ensure!(ledger(&run, label)? == count as u64, "{label}: {}", run.stderr);
+    }
+    Ok(())
+}
+
+/// The number behind the ledger's first line with this label.
+fn ledger(finished: &Finished, label: &str) -> anyhow::Result<u64> {
+    let line = finished.stderr.lines().find_map(|line| line.trim_start().strip_prefix(label));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("no `{label}` in {}", finished.stderr))
+}
+
+fn beside_a_run() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let admin = free_address()?;
+    let settings = Settings {
+        port: a.address.port(),
+        admin,
+        candidate: b.address,
+        isolated: false,
+        routes: vec!["/nobody-asks-for-this"],
+        more: String::new(),
+    };
+    let workspace = Workspace::new(&settings.text())?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &["--record", &file])?;
+    drive(a.address, &every_shape(60), Pace { per_second: None, connections: 2 })?;
+    // Each counts once for the experiment and once for the recording.
+    let scrape = daemon.settle(120)?;
+    let labels = [("experiment", "recording"), ("fate", "recorded")];
+    let recorded = scrape.sum("understudy_exchanges_total", &labels)?;
+    ensure!(recorded == 60, "{recorded} recorded");
+    let run = daemon.interrupt()?;
+    ensure!(run.code == 3, "nothing was compared, and the exit code is {}: {}", run.code, run.stderr);
+    ensure!(lines(&file)?.len() == 60, "{} exchanges in the recording", lines(&file)?.len());
+    ensure!(b.received()?.is_empty(), "the candidate got something");
+    Ok(())
+}
+
+fn killed() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let app = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let recorder = recorder(app.address.port(), &file, &[])?;
+    drive(app.address, &every_shape(40), Pace { per_second: None, connections: 2 })?;
+    recorder.settle(40)?;
+    // What was recorded gets to the disk within a second, whether or not more comes.
+    let all = wait_until("recording on the disk", Duration::from_secs(10), || {
+        Ok(Some(lines(&file)?).filter(|lines| lines.len() == 40))
+    })?;
+    recorder.signal(Signal::KILL)?;
+    recorder.join(Duration::from_secs(5))?;
+    ensure!(lines(&file)? == all, "the end of the recorder changed the recording");
+    let finished = understudy(&["inspect", "--recording", &file])?;
+    let said = format!("{}{}", finished.stdout, finished.stderr);
+    ensure!(finished.code == 0 && said.contains("no end"), "{said}");
+    Ok(())
+}
+
+fn bound() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let config = path_in(&folder, "x.toml")?;
+    std::fs::write(&config, "[record]\nfile_bytes_max = 20000\n")?;
+    let app = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let recorder = recorder(app.address.port(), &file, &["--config", &config])?;
+    drive(app.address, &every_shape(200), Pace { per_second: None, connections: 2 })?;
+    let finished = recorder.join(Duration::from_secs(10))?;
+    ensure!(finished.code == 0, "exit code {}: {}", finished.code, finished.stderr);
+    ensure!(finished.stderr.contains("at its bound"), "{}", finished.stderr);
+    let recorded = ledger(&finished, "recorded")?;
+    ensure!(ledger(&finished, "not_recorded")? > 0, "{}", finished.stderr);
+    ensure!(std::fs::metadata(&file)?.len() <= 20_000, "the file is beyond its bound");
+    ensure!(recorded > 0 && lines(&file)?.len() as u64 == recorded, "{recorded} recorded");
+    let shown = understudy(&["inspect", "--json", "--recording", &file])?;
+    ensure!(
+        shown.stderr.contains("not in the recording") && shown.stderr.contains("not_recorded"),
+        "{}",
+        shown.stderr
+    );
+    Ok(())
+}
+
+/// Two exchanges and a request alone, as the later versions of GoReplay write them.
+const GOR: &str = "1 00000000000000aa0000000000000001 1700000000000000000 1000\n\
+    POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 7\r\n\r\na=1&b=2\n🐵🙈🙉\n\
+    2 00000000000000aa0000000000000001 1700000000005000000 2000000\n\
+    HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok\n🐵🙈🙉\n\
+    1 00000000000000aa0000000000000002 1700000000100000000 0\n\
+    GET /stream HTTP/1.1\r\nHost: shop.example\r\n\r\n\n🐵🙈🙉\n\
+    2 00000000000000aa0000000000000002 1700000000101000000 500\n\
+    HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\n🐵🙈🙉\n\
+    1 00000000000000aa0000000000000003 1700000000200000000 0\n\
+    GET /lost HTTP/1.1\r\nHost: shop.example\r\n\r\n\n🐵🙈🙉\n";
+
+fn gor() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let [gor, recording, back, har] =
+        ["a.gor", "a.understudy", "b.gor", "a.har"].map(|name| path_in(&folder, name));
+    let (gor, recording, back, har) = (gor?, recording?, back?, har?);
+    std::fs::write(&gor, GOR)?;
+    let converted = understudy(&["convert", &gor, &recording])?;
+    ensure!(converted.code == 0, "{}", converted.stderr);
+    ensure!(
+        converted.stderr.contains("3 exchanges read, 3 written, 1 of them without"),
+        "{}",
+        converted.stderr
+    );
+    let lines = lines(&recording)?;
+    let shown: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let answer = &line["response"];
+            format!(
+                "{} {} {} {}",
+                line["request"]["target"], answer["status"], answer["body"], line["ttfb_us"]
+            )
+        })
+        .collect();
+    let expected =
+        [r#""/orders" 201 "b2s=" 4999"#, r#""/stream" 200 "aGVsbG8=" 1000"#, r#""/lost" null null null"#];
+    ensure!(shown == expected, "{shown:#?}");
+    let converted = understudy(&["convert", &recording, &back])?;
+    ensure!(std::fs::read_to_string(&back)? == GOR, "{}", std::fs::read_to_string(&back)?);
+    ensure!(converted.stderr.contains("3 exchanges whose addresses"), "{}", converted.stderr);
+    ensure!(understudy(&["convert", &recording, &har])?.code == 0, "no HAR");
+    let archive: Value = serde_json::from_str(&std::fs::read_to_string(&har)?)?;
+    ensure!(archive["log"]["entries"][0]["response"]["content"]["text"] == "ok", "{archive}");
+    Ok(())
+}
+
+fn refused() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (gor, recording) = (path_in(&folder, "a.gor")?, path_in(&folder, "a.understudy")?);
+    std::fs::write(&gor, GOR)?;
+    understudy(&["convert", &gor, &recording])?;
+    let again = understudy(&["convert", &gor, &recording])?;
+    ensure!(again.code == 2 && again.stderr.contains("exists already"), "{}", again.stderr);
+    let other = understudy(&["inspect", "--recording", &gor])?;
+    ensure!(other.code == 2 && other.stderr.contains("is no recording"), "{}", other.stderr);
+    ensure!(!Path::new("b.understudy").exists(), "a file was made for nothing");
+
+    let mut bytes = std::fs::read(&recording)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&recording, &bytes)?;
+    let damaged = understudy(&["inspect", "--json", "--recording", &recording])?;
+    ensure!(damaged.code == 2 && damaged.stdout.lines().count() == 1, "{}{}", damaged.stdout, damaged.stderr);
+    let said = damaged.stderr.contains(&recording) && damaged.stderr.contains("record 2, at byte");
+    ensure!(said && damaged.stderr.contains("checksum"), "{}", damaged.stderr);
+    Ok(())
+}
