@@ -19,10 +19,23 @@ pub(super) struct Chunked {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Size { value: u64, digits: u8 },
-    Extension { value: u64 },
-    SizeLf { value: u64 },
-    Data { left: u64 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
+    /// White space behind the size.
+    Padding {
+        value: u64,
+    },
+    Extension {
+        value: u64,
+    },
+    SizeLf {
+        value: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     Trailer,
@@ -38,6 +51,43 @@ pub(super) enum ChunkedStep<'a> {
     End(Headers),
     /// This is not the chunked coding.
     Invalid,
+}
+
+/// Fields that must not stand in a trailer section, because they frame, route, modify or authenticate a message or say
+/// what it holds (RFC 9110 section 6.5.1): a reader that merges them reads another message. In lower case.
+const NO_TRAILERS: [&str; 28] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authorization",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "www-authenticate",
+];
+
+fn is_no_trailer(name: &[u8]) -> bool {
+    NO_TRAILERS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
 }
 
 // === impl Chunked ===
@@ -77,6 +127,7 @@ impl Chunked {
             }
             State::Data { left: _ }
             | State::Size { value: _, digits: _ }
+            | State::Padding { value: _ }
             | State::Extension { value: _ }
             | State::SizeLf { value: _ }
             | State::DataCr
@@ -110,6 +161,7 @@ impl Chunked {
                 State::Trailer => return self.trailer(input, line_max, room),
                 State::Ended => return None,
                 State::Size { value: _, digits: _ }
+                | State::Padding { value: _ }
                 | State::Extension { value: _ }
                 | State::SizeLf { value: _ }
                 | State::DataCr
@@ -148,12 +200,26 @@ impl Chunked {
             }
             (State::Size { value: _, digits: 0 }, _) => return false,
             (State::Size { value, digits: _ } | State::Extension { value }, b'\r') => State::SizeLf { value },
-            (State::Size { value, digits: _ } | State::Extension { value }, b'\n') => {
+            (
+                State::Size { value, digits: _ } | State::Padding { value } | State::Extension { value },
+                b'\n',
+            ) => {
                 self.ambiguous = true;
                 self.after_size(value)
             }
-            // Some servers pad the size with spaces, which RFC 9112 allows before an extension only.
-            (State::Size { value, digits: _ }, b';' | b' ' | b'\t') => State::Extension { value },
+            (State::Size { value, digits: _ } | State::Padding { value }, b';') => State::Extension { value },
+            // White space belongs before an extension only; some servers pad the size with it, some readers refuse it.
+            (State::Size { value, digits: _ } | State::Padding { value }, b' ' | b'\t') => {
+                State::Padding { value }
+            }
+            (State::Padding { value }, b'\r') => {
+                self.ambiguous = true;
+                State::SizeLf { value }
+            }
+            (State::Padding { value }, _) => {
+                self.ambiguous = true;
+                State::Extension { value }
+            }
             (State::Size { value: _, digits: _ }, _) => return false,
             (State::Extension { value }, _) => State::Extension { value },
             (State::SizeLf { value }, b'\n') => self.after_size(value),
@@ -222,7 +288,10 @@ impl Chunked {
             self.ambiguous = true;
         }
         Some(match head::trailers(fields) {
-            Some(trailers) => ChunkedStep::End(trailers),
+            Some(trailers) => {
+                self.ambiguous |= trailers.iter().any(|(name, _)| is_no_trailer(name));
+                ChunkedStep::End(trailers)
+            }
             None => ChunkedStep::Invalid,
         })
     }

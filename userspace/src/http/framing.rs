@@ -25,6 +25,8 @@ pub(super) enum Framing {
 struct Lengths {
     transfer: Transfer,
     content: ContentLength,
+    /// There is more than one Host.
+    hosts: bool,
     marks: Marks,
 }
 
@@ -46,7 +48,11 @@ enum ContentLength {
 
 /// The framing of a request with this method and these fields.
 pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> (Framing, Marks) {
-    let Lengths { transfer, content, marks } = lengths(version, headers);
+    let Lengths { transfer, content, hosts, mut marks } = lengths(version, headers);
+    if hosts {
+        // RFC 9112 section 3.2 has it refused; a reader that does not takes the first or the last.
+        marks.set(Mark::Ambiguous);
+    }
     let framing = match (transfer, content) {
         // RFC 9110 section 9.3.6: a CONNECT request has no content, and what follows depends on the answer.
         _ if method == b"CONNECT" => Framing::Tunnel,
@@ -65,7 +71,7 @@ pub(super) fn of_response(
     version: Version,
     headers: &Headers,
 ) -> (Framing, Marks) {
-    let Lengths { transfer, content, marks } = lengths(version, headers);
+    let Lengths { transfer, content, hosts: _, marks } = lengths(version, headers);
     let framing = match (transfer, content) {
         _ if status == 101 => Framing::Tunnel,
         _ if method == Some(b"CONNECT") && (200..300).contains(&status) => Framing::Tunnel,
@@ -85,8 +91,10 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     let mut transfer = Transfer::Absent;
     let mut content = ContentLength::Absent;
     let mut ambiguous = false;
+    let mut hosts = 0usize;
     for (name, value) in headers.iter() {
         match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => hosts = hosts.saturating_add(1),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let repeated = content != ContentLength::Absent || value.contains(&b',');
                 ambiguous |= repeated;
@@ -116,7 +124,7 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     if ambiguous {
         marks.set(Mark::Ambiguous);
     }
-    Lengths { transfer, content, marks }
+    Lengths { transfer, content, hosts: hosts > 1, marks }
 }
 
 /// `1*DIGIT`, and nothing else: `from_str` alone would take a sign.

@@ -16,7 +16,7 @@ use super::body::BodyBuilder;
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
-use super::waiting::{Missing, Waiting, flow_hash};
+use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
 
 /// Both directions of one connection.
@@ -39,10 +39,16 @@ pub struct Connection {
     /// The client has sent a request before it had the answer to the one before, so that nothing says that it waits
     /// (RFC 9112 section 9.3.2).
     pipelines: bool,
+    /// A request was ambiguous: another reader may see other requests behind it.
+    requests_ambiguous: bool,
+    /// The same of responses.
+    responses_ambiguous: bool,
     requests_closed: bool,
     responses_closed: bool,
     /// Where the last response ended that was read whole and belongs to a request.
     answered_until: u64,
+    /// Bytes of the direction of responses that were seen, or are known to be missing.
+    responses_read: u64,
     /// Final responses that belong to nobody, since messages may be missing. Each answers another request.
     answers_to_nobody: u64,
     /// What both readers take up of `head_bytes`.
@@ -53,6 +59,8 @@ pub struct Connection {
 struct RequestsLost {
     since: u64,
     besides: u64,
+    /// The bytes were lost between messages, so that they hold a message, and not inside of a body.
+    between: bool,
 }
 
 /// No request is shorter: `A / HTTP/1.1`, an end of line and an empty line.
@@ -85,11 +93,14 @@ impl From<Opened> for Connection {
             answering: Answering::Nothing,
             responses_unsure: mid_stream,
             // Requests may wait for their answers that were sent before the flow was joined.
-            requests_lost: mid_stream.then_some(RequestsLost { since: 0, besides: u64::MAX }),
+            requests_lost: mid_stream.then_some(RequestsLost { since: 0, besides: u64::MAX, between: false }),
             pipelines: false,
+            requests_ambiguous: false,
+            responses_ambiguous: false,
             requests_closed: false,
             responses_closed: false,
             answered_until: 0,
+            responses_read: 0,
             answers_to_nobody: 0,
             held_bytes: 0,
         }
@@ -107,7 +118,10 @@ impl Connection {
     pub fn read(&mut self, event: StreamEvent<'_>, context: &mut HttpContext) -> Interest {
         let interest = match (event.direction, event.chunk) {
             (Direction::ToServer, Chunk::Bytes(bytes)) => self.request_bytes(bytes, &event, context),
-            (Direction::ToClient, Chunk::Bytes(bytes)) => self.response_bytes(bytes, &event, context),
+            (Direction::ToClient, Chunk::Bytes(bytes)) => {
+                self.responses_read = event.offset.saturating_add(bytes.len() as u64);
+                self.response_bytes(bytes, &event, context)
+            }
             (Direction::ToServer, Chunk::Gap { bytes }) => {
                 let loss = self.requests.skip(bytes);
                 self.request_loss(loss, &event, context);
@@ -115,6 +129,7 @@ impl Connection {
                 self.request_bytes(&[], &event, context)
             }
             (Direction::ToClient, Chunk::Gap { bytes }) => {
+                self.responses_read = event.offset.saturating_add(bytes);
                 let loss = self.responses.skip(bytes);
                 self.response_loss(loss, event.at, context);
                 self.response_bytes(&[], &event, context)
@@ -184,6 +199,7 @@ impl Connection {
                             waiting.marks.set(Mark::Ambiguous);
                         }
                     }
+                    self.requests_ambiguous |= ambiguous;
                     self.request_ended(true, event.at, context);
                     self.keep_within_bound(context);
                 }
@@ -191,14 +207,21 @@ impl Connection {
                     if let Some(waiting) = self.waiting.back_mut() {
                         waiting.marks.set(Mark::Ambiguous);
                     }
+                    self.requests_ambiguous = true;
                     self.request_ended(false, event.at, context);
-                    self.lose_requests(event.offset, 0, context);
+                    self.lose_requests(
+                        RequestsLost { since: event.offset, besides: 0, between: false },
+                        context,
+                    );
                 }
                 Step::NoHead(why) => {
                     if no_head(why, context) == Interest::Forget {
                         return Interest::Forget;
                     }
-                    self.lose_requests(event.offset, 1, context);
+                    self.lose_requests(
+                        RequestsLost { since: event.offset, besides: 1, between: true },
+                        context,
+                    );
                 }
             }
         }
@@ -216,9 +239,16 @@ impl Connection {
         count(&mut context.tally.requests);
         let (framing, mut marks) = framing::of_request(&head.method, head.version, &head.headers);
         marks.merge(self.flow_marks);
+        marks.merge(head.marks);
+        if self.requests_ambiguous {
+            marks.set(Mark::Ambiguous);
+        }
+        self.requests_ambiguous |= marks.has(Mark::Ambiguous);
         self.confirm_answer(&start, context);
         let request_before = self.waiting.back().map(|before| before.start.acknowledged);
-        if self.is_sure() && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
+        // A client that has received more than was seen may have had the answers.
+        let all_seen = self.is_sure() && start.acknowledged <= self.responses_read;
+        if all_seen && self.waiting.iter().any(|earlier| !earlier.is_answered()) {
             marks.set(Mark::Pipelined);
             self.pipelines = true;
         }
@@ -226,18 +256,22 @@ impl Connection {
             count(&mut context.tally.exchanges_at_bound);
             self.drop_waiting(1, context);
         }
-        let missing = self.missing_before(&start);
+        let lost = self.requests_lost.take();
+        let missing_max = lost.map_or(0, |lost| {
+            let room = start.offset.saturating_sub(lost.since) / REQUEST_BYTES_MIN;
+            lost.besides.saturating_add(room)
+        });
         // The client had received nothing since it sent the request before this one, or since the last answer
         // although a request that is missing came between.
-        let nothing_since = request_before.or(missing.bytes_lost.then_some(self.answered_until));
-        self.pipelines |= nothing_since == Some(start.acknowledged);
+        let since_last = lost.filter(|lost| lost.between).map(|_| self.answered_until);
+        self.pipelines |= request_before.or(since_last) == Some(start.acknowledged);
         self.requests.set_framing(framing);
         if framing == Framing::Tunnel {
             // Whether what follows a CONNECT is HTTP depends on the answer; clients wait for it.
             self.requests.stop();
         }
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
-        let mut waiting = Waiting::new(head, marks, start, head_end, at, missing);
+        let mut waiting = Waiting::new(head, marks, start, head_end, at, missing_max);
         waiting.keep(memory, context);
         if self.waiting.capacity() == 0 {
             self.waiting = context.lend_list();
@@ -248,7 +282,7 @@ impl Connection {
             Framing::Tunnel => self.request_ended(true, at, context),
             Framing::Invalid => {
                 self.request_ended(false, at, context);
-                self.lose_requests(head_end, 0, context);
+                self.lose_requests(RequestsLost { since: head_end, besides: 0, between: false }, context);
             }
             Framing::Empty | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {}
         }
@@ -294,29 +328,26 @@ impl Connection {
         }
         if loss.boundary {
             let besides = u64::from(loss.message == MessageLoss::Head);
-            self.lose_requests(event.offset, besides, context);
+            let between = loss.message != MessageLoss::Cut;
+            self.lose_requests(RequestsLost { since: event.offset, besides, between }, context);
         }
     }
 
-    /// From `since` on the boundaries of requests are not known; `besides`: a request before is not known either.
-    fn lose_requests(&mut self, since: u64, besides: u64, context: &mut HttpContext) {
+    fn lose_requests(&mut self, lost: RequestsLost, context: &mut HttpContext) {
         count(&mut context.tally.boundaries_lost);
-        self.miss_requests(since, besides);
+        self.miss_requests(lost);
     }
 
-    /// What may be missing before the request that starts here.
-    fn missing_before(&mut self, start: &Start) -> Missing {
-        let Some(RequestsLost { since, besides }) = self.requests_lost.take() else {
-            return Missing::default();
-        };
-        let room = start.offset.saturating_sub(since) / REQUEST_BYTES_MIN;
-        // What was sent before the flow was joined is not known, but no byte of what was seen is missing.
-        Missing { bytes_lost: besides != u64::MAX, requests_max: besides.saturating_add(room) }
+    fn miss_requests(&mut self, RequestsLost { since, besides, between }: RequestsLost) {
+        let lost = self.requests_lost.get_or_insert(RequestsLost { since, besides: 0, between: false });
+        lost.since = lost.since.min(since);
+        lost.besides = lost.besides.saturating_add(besides);
+        lost.between |= between;
     }
 
     /// True when the next response answers the first waiting request, or the next one to come.
     fn is_sure(&self) -> bool {
-        let next = self.waiting.front().map(|first| first.missing.requests_max > 0);
+        let next = self.waiting.front().map(|first| first.missing_max > 0);
         !self.responses_unsure && !next.unwrap_or(self.requests_lost.is_some())
     }
 
@@ -337,17 +368,11 @@ impl Connection {
         self.give_up_waiting(requests, context);
         match self.waiting.front_mut() {
             Some(first) => {
-                first.missing.requests_max = first.missing.requests_max.saturating_add(dropped);
+                first.missing_max = first.missing_max.saturating_add(dropped);
             }
-            None => self.miss_requests(u64::MAX, dropped),
+            None => self.miss_requests(RequestsLost { since: u64::MAX, besides: dropped, between: false }),
         }
         self.lose_answers();
-    }
-
-    fn miss_requests(&mut self, since: u64, besides: u64) {
-        let lost = self.requests_lost.get_or_insert(RequestsLost { since, besides: 0 });
-        lost.since = lost.since.min(since);
-        lost.besides = lost.besides.saturating_add(besides);
     }
 
     /// Hands on what this connection keeps when the heads of all connections together take up too much.

@@ -27,6 +27,9 @@ pub(super) struct MessageReader<H> {
     tentative: bool,
     /// The start line of the head that is being read was looked at in full.
     decided: bool,
+    /// A body was left inside: what its sender had received when the message began. Until it has received more, what
+    /// looks like a message may be a part of that body.
+    inside_since: Option<u64>,
 }
 
 /// Bytes of a head that has come in part after which only a line's end can tell more about its start line.
@@ -143,6 +146,7 @@ impl<H> MessageReader<H> {
             first: !mid_stream,
             tentative: false,
             decided: false,
+            inside_since: None,
         }
     }
 
@@ -168,7 +172,10 @@ impl<H> MessageReader<H> {
             Framing::Chunked => State::Chunked(Box::new(Chunked::new())),
             Framing::UntilClose => State::UntilClose,
             Framing::Tunnel => State::End,
-            Framing::Invalid => State::Lost,
+            Framing::Invalid => {
+                self.inside_since = Some(self.start.acknowledged);
+                State::Lost
+            }
         };
     }
 
@@ -227,6 +234,7 @@ impl<H> MessageReader<H> {
                         ChunkedStep::End(trailers) => self.end(trailers, ambiguous),
                         ChunkedStep::Invalid => {
                             self.state = State::Lost;
+                            self.inside_since = Some(self.start.acknowledged);
                             *input = &[];
                             Step::Broken
                         }
@@ -235,7 +243,8 @@ impl<H> MessageReader<H> {
                 State::Lost => {
                     // A message begins where a segment begins, as far as anyone can tell; to look for one inside
                     // would find the quoted messages of other protocols.
-                    if input.len() == chunk.bytes && (self.look)(input) != Look::No {
+                    let outside = self.inside_since.is_none_or(|since| chunk.acknowledged > since);
+                    if outside && input.len() == chunk.bytes && (self.look)(input) != Look::No {
                         self.state = State::Head;
                         self.tentative = true;
                         continue;
@@ -269,6 +278,9 @@ impl<H> MessageReader<H> {
             State::Head if !self.partial.is_empty() && !self.tentative => lost(MessageLoss::Head),
             State::Head | State::Framing | State::End | State::Lost => lost(MessageLoss::None),
         };
+        if loss.message == MessageLoss::Cut {
+            self.inside_since = Some(self.start.acknowledged);
+        }
         self.lose();
         loss
     }
@@ -361,6 +373,7 @@ impl<H> MessageReader<H> {
         self.first = false;
         self.tentative = false;
         self.decided = false;
+        self.inside_since = None;
         Step::Head(head, self.start)
     }
 

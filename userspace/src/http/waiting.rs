@@ -23,7 +23,7 @@ pub(super) struct Waiting {
     pub(super) head_end: u64,
     pub(super) last: Timestamp,
     /// Requests that may be missing before this one, at most.
-    pub(super) missing: Missing,
+    pub(super) missing_max: u64,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     /// Its response is its own only if the client waited for each answer: the next message will tell.
@@ -31,15 +31,6 @@ pub(super) struct Waiting {
     pub(super) marks: Marks,
     /// What its heads take up of `head_bytes`.
     pub(super) head_memory: usize,
-}
-
-/// Requests that were sent before another one and not seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Missing {
-    /// Bytes are missing between the request before, if there is one, and this one.
-    pub(super) bytes_lost: bool,
-    /// How many requests at most.
-    pub(super) requests_max: u64,
 }
 
 /// The final response to a waiting request.
@@ -56,32 +47,30 @@ pub(super) struct Answer {
 // === impl Waiting ===
 
 impl Waiting {
-    /// A request of which the head was read.
+    /// A request of which the head was read; `marks` has those of the head, too.
     pub(super) fn new(
         head: RequestHead,
         marks: Marks,
         start: Start,
         head_end: u64,
         at: Timestamp,
-        missing: Missing,
+        missing_max: u64,
     ) -> Self {
-        let RequestHead { method, target, version, headers, marks: head_marks } = head;
+        let RequestHead { method, target, version, headers, marks: _ } = head;
         let (trailers, body) = (Headers::default(), Body::default());
-        let mut waiting = Self {
+        Self {
             request: Request { method, target, version, headers, trailers, body },
             body: Some(BodyBuilder::default()),
             start,
             head_end,
             last: at,
-            missing,
+            missing_max,
             interim: Vec::new(),
             response: None,
             tentative: false,
             marks,
             head_memory: 0,
-        };
-        waiting.marks.merge(head_marks);
-        waiting
+        }
     }
 
     /// True when the client may wait for a 100 before it sends the body (RFC 9110 section 10.1.1).
@@ -121,7 +110,7 @@ impl Waiting {
             start,
             head_end: _,
             last,
-            missing: _,
+            missing_max: _,
             interim,
             response,
             tentative: _,

@@ -70,7 +70,8 @@ pub enum Mark {
     /// No response to this request was seen.
     NoResponse,
     /// Framing that readers may understand in different ways (RFC 9112 sections 2.2, 5, 6.3): both lengths,
-    /// lengths that differ, bare LF, obs-fold, white space before a colon. Never replayed.
+    /// lengths that differ, bare LF, obs-fold, white space before a colon. So are all messages behind such a one on
+    /// its connection, since other readers may see other messages there. Never replayed.
     Ambiguous,
     /// The response ended with the connection (RFC 9112 section 6.3, rule 8).
     UntilClose,

@@ -9,7 +9,7 @@ use super::super::framing::{self, Framing};
 use super::super::head::ResponseHead;
 use super::super::protocol::Upgraded;
 use super::super::reader::{Loss, MessageLoss, Start, Step};
-use super::super::waiting::{Answer, Missing, Waiting};
+use super::super::waiting::{Answer, Waiting};
 use super::super::{HttpContext, count};
 use super::{Answering, Connection, chunk_context, no_head};
 
@@ -56,6 +56,7 @@ impl Connection {
                         if ambiguous {
                             waiting.marks.set(Mark::Ambiguous);
                         }
+                        self.responses_ambiguous |= ambiguous;
                         if let Some(answer) = &mut waiting.response {
                             answer.response.trailers = trailers;
                             answer.last = answer.last.max(event.at);
@@ -67,6 +68,12 @@ impl Connection {
                     }
                 }
                 Step::Broken => {
+                    self.responses_ambiguous = true;
+                    if self.answering == Answering::First
+                        && let Some(waiting) = self.waiting.front_mut()
+                    {
+                        waiting.marks.set(Mark::Ambiguous);
+                    }
                     self.response_ended(false, context);
                     self.lose_responses(context);
                 }
@@ -88,6 +95,10 @@ impl Connection {
         let method = self.waiting.front().filter(|_| belongs).map(|waiting| &waiting.request.method[..]);
         let (framing, framing_marks) = framing::of_response(method, status, version, &headers);
         marks.merge(framing_marks);
+        if self.responses_ambiguous {
+            marks.set(Mark::Ambiguous);
+        }
+        self.responses_ambiguous |= marks.has(Mark::Ambiguous);
         self.responses.set_framing(framing);
         if interim {
             count(&mut context.tally.interim);
@@ -160,7 +171,7 @@ impl Connection {
             self.responses_unsure = false;
             self.answers_to_nobody = 0;
             if let Some(found) = self.waiting.front_mut() {
-                found.missing = Missing::default();
+                found.missing_max = 0;
                 found.tentative = tentative;
             }
         }
@@ -176,7 +187,7 @@ impl Connection {
         let Some(first) = self.waiting.front_mut() else { return };
         if first.tentative && first.is_answered() {
             first.lose_response(context);
-            first.missing.requests_max = u64::MAX;
+            first.missing_max = u64::MAX;
             self.pipelines = true;
             self.lose_answers();
         }
@@ -199,7 +210,7 @@ impl Connection {
             return None;
         }
         let requests_before = (self.waiting.iter().take(index.saturating_add(1)))
-            .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing.requests_max));
+            .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing_max));
         let all_answered = self.answers_to_nobody >= requests_before;
         // Of a flow that was joined, the mark says that what came before is not known.
         let tentative = !all_answered && requests_before != u64::MAX;
@@ -209,7 +220,7 @@ impl Connection {
     /// Hands on requests that must have had their answers, since that many have passed.
     fn give_up_answered(&mut self, context: &mut HttpContext) {
         while let Some(first) = self.waiting.front().filter(|first| first.body.is_none()) {
-            let up_to_it = first.missing.requests_max.saturating_add(1);
+            let up_to_it = first.missing_max.saturating_add(1);
             let Some(left) = self.answers_to_nobody.checked_sub(up_to_it) else { return };
             self.answers_to_nobody = left;
             self.responses_unsure = true;
