@@ -3,6 +3,7 @@
 //! Uses the daemon only through its command line, its files and its admin listener, as a stranger would.
 
 pub mod app;
+pub mod case;
 pub mod client;
 pub mod clock;
 pub mod daemon;

@@ -1,14 +1,26 @@
-//! Writes capture files: whole connections as a client and a server would have made them.
+//! Writes packets as a capture file.
 //!
-//! Loses and reorders nothing; checksums are left out, as offloading does.
+//! Knows one form: pcap 2.4, little-endian, nanoseconds, raw IP.
 
+use std::io::{self, Write};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// A pcap file of raw IP packets with times in microseconds.
-#[derive(Clone, Debug)]
+/// Link type of packets that begin with an IP header (LINKTYPE_RAW).
+const LINKTYPE_RAW: u32 = 101;
+
+/// Magic number of files with time stamps in nanoseconds.
+const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+
+/// Longest packet that a file says it may hold, in bytes.
+const SNAP_BYTES: u32 = 262_144;
+
+/// Whole connections, as a client and a server would have made them. Loses and reorders nothing; checksums are left
+/// out, as offloading does.
+#[derive(Clone, Debug, Default)]
 pub struct PcapFile {
-    bytes: Vec<u8>,
+    /// Nanoseconds since 1970, and the packet.
+    packets: Vec<(u64, Vec<u8>)>,
 }
 
 /// One side of a connection while it is written.
@@ -30,20 +42,46 @@ const SEGMENT_BYTES_MAX: usize = 1448;
 /// How long a packet takes from one side to the other.
 const STEP: Duration = Duration::from_micros(50);
 
-// === impl PcapFile ===
-
-impl Default for PcapFile {
-    fn default() -> Self {
-        const RAW_IP: u32 = 101;
-        let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, RAW_IP];
-        Self { bytes: header.into_iter().flat_map(u32::to_le_bytes).collect() }
+/// Writes packets, each with its time in nanoseconds since 1970.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write<'a>(
+    output: &mut impl Write,
+    packets: impl IntoIterator<Item = (u64, &'a [u8])>,
+) -> io::Result<()> {
+    let (version_major, version_minor) = (2u16, 4u16);
+    output.write_all(&MAGIC_NANOSECONDS.to_le_bytes())?;
+    output.write_all(&version_major.to_le_bytes())?;
+    output.write_all(&version_minor.to_le_bytes())?;
+    // Time zone and accuracy, which nobody uses.
+    output.write_all(&[0; 8])?;
+    output.write_all(&SNAP_BYTES.to_le_bytes())?;
+    output.write_all(&LINKTYPE_RAW.to_le_bytes())?;
+    for (at_ns, bytes) in packets {
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let seconds = u32::try_from(at_ns / 1_000_000_000).map_err(io::Error::other)?;
+        let rest_ns = u32::try_from(at_ns % 1_000_000_000).map_err(io::Error::other)?;
+        for word in [seconds, rest_ns, length, length] {
+            output.write_all(&word.to_le_bytes())?;
+        }
+        output.write_all(bytes)?;
     }
+    Ok(())
 }
+
+// === impl PcapFile ===
 
 impl PcapFile {
     /// The file's contents.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    ///
+    /// # Panics
+    /// When a packet or a time does not fit into a file.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let packets = self.packets.iter().map(|(at_ns, packet)| (*at_ns, packet.as_slice()));
+        write(&mut bytes, packets).expect("what this makes fits into a file");
+        bytes
     }
 
     /// Writes one connection: handshake, then each request and its answer `took` later, then the end. `start` counts
@@ -92,11 +130,7 @@ impl PcapFile {
         packet.extend_from_slice(&acknowledged.to_be_bytes());
         packet.extend_from_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         packet.extend_from_slice(payload);
-        let length = packet.len() as u32;
-        for number in [at.as_secs() as u32, at.subsec_micros(), length, length] {
-            self.bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        self.bytes.extend_from_slice(&packet);
+        self.packets.push((at.as_nanos() as u64, packet));
         let occupied = u32::from(flags & (SYN | 0x01) != 0);
         from.next = from.next.wrapping_add(payload.len() as u32 + occupied);
     }

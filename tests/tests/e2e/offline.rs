@@ -106,7 +106,7 @@ fn shows_all(finished: &Finished, connections: usize, exchanges: usize) -> anyho
 
 /// More exchanges than the queue between reading and showing holds.
 fn everything() -> anyhow::Result<()> {
-    let (_folder, path) = written(synthetic(200, 100).bytes())?;
+    let (_folder, path) = written(&synthetic(200, 100).bytes())?;
     shows_all(&inspect(&["--json", "--pcap", &path])?, 200, 100)
 }
 
@@ -120,7 +120,8 @@ fn standard_input() -> anyhow::Result<()> {
         .spawn()?;
     let mut stdin = child.stdin.take().context("standard input")?;
     // In two parts, as from a pipe whose other end is slow.
-    let (start, rest) = file.bytes().split_at(1_001);
+    let bytes = file.bytes();
+    let (start, rest) = bytes.split_at(1_001);
     stdin.write_all(start)?;
     stdin.flush()?;
     stdin.write_all(rest)?;
@@ -132,7 +133,7 @@ fn standard_input() -> anyhow::Result<()> {
 }
 
 fn ports() -> anyhow::Result<()> {
-    let (_folder, path) = written(synthetic(2, 5).bytes())?;
+    let (_folder, path) = written(&synthetic(2, 5).bytes())?;
     shows_all(&inspect(&["--json", "--pcap", &path, "--port", "8080"])?, 2, 5)?;
     let other = inspect(&["--json", "--pcap", &path, "--port", "80"])?;
     ensure!(other.code == 0 && other.stdout.is_empty(), "{}", other.stdout);
@@ -158,7 +159,7 @@ fn cut() -> anyhow::Result<()> {
 fn damaged() -> anyhow::Result<()> {
     let file = synthetic(1, 5);
     let huge = [1u32, 0, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat();
-    let (_folder, path) = written(&[file.bytes(), &huge].concat())?;
+    let (_folder, path) = written(&[file.bytes(), huge].concat())?;
     let finished = inspect(&["--json", "--pcap", &path])?;
     ensure!(finished.code == 2 && finished.stdout.lines().count() == 5, "{}", finished.stderr);
     let place = format!("damaged at byte {}", file.bytes().len());
@@ -200,7 +201,7 @@ fn replayed(faults: Faults, expected: i32) -> anyhow::Result<()> {
         file.connection(client(number), SERVER, start, Duration::from_millis(200), &[exchange]);
     }
     let b = App::start(&Place::Here, free_address()?, faults)?;
-    let (folder, path) = written(file.bytes())?;
+    let (folder, path) = written(&file.bytes())?;
     let mut command = Command::new(daemon_program());
     command
         .args(["run", "--pcap", &path, "--speed", "4", "--admin", "off", "--candidate"])
