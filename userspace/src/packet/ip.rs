@@ -62,6 +62,7 @@ const L2TP: u8 = 115;
 const MPLS: u8 = 137;
 
 /// Reads the IP header at the front.
+#[inline]
 pub(super) fn step(rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     let [first] = rest.peek()?;
     match first >> 4 {
@@ -72,6 +73,7 @@ pub(super) fn step(rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
 }
 
 /// RFC 791 section 3.1.
+#[inline]
 fn ipv4(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     let on_wire = rest.wire();
     let [
@@ -122,6 +124,7 @@ fn ipv6(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
 }
 
 /// Walks over extension headers (RFC 8200 section 4, RFC 4302) to what the packet carries.
+#[inline]
 pub(super) fn payload(mut datagram: Datagram<'_>) -> Result<Step<'_>, Skipped> {
     for _ in 0..EXTENSION_HEADERS_MAX {
         let rest = &mut datagram.rest;

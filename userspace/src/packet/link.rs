@@ -30,6 +30,7 @@ const FAMILY_IPV4: u32 = 2;
 const FAMILY_IPV6: [u32; 4] = [10, 24, 28, 30];
 
 /// The outermost layer of a packet.
+#[inline]
 pub(super) fn outermost<'a>(packet: &Packet<'a>) -> Result<Layer<'a>, Skipped> {
     let mut rest = Rest::new(packet.bytes, packet.wire_bytes as usize);
     Ok(match packet.link {
@@ -62,6 +63,7 @@ pub(super) fn outermost<'a>(packet: &Packet<'a>) -> Result<Layer<'a>, Skipped> {
 }
 
 /// IEEE 802.3.
+#[inline]
 pub(super) fn ethernet(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     rest.skip(12)?;
     let ethertype = rest.be16()?;
@@ -77,6 +79,7 @@ pub(super) fn ethernet(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
 }
 
 /// What an EtherType announces.
+#[inline]
 pub(super) fn by_ethertype(ethertype: u16, mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     Ok(Step::Into(match ethertype {
         IPV4 | IPV6 => Layer::Ip(rest),

@@ -17,27 +17,32 @@ pub(super) struct Rest<'a> {
 
 impl<'a> Rest<'a> {
     /// All of a packet that had `wire` bytes.
+    #[inline]
     pub(super) fn new(bytes: &'a [u8], wire: usize) -> Self {
         Self { bytes, wire: wire.max(bytes.len()) }
     }
 
     /// The captured bytes.
+    #[inline]
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Their number on the wire.
+    #[inline]
     pub(super) fn wire(&self) -> usize {
         self.wire
     }
 
     /// Takes bytes off the front.
+    #[inline]
     pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Skipped> {
         let (head, bytes) = self.bytes.split_first_chunk::<N>().ok_or(Unused::Malformed)?;
         *self = Self { bytes, wire: self.wire.saturating_sub(N) };
         Ok(*head)
     }
 
+    #[inline]
     pub(super) fn be16(&mut self) -> Result<u16, Skipped> {
         self.take().map(u16::from_be_bytes)
     }
@@ -47,11 +52,13 @@ impl<'a> Rest<'a> {
     }
 
     /// The bytes at the front, which stay.
+    #[inline]
     pub(super) fn peek<const N: usize>(&self) -> Result<[u8; N], Skipped> {
         Ok(*self.bytes.first_chunk::<N>().ok_or(Unused::Malformed)?)
     }
 
     /// Takes bytes off the front that nobody wants to see.
+    #[inline]
     pub(super) fn skip(&mut self, count: usize) -> Result<(), Skipped> {
         let bytes = self.bytes.get(count..).ok_or(Unused::Malformed)?;
         *self = Self { bytes, wire: self.wire.saturating_sub(count) };
@@ -60,6 +67,7 @@ impl<'a> Rest<'a> {
 
     /// Believes a header that says how many bytes lie behind it: what lies behind those is padding, and what the
     /// capture lacks of them was on the wire.
+    #[inline]
     pub(super) fn limit(&mut self, wire: usize) {
         *self = Self { bytes: self.bytes.get(..wire).unwrap_or(self.bytes), wire };
     }

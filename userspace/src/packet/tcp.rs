@@ -14,6 +14,7 @@ pub(super) const ACK: u8 = 0x10;
 const HEADER_BYTES_MIN: usize = 20;
 
 /// The segment that a datagram holds, when one of its ports is a wanted one.
+#[inline]
 pub(super) fn segment<'a>(
     captured_at: Timestamp,
     datagram: &Datagram<'a>,
