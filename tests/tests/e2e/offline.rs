@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "ports_select_what_is_read_of_a_file", needs: NEEDS, run: ports },
     Case { name: "a_cut_file_says_so", needs: NEEDS, run: cut },
     Case { name: "a_damaged_file_shows_what_stands_before_and_fails", needs: NEEDS, run: damaged },
+    Case { name: "what_is_not_read_is_named_with_its_number_of_packets", needs: NEEDS, run: unsupported },
     Case { name: "what_is_no_capture_is_refused", needs: NEEDS, run: refused },
     Case {
         name: "the_same_service_passes_against_its_own_capture",
@@ -165,6 +166,21 @@ fn damaged() -> anyhow::Result<()> {
     let place = format!("damaged at byte {}", file.bytes().len());
     ensure!(finished.stderr.contains(&path) && finished.stderr.contains(&place), "{}", finished.stderr);
     ensure!(ledger(&finished, "exchanges")? == 5, "the ledger is shown all the same: {}", finished.stderr);
+    Ok(())
+}
+
+fn unsupported() -> anyhow::Result<()> {
+    for (link_type, name) in [(105u32, "802.11"), (147, "link type 147")] {
+        let mut bytes = synthetic(1, 5).bytes().to_vec();
+        // The last field of the file's header.
+        bytes[20..24].copy_from_slice(&link_type.to_le_bytes());
+        let (_folder, path) = written(&bytes)?;
+        let finished = inspect(&["--json", "--pcap", &path])?;
+        ensure!(finished.code == 0 && finished.stdout.is_empty(), "{}{}", finished.stdout, finished.stderr);
+        let all = ledger(&finished, "packets read")?;
+        let named = ledger(&finished, &format!("not read: {name}"))?;
+        ensure!(named == all && all > 10, "{}", finished.stderr);
+    }
     Ok(())
 }
 
