@@ -57,7 +57,7 @@ pub async fn inspect(
                 patience.wait_for(offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::new(exchange), route: ROUTE_OTHER.into(), ticket };
                 if let Err(ticket) = offer.offer(offered) {
-                    ticket.settle(Fate::Shed);
+                    ticket.settle(patience.fate_without_room());
                 }
             }
             None => ticket.settle(Fate::Shown),

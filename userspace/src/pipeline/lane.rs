@@ -36,7 +36,7 @@ impl<O: Offer> Lane<O> {
                 patience.wait_for(self.offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::clone(exchange), route, ticket };
                 if let Err(ticket) = self.offer.offer(offered) {
-                    ticket.settle(Fate::Shed);
+                    ticket.settle(patience.fate_without_room());
                 }
             }
             Decision::Drop(fate) => {

@@ -5,6 +5,8 @@
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::model::Fate;
+
 /// How long the capture thread waits for room behind it.
 #[derive(Debug)]
 pub(super) struct Patience(Option<Waiting>);
@@ -41,6 +43,14 @@ impl Patience {
             }
         });
     }
+
+    /// What became of an exchange that found no room all the same.
+    pub(super) fn fate_without_room(&self) -> Fate {
+        match &self.0 {
+            Some(waiting) if *waiting.stopped.borrow() => Fate::Drained,
+            Some(_) | None => Fate::Shed,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +60,7 @@ mod tests {
     #[test]
     fn a_live_source_does_not_wait() {
         Patience::none().wait_for(std::future::pending());
+        assert_eq!(Patience::none().fate_without_room(), Fate::Shed);
     }
 
     #[test]
@@ -58,7 +69,9 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let patience = runtime.block_on(async { Patience::until(stopped) });
         patience.wait_for(std::future::ready(()));
+        assert_eq!(patience.fate_without_room(), Fate::Shed, "it was too large for the queue");
         stop.send_replace(true);
         patience.wait_for(std::future::pending());
+        assert_eq!(patience.fate_without_room(), Fate::Drained);
     }
 }
