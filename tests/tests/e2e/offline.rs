@@ -12,7 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use understudy_tests::app::Faults;
 use understudy_tests::client::request;
-use understudy_tests::daemon::{Finished, finish};
+use understudy_tests::clock::wait_until;
+use understudy_tests::daemon::{Daemon, Finished, finish};
 use understudy_tests::pcap::PcapFile;
 use understudy_tests::prereq::{Prerequisite, daemon_program};
 use understudy_tests::process::Place;
@@ -30,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_damaged_file_shows_what_stands_before_and_fails", needs: NEEDS, run: damaged },
     Case { name: "what_is_not_read_is_named_with_its_number_of_packets", needs: NEEDS, run: unsupported },
     Case { name: "what_is_no_capture_is_refused", needs: NEEDS, run: refused },
+    Case { name: "a_run_over_a_file_can_be_stopped", needs: NEEDS, run: stopped },
     Case {
         name: "the_same_service_passes_against_its_own_capture",
         needs: NEEDS,
@@ -44,6 +46,9 @@ pub(crate) const CASES: &[Case] = &[
 
 /// How long reading or replaying one of these files may take.
 const END_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Exchanges that the queue between reading and replaying holds by default.
+const QUEUE_EXCHANGES: u64 = 4_096;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 8080);
 
@@ -193,6 +198,29 @@ fn refused() -> anyhow::Result<()> {
         let finished = inspect(&[&["--pcap", &path][..], meaningless].concat())?;
         ensure!(finished.code == 2 && finished.stderr.contains("cannot be used with"), "{}", finished.stderr);
     }
+    Ok(())
+}
+
+/// The file would take minutes, and holds more than the queue; all that reads it waits when the signal comes.
+fn stopped() -> anyhow::Result<()> {
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let (folder, path) = written(synthetic(200, 100).bytes())?;
+    let admin = free_address()?;
+    let mut command = Command::new(daemon_program());
+    command
+        .args(["run", "--pcap", &path, "--admin", &admin.to_string(), "--candidate"])
+        .arg(format!("http://{}", b.address))
+        .arg("--journal")
+        .arg(folder.path().join("journal.db"));
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    wait_until("a full queue", END_WAIT_MAX, || {
+        let seen = daemon.scrape()?.sum("understudy_exchanges_seen_total", &[])?;
+        Ok((seen > QUEUE_EXCHANGES).then_some(()))
+    })?;
+    let finished = daemon.interrupt()?;
+    ensure!(ledger(&finished, "shed")? == 0, "{}", finished.stderr);
+    ensure!(ledger(&finished, "drained")? >= QUEUE_EXCHANGES, "{}", finished.stderr);
+    ensure!(!finished.stderr.contains("in flight"), "{}", finished.stderr);
     Ok(())
 }
 
