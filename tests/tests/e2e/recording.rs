@@ -2,6 +2,7 @@
 //!
 //! Takes what `inspect --json` says live for the truth; that it is the truth is `inspect`'s to show.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use understudy_tests::app::Faults;
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish};
 use understudy_tests::mix::{DEMO_ROUTES, Pace, drive, every_route, every_shape};
+use understudy_tests::pcap::PcapFile;
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::Place;
 use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
@@ -35,6 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_run_records_what_it_does_not_replay", needs: KERNEL, run: beside_a_run },
     Case { name: "a_killed_recorder_leaves_what_it_recorded", needs: KERNEL, run: killed },
     Case { name: "at_its_bound_the_recording_ends_the_capture", needs: KERNEL, run: bound },
+    Case { name: "a_recording_of_a_capture_file_says_what_the_file_says", needs: &[], run: same_as_file },
     Case { name: "a_gor_file_becomes_a_recording_and_back", needs: &[], run: gor },
     Case { name: "damage_is_named_and_nothing_is_overwritten", needs: &[], run: refused },
 ];
@@ -108,6 +111,37 @@ fn same_as_live() -> anyhow::Result<()> {
     for (live, recorded) in live.iter().zip(&recorded) {
         ensure!(live == recorded, "live:     {live}\nrecorded: {recorded}");
     }
+    Ok(())
+}
+
+/// One and the same capture, so that every byte of what is shown must be the same. More exchanges than all queues on
+/// the way hold together: a file is waited for.
+fn same_as_file() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (capture, recording) = (path_in(&folder, "x.pcap")?, path_in(&folder, "x.understudy")?);
+    let server = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 8080);
+    let mut file = PcapFile::default();
+    for connection in 0..100u16 {
+        let pairs: Vec<_> = (0..100)
+            .map(|number| {
+                let ask = format!("GET /{connection}/{number} HTTP/1.1\r\nHost: shop\r\n\r\n");
+                (ask.into_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec())
+            })
+            .collect();
+        let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 10_000 + connection);
+        let start = Duration::from_secs(1_700_000_000 + u64::from(connection));
+        file.connection(client, server, start, Duration::from_millis(1), &pairs);
+    }
+    std::fs::write(&capture, file.bytes())?;
+    let recorded = understudy(&["capture", "--pcap", &capture, "--record", &recording])?;
+    ensure!(recorded.code == 0 && ledger(&recorded, "recorded")? == 10_000, "{}", recorded.stderr);
+    let shown = [["--pcap", &capture], ["--recording", &recording]]
+        .map(|input| understudy(&[&["inspect", "--json", "--body"][..], &input].concat()));
+    let [of_file, of_recording] = shown;
+    let (of_file, of_recording) = (of_file?, of_recording?);
+    ensure!(of_file.stdout.lines().count() == 10_000, "{}", of_file.stderr);
+    ensure!(of_file.stdout == of_recording.stdout, "the recording says something else");
+    ensure!(ledger(&of_recording, "shed")? == 0, "{}", of_recording.stderr);
     Ok(())
 }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::feed::Feed;
+use super::feed::{Feed, FeedError};
 use super::patience::Patience;
 use super::run::RunError;
 use super::settings::{CaptureConfig, RecordConfig};
-use super::tape;
+use super::tape::{self, Tape, TapeWriter};
 use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
 use crate::metrics::{CaptureCounts, ComparisonMetrics, Metrics, Status};
 use crate::model::{Exchange, LedgerSnapshot};
+use crate::recording::file;
 use crate::serve::Admin;
 
 /// What it came to.
@@ -24,13 +25,13 @@ pub struct RecordEnd {
     /// What became of the exchanges.
     pub ledger: LedgerSnapshot,
     /// Why no more could be captured, if so. What was captured before is in the recording.
-    pub broken: Option<super::feed::FeedError>,
+    pub broken: Option<FeedError>,
 }
 
 /// A recording that is set up: its file is made, nothing is captured yet.
 pub struct Record {
-    tape: tape::Tape,
-    writer: tape::TapeWriter<crate::recording::file::Output>,
+    tape: Tape,
+    writer: TapeWriter<file::Output>,
 }
 
 // === impl Record ===

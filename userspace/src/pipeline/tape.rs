@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::clock;
 use super::patience::Patience;
+use super::run::RunError;
 use super::settings::RecordConfig;
 use crate::metrics::ExperimentStatus;
 use crate::model::{Exchange, Fate, Ledger};
@@ -173,9 +174,9 @@ impl Taping {
     }
 
     /// Says that the capture has ended, and waits until everything is written that it has handed on.
-    pub(super) async fn finish(self) -> Result<Arc<Ledger>, super::run::RunError> {
+    pub(super) async fn finish(self) -> Result<Arc<Ledger>, RunError> {
         self.ended.send_replace(true);
-        self.task.await.map_err(super::run::RunError::Task)??;
+        self.task.await.map_err(RunError::Task)??;
         Ok(self.ledger)
     }
 }

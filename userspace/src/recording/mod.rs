@@ -90,12 +90,12 @@ pub enum RecordingError {
         source: io::Error,
     },
     /// The file does not begin like a recording.
-    #[error("`{name}` is no recording of understudy{}", hint(*gzip, *empty))]
+    #[error("`{name}` is no recording of understudy{}", hint(*compressed, *empty))]
     NoRecording {
         /// The file.
         name: String,
         /// True when it is compressed with gzip or zstd.
-        gzip: bool,
+        compressed: bool,
         /// True when there is not a single byte.
         empty: bool,
     },

@@ -97,9 +97,10 @@ impl<R: Read> RecordingReader<R> {
                 Ok(reader)
             }
             None => {
-                let compressed = [&[0x1f, 0x8b][..], &[0x28, 0xb5, 0x2f, 0xfd]];
-                let gzip = compressed.iter().any(|magic| begun.starts_with(magic));
-                Err(RecordingError::NoRecording { name: reader.name, gzip, empty: got == 0 })
+                // gzip (RFC 1952 section 2.3.1) and zstd (RFC 8878 section 3.1.1).
+                let magics = [&[0x1f, 0x8b][..], &[0x28, 0xb5, 0x2f, 0xfd]];
+                let compressed = magics.iter().any(|magic| begun.starts_with(magic));
+                Err(RecordingError::NoRecording { name: reader.name, compressed, empty: got == 0 })
             }
         }
     }
