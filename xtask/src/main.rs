@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod probe;
 mod setup;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
     Demo,
     /// Measure what capture costs A, how fast exchanges are put together, and what replay costs
     Bench,
+    /// Run the fuzz targets over the borders of the core
+    Fuzz(fuzz::Options),
     /// Run every check and every test
     Test,
     /// Build the eBPF probe into target/probe
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Bench => bench::run(),
         Command::Demo => demo::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Test => test::run(),
         Command::Probe => probe::run(),
         Command::Tidy => tidy::run(),

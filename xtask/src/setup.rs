@@ -22,7 +22,9 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
+    // libFuzzer is C++.
+    ("c++", "g++"),
     ("nginx", "nginx-light"),
     ("ip", "iproute2"),
     ("wrk", "wrk"),

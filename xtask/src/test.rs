@@ -6,11 +6,13 @@
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum as _;
 use understudy_tests::prereq::required;
 
-use crate::{probe, root, setup, tidy};
+use crate::{fuzz, probe, root, setup, tidy};
 
 /// What came out of the parts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ const NO_PROBE: [&str; 3] = ["--workspace", "--exclude", "understudy-probe"];
 const NO_WARNINGS: [&str; 4] = ["--all-targets", "--", "--deny", "warnings"];
 /// What a test prints when it ends before it has tested anything (`userspace/tests/kernel.rs`).
 const SKIP_MARK: &str = "skipped: ";
+/// How long each fuzz target runs. `cargo xtask fuzz` is for longer.
+const FUZZ_TIME: Duration = Duration::from_secs(30);
 
 /// Runs everything and prints the closing line.
 ///
@@ -75,6 +79,11 @@ fn parts(tally: &mut Tally) -> anyhow::Result<()> {
         tally.without_captures = corpus.skipped;
     }
     tally.add(corpus);
+
+    fuzz::build()?;
+    for target in fuzz::Target::value_variants() {
+        tally.check(&format!("fuzz target {}", target.name()), fuzz::once(*target, FUZZ_TIME));
+    }
     Ok(())
 }
 

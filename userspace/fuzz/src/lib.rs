@@ -183,7 +183,7 @@ pub fn disorder(bytes: &[u8]) {
     let mut sent = [0u32; 2];
     let count = 1 + usize::from(input.byte() % 4);
     for number in 0..count {
-        let body = "b".repeat(usize::from(input.byte()));
+        let body = "b".repeat(usize::from(input.byte() % 100));
         let turns = [
             (
                 Direction::ToServer,

@@ -4,6 +4,8 @@
 #![expect(unreachable_pub, reason = "several test programs and a bench include this file")]
 #![allow(dead_code, clippy::allow_attributes, reason = "each of them uses a part of it")]
 
+pub mod floods;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
@@ -274,6 +276,11 @@ impl Connection {
                 self.packet(!to_server, ACK, &[], vec![]);
             }
         }
+    }
+
+    /// Hands on what was written and forgets it.
+    pub fn drain(&mut self, to: &mut dyn FnMut(&[u8])) {
+        self.packets.drain(..).for_each(|sent| to(&sent.bytes));
     }
 
     /// One packet with the numbers of this moment.
