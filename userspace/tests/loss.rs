@@ -1,6 +1,6 @@
 //! Packets that are lost on purpose: what is reported whole is whole, and what is not has its reason.
 //!
-//! Loses packets of a generated capture with seeds that stay the same; `kernel.rs` loses them in a real ring.
+//! Loses packets of a generated capture with seeds that stay the same; `loss_ring.rs` loses them in a real ring.
 #![expect(clippy::print_stdout, reason = "what was lost and what came of it is worth reading")]
 
 mod traffic;
@@ -11,9 +11,7 @@ use understudy::http::HttpLimits;
 use understudy::pipeline::tee::Tee;
 use understudy::stream::StreamLimits;
 
-use traffic::{
-    Connection, Framing, Numbers, Plan, SEGMENT_BYTES, SERVER_PORT, Sent, Truth, by_id, is_whole, play,
-};
+use traffic::{Connection, Numbers, Plan, SEGMENT_BYTES, SERVER_PORT, Sent, Truth, by_id, is_whole, play};
 
 /// Packets of many connections, in the order in which they pass.
 struct Capture {
@@ -49,7 +47,7 @@ fn capture(seed: u64, rounds: usize, pipelined: usize, cut_min: usize) -> Captur
             let of_turn: Vec<Truth> = (0..pipelined)
                 .map(|place| {
                     let id = ((connection * rounds + round) * pipelined + place) as u64;
-                    Truth::of(id, &plan(&mut numbers))
+                    Truth::of(id, &Plan::draw(&mut numbers))
                 })
                 .collect();
             let mut small = Numbers(numbers.draw());
@@ -85,25 +83,6 @@ fn capture(seed: u64, rounds: usize, pipelined: usize, cut_min: usize) -> Captur
         packets.extend(burst);
     }
     Capture { packets, truths, order }
-}
-
-/// Mostly small bodies, some of many segments, and a few that pass the cap of what is kept.
-fn plan(numbers: &mut Numbers) -> Plan {
-    let mut part = |without: u32| {
-        let bytes = match numbers.below(100) {
-            0 => 1_200_000,
-            1..8 => 20_000 + numbers.below(60_000),
-            8..40 => 1_000 + numbers.below(4_000),
-            _ => numbers.below(300),
-        };
-        let framing = match numbers.below(3) {
-            _ if numbers.happens(without) => Framing::None,
-            0 => Framing::Chunked(1 + numbers.below(5_000)),
-            _ => Framing::Length,
-        };
-        (framing, bytes)
-    };
-    Plan { request: part(700_000), response: part(50_000) }
 }
 
 /// Loses packets and looks at every exchange that was sent.

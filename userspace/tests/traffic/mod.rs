@@ -2,7 +2,7 @@
 //!
 //! Shares no code with the core but the types of its interface, so that one cannot repeat the other's mistakes.
 #![expect(unreachable_pub, reason = "several test programs and a bench include this file")]
-#![allow(dead_code, clippy::allow_attributes, reason = "each of them uses a part of it")]
+#![expect(dead_code, reason = "each of them uses a part of it")]
 
 pub mod floods;
 
@@ -126,6 +126,29 @@ impl Framing {
                 to.extend_from_slice(b"0\r\n\r\n");
             }
         }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Mostly small bodies, some of many segments, and a few that pass the cap of what is kept.
+    pub fn draw(numbers: &mut Numbers) -> Self {
+        let mut part = |without: u32| {
+            let bytes = match numbers.below(100) {
+                0 => 1_200_000,
+                1..8 => 20_000 + numbers.below(60_000),
+                8..40 => 1_000 + numbers.below(4_000),
+                _ => numbers.below(300),
+            };
+            let framing = match numbers.below(3) {
+                _ if numbers.happens(without) => Framing::None,
+                0 => Framing::Chunked(1 + numbers.below(5_000)),
+                _ => Framing::Length,
+            };
+            (framing, bytes)
+        };
+        Self { request: part(700_000), response: part(50_000) }
     }
 }
 
