@@ -111,9 +111,19 @@ proptest! {
     #![proptest_config(cases(2_000))]
 
     #[test]
-    fn any_bytes_are_a_packet_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), start in 0usize..4) {
+    fn any_bytes_are_packets_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), kind: u8, start in 0usize..4) {
         let begins: [&[u8]; 4] = [&[], &[0x45, 0, 0, 120, 0, 0, 0, 0, 64, 6], &[0x60, 0, 0, 0, 0, 90, 6], &[0x60, 0, 0, 0, 0, 90, 0]];
-        targets::packet(&[begins[start], &bytes].concat());
+        targets::packet(&[&[kind], begins[start], &bytes].concat());
+    }
+
+    #[test]
+    fn any_bytes_are_a_capture_file_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300), start in 0usize..3) {
+        let begins: [&[u8]; 3] = [
+            &[],
+            &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0],
+            &[0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 28, 0, 0, 0],
+        ];
+        targets::file(&[begins[start], &bytes].concat());
     }
 
     #[test]

@@ -33,8 +33,10 @@ pub(crate) struct Options {
 /// One border of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
-    /// Bytes of a packet
+    /// Bytes of packets
     Packet,
+    /// Bytes of a capture file
+    File,
     /// A stream of segments
     Segments,
     /// Bytes of both directions, whole and in pieces
@@ -227,6 +229,7 @@ impl Target {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Packet => "packet",
+            Self::File => "file",
             Self::Segments => "segments",
             Self::Bytes => "bytes",
             Self::Disorder => "disorder",
@@ -237,7 +240,7 @@ impl Target {
     fn input_bytes_max(self) -> u32 {
         match self {
             Self::Packet => 200,
-            Self::Segments => 400,
+            Self::Segments | Self::File => 400,
             Self::Bytes | Self::Disorder => 250,
         }
     }

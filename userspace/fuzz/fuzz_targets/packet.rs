@@ -1,4 +1,4 @@
-//! Any bytes as a packet of each link type.
+//! Any bytes as packets of any link layer.
 //!
 //! Decides nothing: what must hold is in `understudy_fuzz`, where `cargo test` runs it too.
 #![no_main]

@@ -4,17 +4,37 @@
 //! hold. `userspace/tests/core.rs` runs the same functions on random input.
 
 use std::cell::LazyCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use understudy::capture::pcap::{PcapLimits, PcapSource};
+use understudy::capture::{Polled, Source as _};
 use understudy::http::{Connection, HttpContext, HttpLimits};
 use understudy::model::{
     Body, Chunk, Direction, Endpoint, Exchange, Flow, FlowKey, Interest, LinkType, Mark, Opened, Packet,
     Segment, Seq, StreamEvent, TcpFlags, Timestamp,
 };
-use understudy::packet::{self, WantedPorts};
+use understudy::packet::{self, FragmentLimits, PacketReader, WantedPorts};
+use understudy::pipeline::tee::Tee;
 use understudy::stream::{FlowTable, StreamLimits};
 
 /// Takes values off the front of the input; zeros when it is used up.
 struct Input<'a>(&'a [u8]);
+
+/// Every link layer.
+const LINKS: [LinkType; 11] = [
+    LinkType::Probe,
+    LinkType::RawIp,
+    LinkType::Ethernet,
+    LinkType::Loopback,
+    LinkType::LinuxCooked,
+    LinkType::LinuxCooked2,
+    LinkType::Ppp,
+    LinkType::Pppoe,
+    LinkType::Netfilter,
+    LinkType::Wireless,
+    LinkType::Other(7),
+];
 
 /// Pieces of messages: random bytes alone seldom make one.
 const PIECES: [&str; 24] = [
@@ -44,23 +64,73 @@ const PIECES: [&str; 24] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 ];
 
-/// Any bytes as a packet of each link type: what comes out lies in what went in.
+/// Any bytes as packets of one link layer: what comes out lies in what went in, or in fragments that did.
 pub fn packet(bytes: &[u8]) {
     thread_local! {
         // A set of ports is 8 KiB; to make one takes longer than to read a packet.
         static WANTED: LazyCell<WantedPorts> = LazyCell::new(|| WantedPorts::new([80, 8080]));
     }
-    WANTED.with(|wanted| packet_for(bytes, wanted));
-}
-
-fn packet_for(bytes: &[u8], wanted: &WantedPorts) {
-    for link in [LinkType::Probe, LinkType::RawIp, LinkType::Ethernet] {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let link = LINKS[usize::from(*kind) % LINKS.len()];
+    if kind & 0x80 == 0 {
         let packet = Packet { captured_at: Timestamp(1), link, wire_bytes: bytes.len() as u32, bytes };
-        let Ok(segment) = packet::parse(&packet, wanted) else { continue };
+        let Ok(segment) = WANTED.with(|wanted| packet::parse(&packet, wanted)) else { return };
         assert!(bytes.as_ptr_range().start <= segment.payload.as_ptr_range().start);
         assert!(segment.payload.as_ptr_range().end <= bytes.as_ptr_range().end);
         assert!(segment.wire_payload_bytes as usize >= segment.payload.len());
+        return;
     }
+    let limits =
+        FragmentLimits { datagrams_max: 3, bytes_max: 4_000, pieces_max: 4, ..FragmentLimits::default() };
+    let mut reader = PacketReader::new(WANTED.with(|wanted| (**wanted).clone()), limits);
+    let mut input = Input(bytes);
+    while !input.0.is_empty() {
+        let [length, time] = [input.byte(), input.byte()];
+        let (bytes, rest) = input.0.split_at(input.0.len().min(usize::from(length)));
+        input = Input(rest);
+        let captured_at = Timestamp(1 + u64::from(time) * 1_000_000_000);
+        let packet = Packet { captured_at, link, wire_bytes: bytes.len() as u32, bytes };
+        if let Ok(segment) = reader.read(&packet) {
+            assert!(segment.wire_payload_bytes as usize >= segment.payload.len());
+            assert!(segment.payload.len() < 1 << 16);
+        }
+        let fragments = reader.tally().fragments;
+        let over = fragments.whole + fragments.late + fragments.at_bound;
+        let waiting = fragments.begun.checked_sub(over).expect("what is over was begun");
+        assert!(waiting <= limits.datagrams_max as u64);
+    }
+}
+
+/// Any bytes as a capture file: reading ends, and each packet in it is counted once.
+pub fn file(bytes: &[u8]) {
+    // In memory, as far as the system has such a folder.
+    let folder =
+        if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let path = folder.join(format!("understudy-fuzz-{}", std::process::id()));
+    std::fs::write(&path, bytes).expect("writes the file");
+    let limits =
+        PcapLimits { read_bytes: 512, block_bytes_max: 2_000, skipped_bytes_max: 4_000, interfaces_max: 4 };
+    let mut tee = Tee::new([80, 8080], StreamLimits::default(), HttpLimits::default());
+    let (mut packets, mut exchanges) = (0, 0);
+    if let Ok(mut source) = PcapSource::open(&path, limits) {
+        let mut each = |packet: &Packet<'_>| {
+            packets += 1;
+            tee.take(packet, &mut |_| exchanges += 1);
+        };
+        // Each turn takes something off the file, or ends.
+        for turn in 0.. {
+            assert!(turn <= bytes.len(), "reading does not end");
+            match source.poll(Duration::ZERO, &mut each) {
+                Ok(Polled::Open { packets: _ }) => {}
+                Ok(Polled::Ended) | Err(_) => break,
+            }
+        }
+    }
+    std::fs::remove_file(&path).expect("removes the file");
+    tee.finish(&mut |_| exchanges += 1);
+    let counts = tee.counts();
+    assert_eq!(counts.used + counts.unused.iter().sum::<u64>(), packets);
+    assert_eq!((counts.http.exchanges, counts.kept_bytes, counts.flows), (exchanges, 0, 0));
 }
 
 /// Any segments through the flow table and the message readers: bounds hold after each, and nothing is kept at the end.
