@@ -204,7 +204,7 @@ fn refused() -> anyhow::Result<()> {
 /// The file would take minutes, and holds more than the queue; all that reads it waits when the signal comes.
 fn stopped() -> anyhow::Result<()> {
     let b = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let (folder, path) = written(synthetic(200, 100).bytes())?;
+    let (folder, path) = written(&synthetic(200, 100).bytes())?;
     let admin = free_address()?;
     let mut command = Command::new(daemon_program());
     command
