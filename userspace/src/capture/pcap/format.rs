@@ -225,7 +225,7 @@ impl Section {
                 self.packet(block.if_id, [block.ts_high, block.ts_low], block.origlen, bytes)?
             }
             Block::SimplePacket(block) => {
-                let Interface { link, snap_bytes, .. } = self.interface(0)?;
+                let Interface { link, snap_bytes, ticks: _, offset_seconds: _ } = self.interface(0)?;
                 let kept = block.data.len().min(snap_bytes).min(block.origlen as usize);
                 let bytes = block.data.get(..kept).unwrap_or_default();
                 Packet { captured_at: self.latest, link, wire_bytes: block.origlen, bytes }

@@ -4,6 +4,16 @@
 //!
 //! A file that ends in the middle of a block was cut, which is a fact about it and no error; [`FileCounts::cut_at`] says
 //! where. A block that contradicts itself is an error, because nothing says where the next one begins.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
 
 mod format;
 
