@@ -143,7 +143,8 @@ fn body_part(body: &Body, with_body: bool) -> BodyPart<'_> {
 }
 
 fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 fn fields(headers: &Headers) -> Vec<(String, String)> {

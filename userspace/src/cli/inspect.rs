@@ -2,7 +2,7 @@
 //!
 //! Sends nothing anywhere, and keeps nothing.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
 use clap::Args;
 
@@ -46,8 +46,7 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
         let admin = Admin::bind_if(config.admin).await?;
         let feed = open_feed(&config.capture)?;
         let stop = stopped(capture.duration);
-        let show: Option<Show> =
-            if quiet { None } else { Some(Box::new(move |exchange| print(exchange, json, body))) };
+        let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body))) };
         anyhow::Ok(run_inspect(feed, &config.capture, admin, show, stop).await?)
     })?;
     let InspectEnd { capture, ledger, broken } = end;
@@ -63,19 +62,22 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints one exchange; false when nobody reads any more.
-fn print(exchange: &Exchange, json: bool, body: bool) -> bool {
-    let line = if json {
-        match exchange_line::json(exchange, body) {
-            Ok(line) => line,
-            Err(error) => {
-                tracing::error!(%error, "An exchange cannot be written as JSON.");
-                return false;
+/// Prints exchanges; see [`Show`].
+fn printer(json: bool, body: bool) -> impl FnMut(Option<&Exchange>) -> bool {
+    let mut out = BufWriter::new(io::stdout());
+    move |exchange| {
+        let Some(exchange) = exchange else { return out.flush().is_ok() };
+        let line = if json {
+            match exchange_line::json(exchange, body) {
+                Ok(line) => line,
+                Err(error) => {
+                    tracing::error!(%error, "An exchange cannot be written as JSON.");
+                    return false;
+                }
             }
-        }
-    } else {
-        exchange_line::text_line(exchange)
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_ok()
+        } else {
+            exchange_line::text_line(exchange)
+        };
+        out.write_all(line.as_bytes()).is_ok()
+    }
 }

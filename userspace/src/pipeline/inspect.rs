@@ -2,7 +2,9 @@
 //!
 //! Sends nothing anywhere.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -31,8 +33,9 @@ pub struct InspectEnd {
     pub broken: Option<FeedError>,
 }
 
-/// Shows one exchange; false when nobody looks any more.
-pub type Show = Box<dyn FnMut(&Exchange) -> bool + Send>;
+/// Shows one exchange, or, without one, whatever it still holds back: nothing more may come for a while. False when
+/// nobody looks any more.
+pub type Show = Box<dyn FnMut(Option<&Exchange>) -> bool + Send>;
 
 /// Captures from `feed` until it ends or `stop` does, and gives each exchange to `show`, on a thread of its own.
 /// Without `show`, exchanges are only counted. When `show` says that nobody looks any more, the inspection ends.
@@ -76,13 +79,21 @@ pub async fn inspect(
     let runtime = tokio::runtime::Handle::current();
     let mut shown = show.map(|mut show| {
         tokio::task::spawn_blocking(move || {
-            while let Some(claim) = runtime.block_on(queue.claim()) {
-                let looks = show(&claim.exchange);
+            let mut looks = true;
+            while looks {
+                let waiting = pin!(queue.claim()).poll(&mut Context::from_waker(Waker::noop()));
+                let claim = match waiting {
+                    Poll::Ready(claim) => claim,
+                    Poll::Pending => {
+                        looks = show(None);
+                        runtime.block_on(queue.claim())
+                    }
+                };
+                let Some(claim) = claim else { break };
+                looks = looks && show(Some(&claim.exchange));
                 claim.settle(Fate::Shown);
-                if !looks {
-                    break;
-                }
             }
+            show(None);
         })
     });
     let nobody_looks = async {

@@ -2,6 +2,8 @@
 //!
 //! Never makes traffic wait: a live source gets none of it.
 
+use std::task::{Context, Waker};
+
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -33,6 +35,11 @@ impl Patience {
     /// Blocks the thread for as long as it may.
     pub(super) fn wait_for(&self, room: impl Future<Output = ()>) {
         let Some(Waiting { runtime, stopped }) = &self.0 else { return };
+        let mut room = std::pin::pin!(room);
+        // Nearly always there is room, and to enter the runtime only to find that out costs more than the exchange.
+        if room.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
         let mut stopped = stopped.clone();
         runtime.block_on(async {
             tokio::select! {

@@ -81,12 +81,19 @@ impl Offer for MemoryOffer {
     }
 
     async fn room(&self, exchange_bytes: usize) {
-        // An error means that nobody reads any more.
-        let Ok(_place) = self.waiting.reserve().await else { return };
-        let bytes = u32::try_from(exchange_bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
-        tokio::select! {
-            _bytes = self.room.acquire_many(bytes) => {}
-            () = self.waiting.closed() => {}
+        if self.waiting.capacity() == 0 {
+            // Both sides would wake each other for each exchange; so half of the places have to be free. An error means
+            // that nobody reads any more.
+            let places = self.waiting.max_capacity().div_ceil(2);
+            let Ok(_places) = self.waiting.reserve_many(places).await else { return };
+        }
+        let bytes = exchange_bytes.min(self.bytes_max);
+        if self.room.available_permits() < bytes {
+            let most = u32::try_from(bytes.max(self.bytes_max / 2)).unwrap_or(u32::MAX);
+            tokio::select! {
+                _bytes = self.room.acquire_many(most) => {}
+                () = self.waiting.closed() => {}
+            }
         }
     }
 }
@@ -209,6 +216,39 @@ mod tests {
             prop_assert!(end.balances());
             prop_assert_eq!((end.in_flight, end.count(Fate::Lost), queue.bytes()), (0, 0, 0));
         }
+    }
+
+    /// Offers exchanges one after the other, each when there is room, while the other side reads; none is shed.
+    #[track_caller]
+    fn check_room(limits: MemoryQueueLimits, bodies: &[usize]) {
+        let (offer, mut queue) = memory_queue(limits);
+        let ledger = Arc::new(Ledger::default());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for (number, body_bytes) in bodies.iter().enumerate() {
+            let exchange = exchange(number as u64, *body_bytes);
+            let mut room = std::pin::pin!(offer.room(exchange.memory_bytes()));
+            while room.as_mut().poll(&mut context).is_pending() {
+                claim_now(&mut queue).expect("it waits only for those before it").settle(Fate::Matched);
+            }
+            let offered = Offered { exchange, route: "/".into(), ticket: ledger.admit() };
+            assert!(offer.offer(offered).is_ok(), "exchange {number} with {body_bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_room_finds_it() {
+        let limits = MemoryQueueLimits { exchanges_max: 3, bytes_max: 20_000 };
+        check_room(limits, &[0; 20]);
+        check_room(limits, &[5_000, 100, 9_000, 12_000, 12_000, 0, 0, 0, 15_000]);
+        check_room(MemoryQueueLimits { exchanges_max: 1, ..limits }, &[0; 5]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_is_gone() {
+        let (offer, queue) = memory_queue(MemoryQueueLimits { exchanges_max: 1, bytes_max: 0 });
+        drop(queue);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(std::pin::pin!(offer.room(1)).poll(&mut context).is_ready());
     }
 
     #[tokio::test]
