@@ -254,6 +254,8 @@ fn replayed(faults: Faults, expected: i32) -> anyhow::Result<()> {
         .arg(folder.path().join("journal.db"));
     let finished = finish(&mut command, END_WAIT_MAX)?;
     ensure!(finished.code == expected, "exit code {}: {}{}", finished.code, finished.stdout, finished.stderr);
+    let title = format!("A capture file {path} against B http://{}", b.address);
+    ensure!(finished.stdout.contains(&title), "{}", finished.stdout);
     ensure!(b.received()?.len() == 40, "the candidate got {} requests", b.received()?.len());
     ensure!(ledger(&finished, "shed")? == 0, "{}", finished.stderr);
     Ok(())

@@ -57,12 +57,9 @@ fn duration(seconds: u64) -> String {
 impl ExperimentReport {
     fn write_text(&self, out: &mut String, run: &RunReport, paint: &Paint) -> fmt::Result {
         let ports: Vec<_> = run.ports.iter().map(|port| format!(":{port}")).collect();
-        let title = format!(
-            "Experiment {}: A {} against B {}",
-            plain(&self.name),
-            ports.join(" "),
-            plain(&self.candidate)
-        );
+        // Of a file, all connections may have been read, whatever their ports.
+        let a = if ports.is_empty() { plain(&run.summary) } else { ports.join(" ") };
+        let title = format!("Experiment {}: A {} against B {}", plain(&self.name), a, plain(&self.candidate));
         writeln!(out, "\n{}", paint.bold(&title))?;
         self.write_fates(out)?;
         self.write_outcomes(out)?;
