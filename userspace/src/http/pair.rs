@@ -49,6 +49,8 @@ pub struct Connection {
     answered_until: u64,
     /// Bytes of the direction of responses that were seen, or are known to be missing.
     responses_read: u64,
+    /// Bytes of requests that the server had received when it began its last final response.
+    answered_with: u64,
     /// Final responses that belong to nobody, since messages may be missing. Each answers another request.
     answers_to_nobody: u64,
     /// What both readers take up of `head_bytes`.
@@ -101,6 +103,7 @@ impl From<Opened> for Connection {
             responses_closed: false,
             answered_until: 0,
             responses_read: 0,
+            answered_with: 0,
             answers_to_nobody: 0,
             held_bytes: 0,
         }
@@ -261,9 +264,10 @@ impl Connection {
             let room = start.offset.saturating_sub(lost.since) / REQUEST_BYTES_MIN;
             lost.besides.saturating_add(room)
         });
+        let missing_some = lost.is_some_and(|lost| lost.between);
         // The client had received nothing since it sent the request before this one, or since the last answer
         // although a request that is missing came between.
-        let since_last = lost.filter(|lost| lost.between).map(|_| self.answered_until);
+        let since_last = missing_some.then_some(self.answered_until);
         self.pipelines |= request_before.or(since_last) == Some(start.acknowledged);
         self.requests.set_framing(framing);
         if framing == Framing::Tunnel {
@@ -271,7 +275,7 @@ impl Connection {
             self.requests.stop();
         }
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
-        let mut waiting = Waiting::new(head, marks, start, head_end, at, missing_max);
+        let mut waiting = Waiting::new(head, marks, start, head_end, at, (missing_max, missing_some));
         waiting.keep(memory, context);
         if self.waiting.capacity() == 0 {
             self.waiting = context.lend_list();

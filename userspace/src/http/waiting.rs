@@ -24,6 +24,8 @@ pub(super) struct Waiting {
     pub(super) last: Timestamp,
     /// Requests that may be missing before this one, at most.
     pub(super) missing_max: u64,
+    /// At least one is missing, since what was lost lay between messages.
+    pub(super) missing_some: bool,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     /// Its response is its own only if the client waited for each answer: the next message will tell.
@@ -54,7 +56,7 @@ impl Waiting {
         start: Start,
         head_end: u64,
         at: Timestamp,
-        missing_max: u64,
+        (missing_max, missing_some): (u64, bool),
     ) -> Self {
         let RequestHead { method, target, version, headers, marks: _ } = head;
         let (trailers, body) = (Headers::default(), Body::default());
@@ -65,6 +67,7 @@ impl Waiting {
             head_end,
             last: at,
             missing_max,
+            missing_some,
             interim: Vec::new(),
             response: None,
             tentative: false,
@@ -111,6 +114,7 @@ impl Waiting {
             head_end: _,
             last,
             missing_max: _,
+            missing_some: _,
             interim,
             response,
             tentative: _,

@@ -111,6 +111,7 @@ impl Connection {
             return Interest::Keep;
         }
         count(&mut context.tally.responses);
+        self.answered_with = start.acknowledged;
         let Some(waiting) = self.waiting.front_mut().filter(|_| belongs) else {
             count(&mut context.tally.orphans);
             self.answering = Answering::Nobody { bodiless: true };
@@ -172,6 +173,7 @@ impl Connection {
             self.answers_to_nobody = 0;
             if let Some(found) = self.waiting.front_mut() {
                 found.missing_max = 0;
+                found.missing_some = false;
                 found.tentative = tentative;
             }
         }
@@ -204,8 +206,14 @@ impl Connection {
         let received = |waiting: &Waiting| waiting.start.acknowledged;
         let index = self.waiting.iter().position(|waiting| received(waiting) == response.offset)?;
         let found = self.waiting.get(index).filter(|found| found.response.is_none())?;
-        if response.acknowledged < found.head_end {
-            // The server has answered something else, which was open when the client sent this request.
+        // The server answers something else, which was open when the client sent this request.
+        let too_early = response.acknowledged < found.head_end;
+        // Every answer was seen, and none of them can be that to a request that is missing: the server had not received
+        // it when it began the last one.
+        let some_missing =
+            self.waiting.iter().take(index.saturating_add(1)).any(|waiting| waiting.missing_some);
+        let still_open = some_missing && !self.responses_unsure && self.answered_with < found.start.offset;
+        if too_early || still_open {
             self.pipelines = true;
             return None;
         }
