@@ -4,6 +4,7 @@
 //! client had received everything before that response, and nothing after, when it sent the request, and no other
 //! request can have been open then; what cannot be shown so stays alone.
 
+mod doubt;
 mod responses;
 
 use std::collections::VecDeque;
@@ -19,6 +20,8 @@ use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Star
 use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
 
+use doubt::RequestsLost;
+
 /// Both directions of one connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -33,8 +36,7 @@ pub struct Connection {
     answering: Answering,
     /// Responses may be missing: the next one belongs to the first request only if it can be shown.
     responses_unsure: bool,
-    /// Since where in the direction of requests some may be missing before the next one, and how many besides those
-    /// that had room there.
+    /// Requests may be missing before the next one.
     requests_lost: Option<RequestsLost>,
     /// The client has sent a request before it had the answer to the one before, so that nothing says that it waits
     /// (RFC 9112 section 9.3.2).
@@ -56,17 +58,6 @@ pub struct Connection {
     /// What both readers take up of `head_bytes`.
     held_bytes: usize,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct RequestsLost {
-    since: u64,
-    besides: u64,
-    /// The bytes were lost between messages, so that they hold a message, and not inside of a body.
-    between: bool,
-}
-
-/// No request is shorter: `A / HTTP/1.1`, an end of line and an empty line.
-const REQUEST_BYTES_MIN: u64 = 14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answering {
@@ -259,23 +250,14 @@ impl Connection {
             count(&mut context.tally.exchanges_at_bound);
             self.drop_waiting(1, context);
         }
-        let lost = self.requests_lost.take();
-        let missing_max = lost.map_or(0, |lost| {
-            let room = start.offset.saturating_sub(lost.since) / REQUEST_BYTES_MIN;
-            lost.besides.saturating_add(room)
-        });
-        let missing_some = lost.is_some_and(|lost| lost.between);
-        // The client had received nothing since it sent the request before this one, or since the last answer
-        // although a request that is missing came between.
-        let since_last = missing_some.then_some(self.answered_until);
-        self.pipelines |= request_before.or(since_last) == Some(start.acknowledged);
+        let missing = self.missing_before(&start, request_before);
         self.requests.set_framing(framing);
         if framing == Framing::Tunnel {
             // Whether what follows a CONNECT is HTTP depends on the answer; clients wait for it.
             self.requests.stop();
         }
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
-        let mut waiting = Waiting::new(head, marks, start, head_end, at, (missing_max, missing_some));
+        let mut waiting = Waiting::new(head, marks, start, head_end, at, missing);
         waiting.keep(memory, context);
         if self.waiting.capacity() == 0 {
             self.waiting = context.lend_list();
@@ -335,48 +317,6 @@ impl Connection {
             let between = loss.message != MessageLoss::Cut;
             self.lose_requests(RequestsLost { since: event.offset, besides, between }, context);
         }
-    }
-
-    fn lose_requests(&mut self, lost: RequestsLost, context: &mut HttpContext) {
-        count(&mut context.tally.boundaries_lost);
-        self.miss_requests(lost);
-    }
-
-    fn miss_requests(&mut self, RequestsLost { since, besides, between }: RequestsLost) {
-        let lost = self.requests_lost.get_or_insert(RequestsLost { since, besides: 0, between: false });
-        lost.since = lost.since.min(since);
-        lost.besides = lost.besides.saturating_add(besides);
-        lost.between |= between;
-    }
-
-    /// True when the next response answers the first waiting request, or the next one to come.
-    fn is_sure(&self) -> bool {
-        let next = self.waiting.front().map(|first| first.missing_max > 0);
-        !self.responses_unsure && !next.unwrap_or(self.requests_lost.is_some())
-    }
-
-    /// A client that sends its next request after the whole of a response has had the answer that it waited for.
-    fn confirm_answer(&mut self, next: &Start, context: &mut HttpContext) {
-        let answered_until = self.answered_until;
-        if let Some(first) = self.waiting.front_mut().filter(|first| first.tentative && first.is_answered())
-            && next.acknowledged >= answered_until
-        {
-            first.tentative = false;
-            self.emit_finished(context);
-        }
-    }
-
-    /// Hands on the first `requests` requests, although their answers may come.
-    fn drop_waiting(&mut self, requests: usize, context: &mut HttpContext) {
-        let dropped = requests.min(self.waiting.len()) as u64;
-        self.give_up_waiting(requests, context);
-        match self.waiting.front_mut() {
-            Some(first) => {
-                first.missing_max = first.missing_max.saturating_add(dropped);
-            }
-            None => self.miss_requests(RequestsLost { since: u64::MAX, besides: dropped, between: false }),
-        }
-        self.lose_answers();
     }
 
     /// Hands on what this connection keeps when the heads of all connections together take up too much.

@@ -22,10 +22,7 @@ pub(super) struct Waiting {
     /// Offset after the head: a server that has not received this much has not read the request.
     pub(super) head_end: u64,
     pub(super) last: Timestamp,
-    /// Requests that may be missing before this one, at most.
-    pub(super) missing_max: u64,
-    /// At least one is missing, since what was lost lay between messages.
-    pub(super) missing_some: bool,
+    pub(super) missing: Missing,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
     /// Its response is its own only if the client waited for each answer: the next message will tell.
@@ -33,6 +30,15 @@ pub(super) struct Waiting {
     pub(super) marks: Marks,
     /// What its heads take up of `head_bytes`.
     pub(super) head_memory: usize,
+}
+
+/// Requests before another one that were sent and not seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Missing {
+    /// How many at most.
+    pub(super) most: u64,
+    /// There is one at least, since what was lost lay between messages.
+    pub(super) some: bool,
 }
 
 /// The final response to a waiting request.
@@ -56,7 +62,7 @@ impl Waiting {
         start: Start,
         head_end: u64,
         at: Timestamp,
-        (missing_max, missing_some): (u64, bool),
+        missing: Missing,
     ) -> Self {
         let RequestHead { method, target, version, headers, marks: _ } = head;
         let (trailers, body) = (Headers::default(), Body::default());
@@ -66,8 +72,7 @@ impl Waiting {
             start,
             head_end,
             last: at,
-            missing_max,
-            missing_some,
+            missing,
             interim: Vec::new(),
             response: None,
             tentative: false,
@@ -113,8 +118,7 @@ impl Waiting {
             start,
             head_end: _,
             last,
-            missing_max: _,
-            missing_some: _,
+            missing: _,
             interim,
             response,
             tentative: _,

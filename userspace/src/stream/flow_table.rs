@@ -214,14 +214,17 @@ impl<R: StreamReader> FlowTable<R> {
         match segment.direction {
             Some(Direction::ToServer) => (to_server, Direction::ToServer, find(&to_server)),
             Some(Direction::ToClient) => (to_client, Direction::ToClient, find(&to_client)),
-            None => match (find(&to_server), find(&to_client)) {
-                (Some(slot), _) => (to_server, Direction::ToServer, Some(slot)),
-                (None, Some(slot)) => (to_client, Direction::ToClient, Some(slot)),
-                (None, None) if segment.flags.syn && segment.ack.is_some() => {
+            None => {
+                if let Some(slot) = find(&to_server) {
+                    (to_server, Direction::ToServer, Some(slot))
+                } else if let Some(slot) = find(&to_client) {
+                    (to_client, Direction::ToClient, Some(slot))
+                } else if segment.flags.syn && segment.ack.is_some() {
                     (to_client, Direction::ToClient, None)
+                } else {
+                    (to_server, Direction::ToServer, None)
                 }
-                (None, None) => (to_server, Direction::ToServer, None),
-            },
+            }
         }
     }
 

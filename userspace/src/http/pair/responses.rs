@@ -9,7 +9,7 @@ use super::super::framing::{self, Framing};
 use super::super::head::ResponseHead;
 use super::super::protocol::Upgraded;
 use super::super::reader::{Loss, MessageLoss, Start, Step};
-use super::super::waiting::{Answer, Waiting};
+use super::super::waiting::{Answer, Missing};
 use super::super::{HttpContext, count};
 use super::{Answering, Connection, chunk_context, no_head};
 
@@ -172,8 +172,7 @@ impl Connection {
             self.responses_unsure = false;
             self.answers_to_nobody = 0;
             if let Some(found) = self.waiting.front_mut() {
-                found.missing_max = 0;
-                found.missing_some = false;
+                found.missing = Missing::default();
                 found.tentative = tentative;
             }
         }
@@ -181,59 +180,6 @@ impl Connection {
         self.waiting
             .front()
             .is_some_and(|waiting| response.acknowledged > waiting.start.offset && waiting.response.is_none())
-    }
-
-    /// One more response although the client has sent nothing since the last one, which was taken for the answer to
-    /// the only open request: there was another one.
-    fn refute_answer(&mut self, context: &mut HttpContext) {
-        let Some(first) = self.waiting.front_mut() else { return };
-        if first.tentative && first.is_answered() {
-            first.lose_response(context);
-            first.missing_max = u64::MAX;
-            self.pipelines = true;
-            self.lose_answers();
-        }
-    }
-
-    /// The waiting request that `response` is shown to answer although messages are missing, and whether that is only
-    /// so because the client waits for its answers.
-    ///
-    /// The client had exactly the bytes before this response when it sent the request, so that no earlier response
-    /// can be its answer. Nor can this response be the answer to an earlier request: either the client waits for each
-    /// answer before it sends the next request, as far as anyone has seen, or as many answers have passed as there
-    /// can have been requests before.
-    fn shown_request(&mut self, response: &Start) -> Option<(usize, bool)> {
-        let received = |waiting: &Waiting| waiting.start.acknowledged;
-        let index = self.waiting.iter().position(|waiting| received(waiting) == response.offset)?;
-        let found = self.waiting.get(index).filter(|found| found.response.is_none())?;
-        // The server answers something else, which was open when the client sent this request.
-        let too_early = response.acknowledged < found.head_end;
-        // Every answer was seen, and none of them can be that to a request that is missing: the server had not received
-        // it when it began the last one.
-        let some_missing =
-            self.waiting.iter().take(index.saturating_add(1)).any(|waiting| waiting.missing_some);
-        let still_open = some_missing && !self.responses_unsure && self.answered_with < found.start.offset;
-        if too_early || still_open {
-            self.pipelines = true;
-            return None;
-        }
-        let requests_before = (self.waiting.iter().take(index.saturating_add(1)))
-            .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing_max));
-        let all_answered = self.answers_to_nobody >= requests_before;
-        // Of a flow that was joined, the mark says that what came before is not known.
-        let tentative = !all_answered && requests_before != u64::MAX;
-        (!self.pipelines || all_answered).then_some((index, tentative))
-    }
-
-    /// Hands on requests that must have had their answers, since that many have passed.
-    fn give_up_answered(&mut self, context: &mut HttpContext) {
-        while let Some(first) = self.waiting.front().filter(|first| first.body.is_none()) {
-            let up_to_it = first.missing_max.saturating_add(1);
-            let Some(left) = self.answers_to_nobody.checked_sub(up_to_it) else { return };
-            self.answers_to_nobody = left;
-            self.responses_unsure = true;
-            self.give_up_waiting(1, context);
-        }
     }
 
     fn answer(&mut self) -> Option<&mut Answer> {
@@ -313,9 +259,5 @@ impl Connection {
         count(&mut context.tally.boundaries_lost);
         self.answering = Answering::Nothing;
         self.lose_answers();
-    }
-
-    pub(super) fn lose_answers(&mut self) {
-        self.responses_unsure = true;
     }
 }
