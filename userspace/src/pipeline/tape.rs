@@ -81,7 +81,7 @@ impl Tape {
         patience.wait_for(self.offer.room(exchange.memory_bytes()));
         let offered = Offered { exchange: Arc::clone(exchange), route: ROUTE_OTHER.into(), ticket };
         if let Err(ticket) = self.offer.offer(offered) {
-            ticket.settle(Fate::Shed);
+            ticket.settle(patience.fate_without_room());
         }
     }
 }
@@ -159,7 +159,8 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
             }
         }
         let counts = ledger.snapshot();
-        let missing = [Fate::Shed, Fate::NotRecorded].map(|fate| (fate.label(), counts.count(fate)));
+        let missing =
+            [Fate::Shed, Fate::Drained, Fate::NotRecorded].map(|fate| (fate.label(), counts.count(fate)));
         writer?.finish(missing).map(|_summary| ())
     }
 }
