@@ -39,6 +39,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "at_its_bound_the_recording_ends_the_capture", needs: KERNEL, run: bound },
     Case { name: "a_recording_of_a_capture_file_says_what_the_file_says", needs: &[], run: same_as_file },
     Case { name: "a_gor_file_becomes_a_recording_and_back", needs: &[], run: gor },
+    Case {
+        name: "hostile_files_cost_bounded_memory",
+        needs: &[Prerequisite::Tool("sh"), Prerequisite::Tool("awk")],
+        run: hostile,
+    },
     Case { name: "damage_is_named_and_nothing_is_overwritten", needs: &[], run: refused },
 ];
 
@@ -311,6 +316,25 @@ fn gor() -> anyhow::Result<()> {
     ensure!(understudy(&["convert", &recording, &har])?.code == 0, "no HAR");
     let archive: Value = serde_json::from_str(&std::fs::read_to_string(&har)?)?;
     ensure!(archive["log"]["entries"][0]["response"]["content"]["text"] == "ok", "{archive}");
+    Ok(())
+}
+
+/// A record without an end, and requests that nobody answers: 160 MB through a process that may have 300 MB of addresses
+/// in all, its program included.
+fn hostile() -> anyhow::Result<()> {
+    let script = r#"ulimit -v 300000
+        {
+            head -c 60000000 /dev/zero
+            printf '\n🐵🙈🙉\n'
+            awk 'BEGIN { for (i = 0; i < 50000; i++)
+                printf "1 %d %d\nGET /%02000d HTTP/1.1\r\n\r\n\n🐵🙈🙉\n", i, i, i }'
+        } | "$0" convert - - --from gor --to understudy | wc -c"#;
+    let finished = finish(Command::new("sh").args(["-c", script]).arg(daemon_program()), END_WAIT_MAX)?;
+    let said = finished.stderr.contains("50000 exchanges read, 50000 written")
+        && finished.stderr.contains("1 records beyond");
+    ensure!(said, "{}", finished.stderr);
+    let bytes: u64 = finished.stdout.trim().parse()?;
+    ensure!(bytes > 100_000_000, "{bytes} bytes of a recording");
     Ok(())
 }
 

@@ -148,8 +148,8 @@ pub enum Fault {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// Its contents are no summary.
-    #[error("the summary at the end cannot be read")]
-    Summary(#[source] Box<rmp_serde::decode::Error>),
+    #[error("the summary at the end cannot be read: {0}")]
+    Summary(Box<rmp_serde::decode::Error>),
     /// The summary counts other exchanges than there are.
     #[error("the summary counts {said} exchanges, and there are {read}")]
     Count {

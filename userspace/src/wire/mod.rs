@@ -82,18 +82,17 @@ pub enum WireError {
         version: Version,
     },
     /// It cannot be written.
-    #[error("failed to write an exchange as MessagePack")]
+    #[error("failed to write an exchange as MessagePack: {problem}")]
     Encode {
-        /// Why.
-        #[source]
-        source: Box<rmp_serde::encode::Error>,
+        /// Why. Not a `source`: its message holds those of its own sources, and whoever prints the chain would repeat
+        /// them.
+        problem: Box<rmp_serde::encode::Error>,
     },
     /// It is not MessagePack, or a field is missing or has another type.
-    #[error("the bytes are no exchange in the wire form")]
+    #[error("the bytes are no exchange in the wire form: {problem}")]
     Decode {
-        /// Why.
-        #[source]
-        source: Box<rmp_serde::decode::Error>,
+        /// Why; as for [`WireError::Encode`].
+        problem: Box<rmp_serde::decode::Error>,
     },
     /// Bytes follow behind the exchange.
     #[error("bytes follow behind the exchange")]
@@ -116,7 +115,7 @@ pub fn encode(exchange: &Exchange, limits: &WireLimits, out: &mut Vec<u8>) -> Re
     let before = out.len();
     let encoded = WireExchange::from_model(exchange).and_then(|form| {
         rmp_serde::encode::write_named(out, &form)
-            .map_err(|source| WireError::Encode { source: Box::new(source) })
+            .map_err(|problem| WireError::Encode { problem: Box::new(problem) })
     });
     let bytes = out.len().saturating_sub(before);
     let outcome = encoded.and_then(|()| within(bytes, limits));
@@ -149,7 +148,7 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, bool), WireError>
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(DEPTH_MAX);
     let value =
-        T::deserialize(&mut reader).map_err(|source| WireError::Decode { source: Box::new(source) })?;
+        T::deserialize(&mut reader).map_err(|problem| WireError::Decode { problem: Box::new(problem) })?;
     // The reader does not say where it stands: only at the end is there no first byte of another value.
     let ended = match IgnoredAny::deserialize(&mut reader) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(error)) => error.kind() == ErrorKind::UnexpectedEof,
