@@ -129,6 +129,12 @@ impl<R: BufRead> GorReader<R> {
         self.bytes
     }
 
+    /// Bytes that messages take up of the bounds of `http`: none between two exchanges.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.context.kept_bytes()
+    }
+
     /// The bytes up to the next separator, without the line's end that belongs to it.
     fn next_record(&mut self) -> io::Result<Record> {
         let mut bytes: Vec<u8> = Vec::new();

@@ -14,6 +14,7 @@ pub(crate) fn read_all(bytes: &[u8], limits: GorLimits) -> (Vec<Exchange>, Losse
     let mut all = Vec::new();
     while let Some(exchange) = reader.next_exchange().unwrap() {
         all.push(exchange);
+        assert_eq!(reader.kept_bytes(), 0, "room in the bounds of http is given back");
     }
     (all, reader.losses().clone())
 }
