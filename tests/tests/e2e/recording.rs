@@ -357,5 +357,11 @@ fn refused() -> anyhow::Result<()> {
     ensure!(damaged.code == 2 && damaged.stdout.lines().count() == 1, "{}{}", damaged.stdout, damaged.stderr);
     let said = damaged.stderr.contains(&recording) && damaged.stderr.contains("record 2, at byte");
     ensure!(said && damaged.stderr.contains("checksum"), "{}", damaged.stderr);
+    let journal = path_in(&folder, "journal.db")?;
+    let nobody = format!("http://{}", free_address()?);
+    let options = ["--candidate", &nobody, "--isolated", "--admin", "off", "--journal", &journal];
+    let run = understudy(&[&["run", "--recording", &recording][..], &options].concat())?;
+    let reported = run.stdout.contains("1 seen") && run.stderr.contains("record 2, at byte");
+    ensure!(run.code == 2 && reported, "exit code {}: {}{}", run.code, run.stdout, run.stderr);
     Ok(())
 }

@@ -100,10 +100,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         let stop = stopped(capture.duration);
         anyhow::Ok(run.run(feed, stop).await?)
     })?;
-    let RunEnd { journal, recorded, id, capture, ledgers, looped } = end;
+    let RunEnd { journal, recorded, id, capture, ledgers, looped, broken } = end;
     output::complain(&ledger::text(&capture, &ledgers));
     let report = Report::load(&journal, Some(id.0))?;
     show(&report, &format)?;
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
     recorded.context("the report above is not complete: results could not be kept")?;
     if !looped.is_empty() {
         bail!("experiment {}: {LOOPED} Nothing more was sent.", looped.join(", "));

@@ -59,6 +59,8 @@ pub struct RunEnd {
     pub ledgers: Vec<(Arc<str>, LedgerSnapshot)>,
     /// Experiments that were stopped because their own requests came back.
     pub looped: Vec<Arc<str>>,
+    /// Why no more could be captured, if so. What was captured before has been replayed.
+    pub broken: Option<FeedError>,
 }
 
 /// Said of an experiment that was stopped, and why.
@@ -212,8 +214,7 @@ impl Run {
     /// way is finished within the limits.
     ///
     /// # Errors
-    /// When the capture broke, or the journal cannot be begun. What it could not keep later is no error here: the counts
-    /// and the rest of the results are still to be had.
+    /// When it cannot start. What breaks later is in [`RunEnd`]: the counts and the other results are still to be had.
     pub async fn run(
         self,
         feed: impl Into<Feed>,
@@ -315,7 +316,11 @@ impl Run {
             .iter()
             .map(|experiment| (Arc::clone(&experiment.name), experiment.ledger.snapshot()))
             .collect();
-        Ok(RunEnd { journal, recorded, id, capture: captured?, ledgers, looped })
+        let (capture, broken) = match captured {
+            Ok(capture) => (capture, None),
+            Err(error) => (status.capture.borrow().clone(), Some(error)),
+        };
+        Ok(RunEnd { journal, recorded, id, capture, ledgers, looped, broken })
     }
 }
 
