@@ -2,11 +2,14 @@
 //!
 //! Reads no file and captures nothing: the packets lie in memory before the clock runs.
 //!
-//! `pair small` and `pair bodies` print one line each, the last of which is for programs. `--once NAME` plays one
-//! round without measuring, for a profiler.
+//! Each kind of traffic prints two lines, the last of which is for programs. `--once KIND` plays one round without
+//! measuring, for a profiler; `--write KIND FILE` writes the packets as a capture file, for other programs.
 #![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use understudy::http::{Connection, HttpContext, HttpLimits};
@@ -33,6 +36,25 @@ struct Capture {
     body_bytes: usize,
 }
 
+/// A kind of traffic, and how much of it.
+struct Kind {
+    name: &'static str,
+    unit: &'static str,
+    /// For a profiler.
+    once: usize,
+    /// For the clock.
+    rounds: usize,
+    /// For a file.
+    file: usize,
+    write: fn(usize) -> Capture,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind { name: "small", unit: "exchanges/s", once: 64, rounds: 3_000, file: 2_000, write: small },
+    Kind { name: "bodies", unit: "bytes/s", once: 32, rounds: 256, file: 256, write: bodies },
+    Kind { name: "disorder", unit: "bytes/s", once: 64, rounds: 4_000, file: 2_000, write: disorder },
+];
+
 /// One connection while its packets are written.
 struct Peer {
     port: u16,
@@ -40,18 +62,36 @@ struct Peer {
     server_seq: u32,
 }
 
-fn main() {
-    let once = std::env::args().skip_while(|argument| argument != "--once").nth(1);
-    match once.as_deref() {
-        Some("small") => assert_eq!(play(&small(64)), small(64).exchanges),
-        Some("bodies") => assert_eq!(play(&bodies(32)), 32),
-        _ => {
-            let capture = small(3_000);
-            report("small", "exchanges/s", &capture, capture.exchanges);
-            let capture = bodies(256);
-            report("bodies", "bytes/s", &capture, capture.body_bytes);
+fn main() -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1).skip_while(|argument| !argument.starts_with("--"));
+    let (mode, name, file) = (arguments.next(), arguments.next(), arguments.next());
+    let kind = KINDS.iter().find(|kind| name.as_deref() == Some(kind.name));
+    match (mode.as_deref(), kind, file) {
+        (Some("--once"), Some(Kind { name: _, unit: _, once, rounds: _, file: _, write }), None) => {
+            let capture = write(*once);
+            assert_eq!(play(&capture), capture.exchanges);
         }
+        (
+            Some("--write"),
+            Some(Kind { name: _, unit: _, once: _, rounds: _, file: rounds, write }),
+            Some(file),
+        ) => {
+            let capture = write(*rounds);
+            capture.save(Path::new(&file))?;
+            println!(
+                "{} exchanges, {} body bytes, {} packets",
+                capture.exchanges,
+                capture.body_bytes,
+                capture.ends.len()
+            );
+        }
+        (_, _, _) => KINDS.iter().for_each(|Kind { name, unit, once: _, rounds, file: _, write }| {
+            let capture = write(*rounds);
+            let amount = if *unit == "exchanges/s" { capture.exchanges } else { capture.body_bytes };
+            report(name, unit, &capture, amount);
+        }),
     }
+    Ok(())
 }
 
 /// Plays the capture several times and prints the median of the amounts a second.
@@ -70,6 +110,9 @@ fn report(name: &str, unit: &str, capture: &Capture, amount: usize) {
 }
 
 /// All packets through the core. Gives the number of whole exchanges.
+///
+/// Never inlined, so that a profiler can tell it from the writing of packets.
+#[inline(never)]
 fn play(capture: &Capture) -> usize {
     let wanted = WantedPorts::new([SERVER_PORT]);
     let mut flows: FlowTable<Connection> = FlowTable::new(StreamLimits::default());
@@ -149,6 +192,38 @@ fn bodies(exchanges: usize) -> Capture {
     capture
 }
 
+/// Answers of 64 KiB whose segments come eight at a time backwards, every twentieth of them twice.
+fn disorder(exchanges: usize) -> Capture {
+    const BODY_BYTES: usize = 64 << 10;
+    let mut capture = Capture::default();
+    let mut peers = capture.open();
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\n\r\n").into_bytes();
+    answer.extend((0..BODY_BYTES as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8));
+    for round in 0..exchanges {
+        let Some(peer) = peers.get_mut(round % FLOWS) else { continue };
+        let request = request(round, peer.port);
+        capture.up(peer, &request, ACK);
+        for burst in answer.chunks(8 * SEGMENT_BYTES) {
+            let start = peer.server_seq;
+            for (number, piece) in
+                burst.chunks(SEGMENT_BYTES).enumerate().collect::<Vec<_>>().into_iter().rev()
+            {
+                peer.server_seq = start.wrapping_add((number * SEGMENT_BYTES) as u32);
+                let copies = if (round * 46 + number).is_multiple_of(20) { 2 } else { 1 };
+                for _ in 0..copies {
+                    capture.packet((SERVER_PORT, peer.port), (peer.server_seq, peer.client_seq), piece, ACK);
+                }
+            }
+            peer.server_seq = start.wrapping_add(burst.len() as u32);
+            capture.up(peer, b"", ACK);
+        }
+        capture.exchanges += 1;
+        capture.body_bytes += BODY_BYTES;
+    }
+    capture.close(&mut peers);
+    capture
+}
+
 fn request(round: usize, port: u16) -> Vec<u8> {
     format!(
         "GET /items/{round}?of={port} HTTP/1.1\r\nHost: shop\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\
@@ -172,6 +247,29 @@ fn answer(round: usize) -> Vec<u8> {
 // === impl Capture ===
 
 impl Capture {
+    /// Writes a pcap file of Ethernet frames, a microsecond apart, which every program can read.
+    fn save(&self, file: &Path) -> io::Result<()> {
+        const ETHERNET: u32 = 1;
+        const FRAME_HEADER: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
+        let mut file = BufWriter::new(File::create(file)?);
+        for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, ETHERNET] {
+            file.write_all(&u32::to_le_bytes(word))?;
+        }
+        let mut start = 0;
+        for (number, end) in self.ends.iter().enumerate() {
+            let packet = &self.bytes[start..*end];
+            start = *end;
+            let length = (FRAME_HEADER.len() + packet.len()) as u32;
+            let (seconds, micros) = (1_700_000_000 + number as u32 / 1_000_000, number as u32 % 1_000_000);
+            for word in [seconds, micros, length, length] {
+                file.write_all(&word.to_le_bytes())?;
+            }
+            file.write_all(&FRAME_HEADER)?;
+            file.write_all(packet)?;
+        }
+        file.flush()
+    }
+
     fn open(&mut self) -> Vec<Peer> {
         (0..FLOWS)
             .map(|flow| {

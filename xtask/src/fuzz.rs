@@ -66,7 +66,7 @@ const COVERAGE: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 /// One input that takes longer than this has found an endless loop.
-const INPUT_SECONDS_MAX: u32 = 10;
+const INPUT_SECONDS_MAX: u32 = 60;
 /// A target that needs more memory than this keeps what it should not.
 const MEMORY_MB_MAX: u32 = 1_024;
 /// Lines of a failed run that are shown.
@@ -103,7 +103,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
     eprintln!("fuzz: building the targets into target/fuzz (minutes the first time)");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root())
-        .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "userspace/fuzz/Cargo.toml"])
+        .args(["build", "--quiet", "--release", "--manifest-path", "userspace/fuzz/Cargo.toml"])
         // With a target named, build scripts are built without these flags.
         .args(["--target", &host()?, "--target-dir", "target/fuzz"])
         // Not `RUSTFLAGS`: these hold for whatever the user's own settings are.
