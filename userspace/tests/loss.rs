@@ -109,14 +109,17 @@ fn check(capture: &Capture, loss: Loss, pipelined: usize) {
                 Some(_) => marked += 1,
                 None => absent += 1,
             }
-            // A request whose end was lost may have had others behind it, so that the answer after next may be theirs.
-            let turn = place - place % pipelined;
-            let near = &ids[turn.saturating_sub(pipelined)..(turn + pipelined).min(ids.len())];
+            if pipelined > 1 && !lost.is_empty() {
+                // What answers what behind a loss cannot always be known then.
+                continue;
+            }
+            // A request whose end was lost may have had another behind it, so that the next answer may be that one's.
+            let near = &ids[place.saturating_sub(1)..=place];
             assert!(
                 exchange.is_some_and(is_whole) || near.iter().any(|id| touched.contains(id)),
-                "no byte of {id} was lost, nor of what went before it: {exchange:#?}"
+                "no byte of {id} was lost, nor of the one before it: {exchange:#?}"
             );
-            assert!(exchange.is_some() || touched.contains(id) || pipelined > 1, "{id} is absent");
+            assert!(exchange.is_some() || touched.contains(id), "{id} is absent");
         }
     }
     println!(
