@@ -3,7 +3,6 @@
 //! What could not be known is a mark on the exchange, never a guess in its fields.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Flow, Request, Response, Timestamp};
@@ -20,10 +19,6 @@ pub struct ExchangeId {
     /// Bytes from the first byte seen in the request direction to the request's first byte.
     pub offset: u64,
 }
-
-/// A text that names no exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAnExchangeId;
 
 /// One request with A's response to it.
 #[derive(Clone, Debug)]
@@ -87,16 +82,6 @@ pub enum Mark {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Marks(u16);
 
-// === impl NotAnExchangeId ===
-
-impl fmt::Display for NotAnExchangeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an exchange is named by 32 hexadecimal digits")
-    }
-}
-
-impl std::error::Error for NotAnExchangeId {}
-
 // === impl ExchangeId ===
 
 impl ExchangeId {
@@ -116,21 +101,6 @@ impl ExchangeId {
 impl fmt::Display for ExchangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}{:016x}", self.flow, self.offset)
-    }
-}
-
-/// Reads what [`fmt::Display`] writes.
-impl FromStr for ExchangeId {
-    type Err = NotAnExchangeId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(NotAnExchangeId);
-        }
-        let half = |digits: Option<&str>| {
-            digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(NotAnExchangeId)
-        };
-        Ok(Self { flow: half(text.get(..16))?, offset: half(text.get(16..))? })
     }
 }
 

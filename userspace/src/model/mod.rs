@@ -20,7 +20,7 @@ pub use chunk::{Chunk, Interest, Opened, Sender, StreamEvent, StreamReader};
 pub use comparison::{
     BranchFailure, Cause, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
 };
-pub use exchange::{Exchange, ExchangeId, Mark, Marks, NotAnExchangeId, REPLAY_HEADER, Times};
+pub use exchange::{Exchange, ExchangeId, Mark, Marks, REPLAY_HEADER, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};
 pub use field::{REDACTED, host_of, is_per_connection, is_secret, is_token};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};

@@ -55,5 +55,5 @@ impl<O: Offer> Lane<O> {
 /// The exchange that a replayed request names.
 fn replayed(exchange: &Exchange) -> Option<ExchangeId> {
     let value = exchange.request.headers.get(REPLAY_HEADER)?;
-    std::str::from_utf8(value).ok()?.trim().parse().ok()
+    ExchangeId::from_hex(std::str::from_utf8(value).ok()?)
 }
