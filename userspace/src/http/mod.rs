@@ -4,7 +4,8 @@
 //! becomes a mark on the exchange, or no exchange.
 //!
 //! [`Connection`] reads both directions of one flow: [`reader`] cuts messages, [`head`] reads their heads,
-//! [`framing`] says where a body ends (RFC 9112 section 6.3), [`chunked`] and [`body`] read it.
+//! [`framing`] says where a body ends (RFC 9112 section 6.3), [`chunked`] and [`body`] read it, [`protocol`] names what
+//! is no HTTP/1.x.
 #![cfg_attr(
     not(test),
     deny(

@@ -265,22 +265,26 @@ impl<R: StreamReader> Entry<R> {
 
     /// False for a segment whose number lies outside of its stream: its receiver drops it with all that it says
     /// (RFC 9293 section 3.10.7.4, first check).
+    #[inline]
     fn belongs(&mut self, direction: Direction, segment: &Segment<'_>) -> bool {
-        let half = self.half_mut(direction);
-        if half.assembler.as_ref().is_none_or(|assembler| assembler.is_near(segment.seq)) {
-            return true;
-        }
-        // An acknowledgement from elsewhere may have said wrongly where this direction begins; its own bytes know.
-        let begins = segment.flags.syn || !segment.payload.is_empty();
-        if begins && half.is_untouched() {
-            half.assembler = None;
-            return true;
-        }
-        false
+        let assembler = self.half(direction).assembler.as_ref();
+        assembler.is_none_or(|assembler| assembler.is_near(segment.seq))
+            || self.begins_anew(direction, segment)
     }
 
-    /// Both ends sent SYN in the same way (simultaneous open, RFC 9293 section 3.5): only what they say can tell
-    /// which is the server. True when nothing was heard yet that a reader was told.
+    /// An acknowledgement from elsewhere may have said wrongly where a direction begins; its own bytes know.
+    #[cold]
+    fn begins_anew(&mut self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let half = self.half_mut(direction);
+        let anew = (segment.flags.syn || !segment.payload.is_empty()) && half.is_untouched();
+        if anew {
+            half.assembler = None;
+        }
+        anew
+    }
+
+    /// Looks again at which end is the server when both sent SYN in the same way before anything was said
+    /// (simultaneous open, RFC 9293 section 3.5): only what they say can tell.
     pub(super) fn doubt(&mut self, direction: Direction, segment: &Segment<'_>) {
         let other = self.half(direction.reversed());
         let alike = other.initial.is_some() && other.answered_syn == segment.ack.is_some();
@@ -395,6 +399,7 @@ impl<R: StreamReader> Entry<R> {
 // === impl Hearing ===
 
 impl<R: StreamReader> Hearing<R> {
+    #[inline]
     fn tell(
         &mut self,
         event: StreamEvent<'_>,

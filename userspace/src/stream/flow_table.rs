@@ -207,6 +207,7 @@ impl<R: StreamReader> FlowTable<R> {
     /// Key and direction of a segment, and the place of its flow if that is known. Where the source does not say
     /// which end is the server: the end that does not send the first SYN, or what is known of the flow, or, until it
     /// is, the end that did not send the first packet.
+    #[inline]
     fn orient(&self, segment: &Segment<'_>) -> (FlowKey, Direction, Option<u32>) {
         let to_server = FlowKey { client: segment.source, server: segment.destination, scope: segment.scope };
         let to_client = to_server.reversed();
@@ -233,6 +234,7 @@ impl<R: StreamReader> FlowTable<R> {
     ///
     /// # Errors
     /// When the segment told nothing.
+    #[cold]
     fn settle_contest(
         &mut self,
         slot: u32,
@@ -349,6 +351,7 @@ impl<R: StreamReader> FlowTable<R> {
     }
 
     /// Lets a flow be read whose ends can be told apart by now.
+    #[cold]
     fn decide(&mut self, slot: u32, read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest) {
         let Some(entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let shared = &mut Shared {

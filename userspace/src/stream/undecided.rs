@@ -98,6 +98,7 @@ impl Undecided {
     }
 
     /// Takes note of an event. At `memory_max` the flow is given up.
+    #[cold]
     pub(super) fn hear(
         &mut self,
         event: StreamEvent<'_>,
