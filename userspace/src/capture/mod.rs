@@ -236,7 +236,9 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// Standard input was asked for and is a terminal.
-    #[error("standard input is a terminal: pipe a capture into it, such as `tcpdump -w - tcp port 8080 |`")]
+    #[error(
+        "standard input is a terminal: pipe a capture into it, such as `tcpdump -U -w - tcp port 8080 |`"
+    )]
     NothingPiped,
     /// A file is none that holds packets.
     #[error("`{file}` is no pcap or pcapng file, it begins with {first}; {hint}")]

@@ -40,7 +40,7 @@ pub(super) struct CaptureFlags {
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) duration: Option<Duration>,
     /// Read this capture file (pcap or pcapng) in the place of live traffic; `-` is standard input, as in
-    /// `tcpdump -w - tcp port 8080 | understudy inspect --pcap -`. Needs no root.
+    /// `tcpdump -U -w - tcp port 8080 | understudy inspect --pcap -`. Needs no root.
     #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["cgroup", "duration"])]
     pcap: Option<PathBuf>,
     /// Read this recording in the place of live traffic; `-` is standard input. Needs no root.
