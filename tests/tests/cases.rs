@@ -7,6 +7,8 @@
 
 #[path = "cases/play.rs"]
 mod play;
+#[path = "cases/program.rs"]
+mod program;
 #[path = "cases/show.rs"]
 mod show;
 
@@ -53,6 +55,7 @@ fn check(case: &Case) -> Result<()> {
     let ports = if case.options.any_port { Ports::Any } else { Ports::Wanted };
     let played = play::exchanges(&events, ports)?;
     compare(case, &show::all(&played)?)?;
+    same_in_the_program(case, &events, ports)?;
     let same = |variant: &str, other: Played| -> Result<()> {
         let (expected, got) = (show::exchanges(&played)?, show::exchanges(&other)?);
         ensure!(expected == got, "{variant}: expected\n{expected}got\n{got}");
@@ -72,6 +75,19 @@ fn check(case: &Case) -> Result<()> {
             same(&format!("cut at {at}"), play::exchanges(&case.events(|_| vec![at])?, ports)?)?;
         }
     }
+    Ok(())
+}
+
+/// Asks the program itself, which has no clock but that of the packets.
+fn same_in_the_program(case: &Case, events: &[Event], ports: Ports) -> Result<()> {
+    let packets: Vec<Event> =
+        events.iter().filter(|event| matches!(event, Event::Packet { .. })).cloned().collect();
+    let read: Vec<String> = play::exchanges(&packets, ports)?.exchanges.iter().map(program::read).collect();
+    let folder = tempfile::tempdir().context("failed to make a folder for a capture file")?;
+    write_capture(case, events, folder.path())?;
+    let file = folder.path().join(format!("{}.pcap", case.name));
+    let shown = program::shown(&file.display().to_string(), ports)?;
+    ensure!(read == shown, "the library reads\n{}\nthe program\n{}", read.join("\n"), shown.join("\n"));
     Ok(())
 }
 

@@ -39,7 +39,8 @@ struct Log {
     to_client: String,
 }
 
-const SERVER_PORT: u16 = 80;
+/// The port of every case's server.
+pub(crate) const SERVER_PORT: u16 = 80;
 
 /// The exchanges in these packets, and what was counted.
 pub(crate) fn exchanges(events: &[Event], ports: Ports) -> Result<Played> {

@@ -8,7 +8,9 @@ use super::output::shown;
 use crate::capture::{FileCounts, SourceCounts};
 use crate::model::{Fate, LedgerSnapshot, Unsupported, Unused};
 use crate::packet::{FragmentTally, PacketTally};
-use crate::pipeline::capture::{CaptureCounts, PlaybackCounts, TeeCounts, ThrottleCounts};
+use crate::pipeline::capture::{
+    CaptureCounts, Foreign, HttpTally, PlaybackCounts, StreamTally, TeeCounts, ThrottleCounts, Upgraded,
+};
 use crate::recording::Ending;
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
@@ -98,37 +100,84 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
             fragments;
         line("fragmented packets", begun, &format!("{fragments} fragments"));
         let missing = begun.saturating_sub(whole);
-        for (label, count) in [
-            ("  put together", whole),
-            ("  given up or not whole", missing),
-            ("    of them late", late),
-            ("    of them at a bound", at_bound),
-            ("  overlapping fragments", overlaps),
-            ("    with other bytes", conflicts),
-            ("  impossible fragments", impossible),
-        ] {
-            if count > 0 {
-                line(label, count, "");
-            }
-        }
+        some(
+            &[
+                ("  put together", whole),
+                ("  given up or not whole", missing),
+                ("    of them late", late),
+                ("    of them at a bound", at_bound),
+                ("  overlapping fragments", overlaps),
+                ("    with other bytes", conflicts),
+                ("  impossible fragments", impossible),
+            ],
+            line,
+        );
     }
-    line("connections", tee.stream.flows, "");
-    line("bytes put in order", tee.stream.bytes, "");
-    line("gaps", tee.stream.gaps, &format!("{} bytes not seen", tee.stream.gap_bytes));
-    line("requests", tee.http.requests, "");
-    line("responses", tee.http.responses, "");
-    for (label, count) in [
-        ("  of unseen requests", tee.http.orphans),
-        ("  heads not readable", tee.http.malformed_heads),
-        ("  heads too large", tee.http.oversize_heads),
-        ("connections not HTTP/1.x", tee.http.flows_not_http),
-        ("connections upgraded", tee.http.flows_upgraded),
-    ] {
-        if count > 0 {
-            line(label, count, "");
-        }
+    of_streams(&tee.stream, line);
+    of_http(&tee.http, line);
+}
+
+fn of_streams(tally: &StreamTally, line: &mut Line<'_>) {
+    line("connections", tally.flows, "");
+    some(
+        &[
+            ("  joined after their start", tally.flows_mid_stream),
+            ("  dropped: table full", tally.flows_evicted),
+            ("  forgotten: silent", tally.flows_idle),
+            ("  given up: fewer copied", tally.flows_left_out),
+            ("  forgotten: no server", tally.flows_undecided),
+            ("  SYNs that nobody obeyed", tally.syns_contested),
+        ],
+        line,
+    );
+    line("bytes put in order", tally.bytes, "");
+    some(
+        &[
+            ("  that came again", tally.repeated_bytes),
+            ("  overlaps with other bytes", tally.conflicts),
+            ("  segments out of window", tally.out_of_window),
+        ],
+        line,
+    );
+    line("gaps", tally.gaps, &format!("{} bytes not seen", tally.gap_bytes));
+    some(
+        &[
+            ("  at a bound", tally.gaps_at_bound),
+            ("  after a time", tally.gaps_at_timeout),
+            ("  at the end", tally.gaps_at_end),
+        ],
+        line,
+    );
+}
+
+fn of_http(tally: &HttpTally, line: &mut Line<'_>) {
+    line("requests", tally.requests, "");
+    line("responses", tally.responses, "");
+    some(
+        &[
+            ("  of unseen requests", tally.orphans),
+            ("  heads not readable", tally.malformed_heads),
+            ("  heads too large", tally.oversize_heads),
+            ("  boundaries lost", tally.boundaries_lost),
+            ("  bodies not kept whole", tally.bodies_cut),
+            ("connections not HTTP/1.x", tally.flows_not_http),
+        ],
+        line,
+    );
+    for (kind, count) in Foreign::ALL.into_iter().zip(tally.flows_not_http_by_kind) {
+        some(&[(&format!("  {}", kind.label()), count)], line);
     }
-    line("exchanges", tee.http.exchanges, "");
+    some(&[("connections upgraded", tally.flows_upgraded)], line);
+    for (kind, count) in Upgraded::ALL.into_iter().zip(tally.flows_upgraded_by_kind) {
+        some(&[(&format!("  {}", kind.label()), count)], line);
+    }
+    line("exchanges", tally.exchanges, "");
+    some(&[("  cut short at a bound", tally.exchanges_at_bound)], line);
+}
+
+/// Writes those lines that are not at zero.
+fn some(counts: &[(&str, u64)], line: &mut Line<'_>) {
+    counts.iter().filter(|(_, count)| *count > 0).for_each(|(label, count)| line(label, *count, ""));
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub(super) struct RawCapture {
     pub(super) flow_waiting_bytes_max: Option<usize>,
     pub(super) flow_waiting_pieces_max: Option<usize>,
     pub(super) waiting_bytes_max: Option<usize>,
+    pub(super) undecided_bytes_max: Option<usize>,
     pub(super) gap_wait_max: Option<Spanned<String>>,
     pub(super) idle_max: Option<Spanned<String>>,
     pub(super) linger: Option<Spanned<String>>,
@@ -220,6 +221,7 @@ impl RawCapture {
         set(&mut stream.flow_waiting_bytes_max, self.flow_waiting_bytes_max);
         set(&mut stream.flow_waiting_pieces_max, self.flow_waiting_pieces_max);
         set(&mut stream.waiting_bytes_max, self.waiting_bytes_max);
+        set(&mut stream.undecided_bytes_max, self.undecided_bytes_max);
         set_duration(&mut stream.gap_wait_max, "capture.gap_wait_max", self.gap_wait_max.as_ref())?;
         set_duration(&mut stream.idle_max, "capture.idle_max", self.idle_max.as_ref())?;
         set_duration(&mut stream.linger, "capture.linger", self.linger.as_ref())?;

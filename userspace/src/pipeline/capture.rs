@@ -14,7 +14,9 @@ use super::throttle::Throttle;
 use crate::capture::{CaptureError, Polled, Source, SourceCounts};
 use crate::model::Exchange;
 
+pub use crate::http::{Foreign, HttpTally, Upgraded};
 pub use crate::metrics::{CaptureCounts, PlaybackCounts, TeeCounts, ThrottleCounts};
+pub use crate::stream::StreamTally;
 
 /// A capture that can be run.
 pub struct Capture<S> {
