@@ -63,7 +63,8 @@ struct Peer {
 }
 
 fn main() -> io::Result<()> {
-    let mut arguments = std::env::args().skip(1).skip_while(|argument| !argument.starts_with("--"));
+    // Cargo adds one of its own.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (mode, name, file) = (arguments.next(), arguments.next(), arguments.next());
     let kind = KINDS.iter().find(|kind| name.as_deref() == Some(kind.name));
     match (mode.as_deref(), kind, file) {
