@@ -4,6 +4,8 @@
 //! machine.
 #![expect(clippy::print_stdout, reason = "the numbers are for the person at the terminal")]
 
+mod offline;
+
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -90,7 +92,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cmd!(sh, "cargo bench --quiet --package understudy --bench pair").quiet().run()?;
     println!("\n3. Replay to nginx on loopback");
     cmd!(sh, "cargo bench --quiet --package understudy --bench replay").quiet().run()?;
-    Ok(())
+    offline::run(&sh)
 }
 
 /// Rounds without and with capture, in turn.
