@@ -49,7 +49,9 @@ pub struct Connection {
     responses_closed: bool,
     /// Where the last response ended that was read whole and belongs to a request.
     answered_until: u64,
-    /// Bytes of the direction of responses that were seen, or are known to be missing.
+    /// Bytes of requests that were seen, or are known to be missing.
+    requests_read: u64,
+    /// The same of responses.
     responses_read: u64,
     /// Bytes of requests that the server had received when it began its last final response.
     answered_with: u64,
@@ -93,6 +95,7 @@ impl From<Opened> for Connection {
             requests_closed: false,
             responses_closed: false,
             answered_until: 0,
+            requests_read: 0,
             responses_read: 0,
             answered_with: 0,
             answers_to_nobody: 0,
@@ -111,12 +114,16 @@ impl Connection {
     /// Reads on. Finished exchanges go to `context`.
     pub fn read(&mut self, event: StreamEvent<'_>, context: &mut HttpContext) -> Interest {
         let interest = match (event.direction, event.chunk) {
-            (Direction::ToServer, Chunk::Bytes(bytes)) => self.request_bytes(bytes, &event, context),
+            (Direction::ToServer, Chunk::Bytes(bytes)) => {
+                self.requests_read = event.offset.saturating_add(bytes.len() as u64);
+                self.request_bytes(bytes, &event, context)
+            }
             (Direction::ToClient, Chunk::Bytes(bytes)) => {
                 self.responses_read = event.offset.saturating_add(bytes.len() as u64);
                 self.response_bytes(bytes, &event, context)
             }
             (Direction::ToServer, Chunk::Gap { bytes }) => {
+                self.requests_read = event.offset.saturating_add(bytes);
                 let loss = self.requests.skip(bytes);
                 self.request_loss(loss, &event, context);
                 // The missing bytes may be the last ones of the body.

@@ -275,8 +275,11 @@ impl<H> MessageReader<H> {
             State::UntilClose => return hole,
             State::Stopped => return Loss { message: MessageLoss::None, boundary: false },
             State::Length { left: _ } => lost(MessageLoss::Cut),
-            State::Head if !self.partial.is_empty() && !self.tentative => lost(MessageLoss::Head),
-            State::Head | State::Framing | State::End | State::Lost => lost(MessageLoss::None),
+            // Nothing more is lost of what was not known: what is missing may all belong to one message.
+            State::Lost => return Loss { message: MessageLoss::None, boundary: false },
+            State::Head if self.tentative => Loss { message: MessageLoss::None, boundary: false },
+            State::Head if !self.partial.is_empty() => lost(MessageLoss::Head),
+            State::Head | State::Framing | State::End => lost(MessageLoss::None),
         };
         if loss.message == MessageLoss::Cut {
             self.inside_since = Some(self.start.acknowledged);
@@ -304,6 +307,8 @@ impl<H> MessageReader<H> {
 
     fn lose(&mut self) {
         self.state = State::Lost;
+        self.tentative = false;
+        self.decided = false;
         self.partial = Vec::new();
     }
 
@@ -381,9 +386,9 @@ impl<H> MessageReader<H> {
     fn failed<'a>(&mut self, input: &mut &'a [u8], why: NoHead) -> Option<Step<'a, H>> {
         let kind = Foreign::of(if self.partial.is_empty() { input } else { &self.partial });
         *input = &[];
+        let (decided, tentative) = (self.decided, self.tentative);
         self.lose();
-        let decided = std::mem::take(&mut self.decided);
-        if std::mem::take(&mut self.tentative) {
+        if tentative {
             return None;
         }
         Some(Step::NoHead(if self.first && !decided { NoHead::Foreign(kind) } else { why }))

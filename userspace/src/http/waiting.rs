@@ -25,8 +25,9 @@ pub(super) struct Waiting {
     pub(super) missing: Missing,
     pub(super) interim: Vec<u16>,
     pub(super) response: Option<Answer>,
-    /// Its response is its own only if the client waited for each answer: the next message will tell.
-    pub(super) tentative: bool,
+    /// Its response is its own only if the client waited for each answer: the next message will tell. How many
+    /// requests before it are open at most if not.
+    pub(super) tentative: Option<u64>,
     pub(super) marks: Marks,
     /// What its heads take up of `head_bytes`.
     pub(super) head_memory: usize,
@@ -75,7 +76,7 @@ impl Waiting {
             missing,
             interim: Vec::new(),
             response: None,
-            tentative: false,
+            tentative: None,
             marks,
             head_memory: 0,
         }
@@ -93,15 +94,16 @@ impl Waiting {
 
     /// True when the whole response was read, and nothing can take it back.
     pub(super) fn is_finished(&self) -> bool {
-        self.body.is_none() && self.is_answered() && !self.tentative
+        self.body.is_none() && self.is_answered() && self.tentative.is_none()
     }
 
     /// Lets go of a response that turned out to be another request's.
     pub(super) fn lose_response(&mut self, context: &mut HttpContext) {
         if let Some(Answer { response, body: _, first: _, last: _, tunnel: _ }) = self.response.take() {
             context.kept_bytes = context.kept_bytes.saturating_sub(response.body.kept.len());
+            count(&mut context.tally.orphans);
         }
-        self.tentative = false;
+        self.tentative = None;
     }
 
     /// Counts memory of heads against the bound of what unfinished exchanges keep.

@@ -2,6 +2,8 @@
 //!
 //! Makes no pair that could be another one's as far as the bytes seen say.
 
+use crate::model::Mark;
+
 use super::super::HttpContext;
 use super::super::count;
 use super::super::reader::Start;
@@ -74,14 +76,14 @@ impl Connection {
         self.responses_unsure = true;
     }
 
-    /// The waiting request that `response` is shown to answer although messages are missing, and whether that is only
-    /// so because the client waits for its answers.
+    /// The waiting request that `response` is shown to answer although messages are missing. When that is only so
+    /// because the client waits for its answers, also how many requests before it may be open if it does not.
     ///
     /// The client had exactly the bytes before this response when it sent the request, so that no earlier response
     /// can be its answer. Nor can this response be the answer to an earlier request: either the client waits for each
     /// answer before it sends the next request, as far as anyone has seen, or as many answers have passed as there
     /// can have been requests before.
-    pub(super) fn shown_request(&mut self, response: &Start) -> Option<(usize, bool)> {
+    pub(super) fn shown_request(&mut self, response: &Start) -> Option<(usize, Option<u64>)> {
         let received = |waiting: &Waiting| waiting.start.acknowledged;
         let index = self.waiting.iter().position(|waiting| received(waiting) == response.offset)?;
         let found = self.waiting.get(index).filter(|found| found.response.is_none())?;
@@ -100,29 +102,33 @@ impl Connection {
             .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing.most));
         let all_answered = self.answers_to_nobody >= requests_before;
         // Of a flow that was joined, the mark says that what came before is not known.
-        let tentative = !all_answered && requests_before != u64::MAX;
+        let joined = requests_before == u64::MAX && self.flow_marks.has(Mark::MidStream);
+        let tentative =
+            (!all_answered && !joined).then(|| requests_before.saturating_sub(self.answers_to_nobody));
         (!self.pipelines || all_answered).then_some((index, tentative))
     }
 
     /// A client that sends its next request after the whole of a response has had the answer that it waited for.
     pub(super) fn confirm_answer(&mut self, next: &Start, context: &mut HttpContext) {
         let answered_until = self.answered_until;
-        if let Some(first) = self.waiting.front_mut().filter(|first| first.tentative && first.is_answered())
+        if let Some(first) =
+            self.waiting.front_mut().filter(|first| first.tentative.is_some() && first.is_answered())
             && next.acknowledged >= answered_until
         {
-            first.tentative = false;
+            first.tentative = None;
             self.emit_finished(context);
         }
     }
 
-    /// One more response although the client has sent nothing since the last one, which was taken for the answer to
-    /// the only open request: there was another one.
-    pub(super) fn refute_answer(&mut self, context: &mut HttpContext) {
+    /// One more response although no request was seen since the last one, which was taken for the answer to the only
+    /// open request: there was another one, before it or, if the server has received bytes that were not seen, after it.
+    pub(super) fn refute_answer(&mut self, next: &Start, context: &mut HttpContext) {
         let Some(first) = self.waiting.front_mut() else { return };
-        if first.tentative && first.is_answered() {
+        if let Some(open_before) = first.tentative.filter(|_| first.is_answered()) {
             first.lose_response(context);
-            first.missing.most = u64::MAX;
-            self.pipelines = true;
+            first.missing.most = open_before;
+            self.answers_to_nobody = self.answers_to_nobody.saturating_add(1);
+            self.pipelines |= next.acknowledged <= self.requests_read;
             self.lose_answers();
         }
     }

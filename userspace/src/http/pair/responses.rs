@@ -162,7 +162,7 @@ impl Connection {
     /// True when the response that starts here answers the first waiting request. Requests that lost responses
     /// answered are given up.
     fn find_request(&mut self, response: &Start, context: &mut HttpContext) -> bool {
-        self.refute_answer(context);
+        self.refute_answer(response, context);
         if self.waiting.is_empty() {
             return false;
         }
