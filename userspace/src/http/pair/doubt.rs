@@ -121,14 +121,15 @@ impl Connection {
     }
 
     /// One more response although no request was seen since the last one, which was taken for the answer to the only
-    /// open request: there was another one, before it or, if the server has received bytes that were not seen, after it.
+    /// open request: there was another one, before it or, if the server has received more than was seen, after it.
     pub(super) fn refute_answer(&mut self, next: &Start, context: &mut HttpContext) {
         let Some(first) = self.waiting.front_mut() else { return };
         if let Some(open_before) = first.tentative.filter(|_| first.is_answered()) {
             first.lose_response(context);
             first.missing.most = open_before;
             self.answers_to_nobody = self.answers_to_nobody.saturating_add(1);
-            self.pipelines |= next.acknowledged <= self.requests_read;
+            let unseen_after = self.requests_lost.is_some() || next.acknowledged > self.requests_read;
+            self.pipelines |= !unseen_after;
             self.lose_answers();
         }
     }

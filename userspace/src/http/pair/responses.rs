@@ -61,7 +61,8 @@ impl Connection {
                             answer.response.trailers = trailers;
                             answer.last = answer.last.max(event.at);
                         }
-                        self.answered_until = chunk.offset_before(input);
+                        // Not the chunk's place: it may be a gap that the response ends in.
+                        self.answered_until = self.responses_read.saturating_sub(input.len() as u64);
                     }
                     if self.response_ended(true, context) == Interest::Forget {
                         return Interest::Forget;
@@ -213,6 +214,9 @@ impl Connection {
                 let kind = Upgraded::of(answer.response.status, &answer.response.headers);
                 context.tally.count_upgraded(kind);
             }
+        }
+        if let Some(next) = self.waiting.get(1).map(|next| next.start) {
+            self.confirm_answer(&next, context);
         }
         self.emit_finished(context);
         interest
