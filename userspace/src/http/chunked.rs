@@ -2,6 +2,8 @@
 //!
 //! Keeps no byte of it but the trailer section; chunk extensions are passed over.
 
+use memchr::memchr_iter;
+
 use crate::model::Headers;
 
 use super::head;
@@ -185,10 +187,11 @@ impl Chunked {
         }
         self.state = match (self.state, byte) {
             (State::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
-                // 16 digits hold 64 bits; leading zeros beyond that are not seen outside attacks.
-                if digits >= 16 {
+                if value.leading_zeros() < 4 {
                     return false;
                 }
+                // 16 digits hold 64 bits. Leading zeros beyond that are of the grammar, and some readers stop there.
+                self.ambiguous |= digits >= 16;
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 let value = (value << 4) | u64::from(digit);
                 State::Size { value, digits: digits.saturating_add(1) }
@@ -221,7 +224,11 @@ impl Chunked {
                 State::Extension { value }
             }
             (State::Size { value: _, digits: _ }, _) => return false,
-            (State::Extension { value }, _) => State::Extension { value },
+            (State::Extension { value }, _) => {
+                // No octet of the grammar; readers differ in where such a line ends.
+                self.ambiguous |= byte.is_ascii_control() && byte != b'\t';
+                State::Extension { value }
+            }
             (State::SizeLf { value }, b'\n') => self.after_size(value),
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataCr, b'\n') => {
@@ -284,9 +291,9 @@ impl Chunked {
         if fields.is_empty() {
             return Some(ChunkedStep::End(Headers::default()));
         }
-        if fields == b"\n" {
-            self.ambiguous = true;
-        }
+        // To a reader that ends lines with CRLF only, the section goes on behind a bare LF.
+        self.ambiguous |= memchr_iter(b'\n', fields)
+            .any(|at| at.checked_sub(1).and_then(|before| fields.get(before)) != Some(&b'\r'));
         Some(match head::trailers(fields) {
             Some(trailers) => {
                 self.ambiguous |= trailers.iter().any(|(name, _)| is_no_trailer(name));

@@ -101,9 +101,11 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
                 content = value.split(|byte| *byte == b',').map(content_length).fold(content, merge);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                // Several fields are one list (RFC 9110 section 5.3); its last member counts.
-                let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
                 ambiguous |= transfer == Transfer::Chunked || !value.eq_ignore_ascii_case(b"chunked");
+                // Several fields are one list (RFC 9110 section 5.3); its last member counts, and empty ones do not
+                // (section 5.6.1.2).
+                let members = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                let Some(last) = members.into_iter().find(|member| !member.is_empty()) else { continue };
                 transfer = if last.eq_ignore_ascii_case(b"chunked") {
                     Transfer::Chunked
                 } else if last.eq_ignore_ascii_case(b"identity") && transfer == Transfer::Absent {
@@ -171,6 +173,10 @@ mod tests {
         check(&[("Transfer-Encoding", "Chunked"), ("Content-Length", "3")], Chunked, Chunked, true);
         check(&[("Transfer-Encoding", "gzip, chunked")], Chunked, Chunked, true);
         check(&[("Transfer-Encoding", "chunked, gzip")], Invalid, UntilClose, true);
+        for empty_members in ["chunked,", "chunked, ,", ", chunked"] {
+            check(&[("Transfer-Encoding", empty_members)], Chunked, Chunked, true);
+        }
+        check(&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "")], Chunked, Chunked, true);
         check(&[("Transfer-Encoding", "identity"), ("Content-Length", "3")], Length(3), Length(3), true);
         check(&[("Content-Length", "5"), ("Content-Length", "5")], Length(5), Length(5), true);
         check(&[("Content-Length", "5, 5")], Length(5), Length(5), true);

@@ -229,7 +229,11 @@ fn whole_response(
     fields: impl Iterator<Item = FieldRange>,
 ) -> ResponseHead {
     let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let (headers, marks) = headers(raw, bytes, fields);
+    let (headers, mut marks) = headers(raw, bytes, fields);
+    if status < 100 {
+        // No status code (RFC 9110 section 15); what a reader makes of it is its own affair.
+        marks.set(Mark::Ambiguous);
+    }
     ResponseHead { status, version, headers, marks }
 }
 
