@@ -73,6 +73,8 @@ fn parts(tally: &mut Tally) -> anyhow::Result<()> {
     tally.add(tests("kernel tests", &kernel)?);
     let end_to_end = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "e2e"];
     tally.add(tests("end-to-end tests", &end_to_end)?);
+    let cases = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "cases"];
+    tally.add(tests("cases", &cases)?);
     let corpus = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "corpus"];
     let corpus = tests("captures of real traffic", &corpus)?;
     if std::env::var_os(CAPTURES).is_none() {
