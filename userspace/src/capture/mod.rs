@@ -251,7 +251,9 @@ pub enum CaptureError {
         hint: &'static str,
     },
     /// A capture file cannot be read to its end.
-    #[error("`{file}` is damaged at byte {offset}; what stands before it was read")]
+    #[error(
+        "`{file}` is damaged at byte {offset}; what stands before it was read (`pcapfix` or `editcap` may save what stands behind it)"
+    )]
     DamagedFile {
         /// Its name.
         file: String,

@@ -37,8 +37,8 @@ pub(super) struct Arguments {
 /// Converts all of the input, then says what was lost.
 pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { input, output, from, to } = arguments;
-    let from = format_of(input, *from, "--from")?;
-    let to = format_of(output, *to, "--to")?;
+    let from = format_of(input, *from, "--from understudy or --from gor")?;
+    let to = format_of(output, *to, "--to understudy, --to gor or --to har")?;
     if !from.is_read() {
         bail!("`{from}` is only written: name a recording or a .gor file as IN");
     }
@@ -49,10 +49,10 @@ pub(super) fn convert(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn format_of(path: &Path, given: Option<FileFormat>, flag: &str) -> anyhow::Result<FileFormat> {
-    given.or_else(|| FileFormat::of_name(path)).with_context(|| {
-        format!("the name `{}` does not say its format: add {flag} understudy, gor or har", path.display())
-    })
+fn format_of(path: &Path, given: Option<FileFormat>, flags: &str) -> anyhow::Result<FileFormat> {
+    given
+        .or_else(|| FileFormat::of_name(path))
+        .with_context(|| format!("the name `{}` does not say its format: add {flags}", path.display()))
 }
 
 /// What was done, and a line for each thing that was lost.

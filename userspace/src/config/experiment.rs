@@ -194,6 +194,7 @@ fn verdict(policy: Spanned<VerdictPolicy>) -> Result<VerdictPolicy, Fault> {
         comparisons_min: _,
         mismatch_share_max,
         incomparable_share_max,
+        latency_judged: _,
         latency_ratio_max,
         latency_extra_ms_max,
         latency_pairs_min: _,

@@ -291,7 +291,7 @@ pub enum JournalError {
         source: std::io::Error,
     },
     /// The file cannot be opened, or is not a journal.
-    #[error("failed to open journal `{}`", path.display())]
+    #[error("failed to open journal `{}`: it must be an SQLite file that `understudy run` has written", path.display())]
     Open {
         /// The file.
         path: PathBuf,

@@ -27,7 +27,7 @@ use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::recording::RecordingError;
-use crate::report::PolicyError;
+use crate::report::{PolicyError, VerdictPolicy};
 use crate::select::{SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
 
@@ -77,7 +77,7 @@ pub enum RunError {
     NoExperiment,
     /// No port is configured.
     #[error(
-        "nothing to capture: name a port with --port, or `ports` under [capture] in the configuration, or a capture file with --pcap"
+        "nothing to capture: name a port with --port, or `ports` under [capture] in the configuration, a capture file with --pcap, or a recording with --recording"
     )]
     NoPort,
     /// A rule does not parse.
@@ -356,6 +356,8 @@ async fn prepare_experiment(
     let ledger = Arc::new(Ledger::default());
     let loop_guard = Arc::new(LoopGuard::default());
     let stats = Arc::new(ReplayStats::default());
+    // B's times at another speed than A's own say nothing about B.
+    let verdict = VerdictPolicy { latency_judged: verdict.latency_judged && speed == 1.0, ..verdict.clone() };
     let start = ExperimentStart {
         name: Arc::clone(&experiment),
         candidate: candidate.url.clone(),

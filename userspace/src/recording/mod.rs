@@ -215,7 +215,9 @@ fn hint(compressed: bool, empty: bool) -> &'static str {
             " but compressed; read it through `zcat FILE | …` or `zstdcat FILE | …` with `-` as the file"
         }
         (false, true) => ": it is empty",
-        (false, false) => "; `understudy convert` makes one of a .gor file",
+        (false, false) => {
+            "; `understudy convert` makes one of a .gor file, and a capture file is read with --pcap"
+        }
     }
 }
 

@@ -359,7 +359,7 @@ fn routes(record: &ExperimentRecord, policy: &VerdictPolicy) -> Vec<RouteReport>
     let with_latency = |(name, route): (&str, RouteReport)| {
         let pairs = pairs.get(name).map(Vec::as_slice).unwrap_or_default();
         let latency = LatencySummary::new(pairs, &policy.latency());
-        let latency = latency.map(|summary| LatencyReport::new(summary, policy.latency_confidence));
+        let latency = latency.map(|summary| LatencyReport::new(summary, policy));
         RouteReport { route: name.to_owned(), latency, ..route }
     };
     routes.into_iter().map(with_latency).collect()
@@ -374,10 +374,13 @@ fn slower(route: &RouteReport) -> Option<String> {
     ))
 }
 
+/// The verdict on a route's latency where the policy wants none.
+const NOT_JUDGED: &str = "not_judged";
+
 // === impl LatencyReport ===
 
 impl LatencyReport {
-    fn new(summary: LatencySummary, confidence: f64) -> Self {
+    fn new(summary: LatencySummary, policy: &VerdictPolicy) -> Self {
         let LatencySummary { pairs, control_median_us, candidate_median_us, ratio, extra_us, verdict } =
             summary;
         let scaled = |interval: Interval, unit: f64| {
@@ -390,8 +393,8 @@ impl LatencyReport {
             candidate_median_ms: candidate_median_us / 1000.0,
             ratio: ratio.map(|interval| scaled(interval, 1.0)),
             extra_ms: extra_us.map(|interval| scaled(interval, 1000.0)),
-            confidence,
-            verdict: verdict.label(),
+            confidence: policy.latency_confidence,
+            verdict: if policy.latency_judged { verdict.label() } else { NOT_JUDGED },
         }
     }
 

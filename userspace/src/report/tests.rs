@@ -193,6 +193,10 @@ fn a_slower_route_fails_a_run_without_a_mismatch() {
     let slow = |_| Case { b_ms: 60, ..Case::get("/slow", "{}", "{}") };
     let fast = |_| Case::get("/fast", "{}", "{}");
     let cases: Vec<_> = (0..40).map(slow).chain((0..40).map(fast)).collect();
+    let unjudged = report(&VerdictPolicy { latency_judged: false, ..small() }, &cases);
+    assert_eq!(unjudged.verdict.line(), "PASS — 80 exchanges compared, none differs.");
+    assert!(unjudged.to_text(false).contains("not judged: A had these requests at another speed"));
+    assert!(unjudged.to_junit().contains(r#"failures="0""#));
     let report = report(&small(), &cases);
     assert_eq!(
         report.verdict.line(),

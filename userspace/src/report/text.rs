@@ -118,6 +118,9 @@ impl ExperimentReport {
              {} times and {:+} ms",
             self.policy.latency_ratio_max, self.policy.latency_extra_ms_max
         )?;
+        if !self.policy.latency_judged {
+            writeln!(out, "    It is not judged: A had these requests at another speed.")?;
+        }
         let width = timed().map(|(route, _)| plain(&route.route).chars().count()).max().unwrap_or(0).max(5);
         let (a, b) = ("A", "B");
         let head = format!("{:<width$} {:>7} {a:>9} {b:>9}  {:<20} {:<26}", "route", "pairs", "B/A", "B - A");

@@ -18,6 +18,9 @@ pub struct VerdictPolicy {
     /// Share of incomparable exchanges among all that were replayed above which nothing passes, 0 to 1.
     /// Default 0.1.
     pub incomparable_share_max: f64,
+    /// Whether a slower B fails. Where it does not, its times are shown only. Default true; false for a replay at another
+    /// speed than A's own, whose times say nothing about B.
+    pub latency_judged: bool,
     /// The median of B's time over A's that is still allowed on a route. Default 1.25.
     pub latency_ratio_max: f64,
     /// The median of B's time minus A's in milliseconds that is still allowed on a route. Default 5.
@@ -76,6 +79,7 @@ impl Default for VerdictPolicy {
             comparisons_min: 20,
             mismatch_share_max: 0.0,
             incomparable_share_max: 0.1,
+            latency_judged: true,
             latency_ratio_max: ratio_max,
             latency_extra_ms_max: extra_ms_max,
             latency_pairs_min: pairs_min,

@@ -79,7 +79,8 @@ const OTHER_FILES: [(&[u8], &str); 5] = [
 ];
 
 /// What to do with any other file.
-const CONVERT: &str = "`editcap FILE FILE.pcapng` converts other capture formats";
+const CONVERT: &str =
+    "`editcap FILE FILE.pcapng` converts other capture formats, and a recording is read with --recording";
 
 // === impl PcapLimits ===
 
