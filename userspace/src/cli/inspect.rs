@@ -4,6 +4,7 @@
 
 use std::io::{self, BufWriter, Write as _};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
@@ -49,35 +50,32 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
         let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body))) };
         anyhow::Ok(run_inspect(feed, &config.capture, admin, show, stop).await?)
     })?;
-    let InspectEnd { capture, ledger, broken } = end;
+    let InspectEnd { capture, ledger, broken, unshown } = end;
     let counts = ledger::text(&capture, &[("inspect".into(), ledger)]);
     if json {
         output::complain(&counts);
     } else {
         output::print(&(counts + "\n"))?;
     }
-    match broken {
-        Some(error) => Err(error.into()),
-        None => Ok(Exit::Success),
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    match unshown {
+        // Whoever read has seen enough, as `head` does.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write exchanges to standard output")
+        }
+        Some(_) | None => Ok(Exit::Success),
     }
 }
 
 /// Prints exchanges; see [`Show`].
-fn printer(json: bool, body: bool) -> impl FnMut(Option<&Exchange>) -> bool {
+fn printer(json: bool, body: bool) -> impl FnMut(Option<&Exchange>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout());
     move |exchange| {
-        let Some(exchange) = exchange else { return out.flush().is_ok() };
-        let line = if json {
-            match exchange_line::json(exchange, body) {
-                Ok(line) => line,
-                Err(error) => {
-                    tracing::error!(%error, "An exchange cannot be written as JSON.");
-                    return false;
-                }
-            }
-        } else {
-            exchange_line::text_line(exchange)
-        };
-        out.write_all(line.as_bytes()).is_ok()
+        let Some(exchange) = exchange else { return out.flush() };
+        let line =
+            if json { exchange_line::json(exchange, body)? } else { exchange_line::text_line(exchange) };
+        out.write_all(line.as_bytes())
     }
 }

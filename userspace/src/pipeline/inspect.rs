@@ -2,10 +2,12 @@
 //!
 //! Sends nothing anywhere.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::feed::{Feed, FeedError};
@@ -16,7 +18,7 @@ use super::tasks::{spawn, wait};
 use super::thread::CaptureThread;
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
-use crate::queue::memory::{MemoryQueueLimits, memory_queue};
+use crate::queue::memory::{MemoryQueue, MemoryQueueLimits, memory_queue};
 use crate::queue::{Offer, Offered, Queue};
 use crate::select::ROUTE_OTHER;
 
@@ -31,14 +33,16 @@ pub struct InspectEnd {
     pub ledger: LedgerSnapshot,
     /// Why the capture broke, if it did. What was captured before has been shown.
     pub broken: Option<FeedError>,
+    /// Why no more could be shown, if so.
+    pub unshown: Option<io::Error>,
 }
 
-/// Shows one exchange, or, without one, whatever it still holds back: nothing more may come for a while. False when
-/// nobody looks any more.
-pub type Show = Box<dyn FnMut(Option<&Exchange>) -> bool + Send>;
+/// Shows one exchange, or, without one, whatever it still holds back: nothing more may come for a while. Fails when it
+/// cannot, or nobody looks any more.
+pub type Show = Box<dyn FnMut(Option<&Exchange>) -> io::Result<()> + Send>;
 
 /// Captures from `feed` until it ends or `stop` does, and gives each exchange to `show`, on a thread of its own.
-/// Without `show`, exchanges are only counted. When `show` says that nobody looks any more, the inspection ends.
+/// Without `show`, exchanges are only counted. When `show` fails, the inspection ends.
 ///
 /// # Errors
 /// When it cannot start, or a part of it fails.
@@ -76,24 +80,16 @@ pub async fn inspect(
         let (_ready, ready) = watch::channel(true);
         spawn(admin.run(metrics, ready, wait(stopping)))
     });
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     let mut shown = show.map(|mut show| {
         tokio::task::spawn_blocking(move || {
-            let mut looks = true;
-            while looks {
-                let waiting = pin!(queue.claim()).poll(&mut Context::from_waker(Waker::noop()));
-                let claim = match waiting {
-                    Poll::Ready(claim) => claim,
-                    Poll::Pending => {
-                        looks = show(None);
-                        runtime.block_on(queue.claim())
-                    }
-                };
-                let Some(claim) = claim else { break };
-                looks = looks && show(Some(&claim.exchange));
-                claim.settle(Fate::Shown);
+            let shown = show_all(&mut queue, &mut show, &runtime);
+            // What nobody will see has its fate all the same.
+            queue.close();
+            while let Some(claim) = runtime.block_on(queue.claim()) {
+                claim.settle(Fate::Drained);
             }
-            show(None);
+            shown
         })
     });
     let nobody_looks = async {
@@ -115,16 +111,35 @@ pub async fn inspect(
         Ok(capture) => (capture, None),
         Err(error) => (thread.counts().borrow().clone(), Some(error)),
     };
-    match (showing_ended, shown) {
+    let shown = match (showing_ended, shown) {
         (Some(ended), _) => ended.map_err(RunError::Task)?,
         (None, Some(shown)) => shown.await.map_err(RunError::Task)?,
-        (None, None) => {}
-    }
+        (None, None) => Ok(()),
+    };
     stop_admin.send_replace(true);
     if let Some(admin) = admin
         && let Err(error) = admin.await
     {
         tracing::error!(%error, "The admin listener failed.");
     }
-    Ok(InspectEnd { capture, ledger: ledger.snapshot(), broken })
+    Ok(InspectEnd { capture, ledger: ledger.snapshot(), broken, unshown: shown.err() })
+}
+
+/// Shows what comes through the queue until there will be no more; what is held back is shown whenever nothing waits.
+fn show_all(queue: &mut MemoryQueue, show: &mut Show, runtime: &Handle) -> io::Result<()> {
+    loop {
+        let waiting = pin!(queue.claim()).poll(&mut Context::from_waker(Waker::noop()));
+        let claim = match waiting {
+            Poll::Ready(claim) => claim,
+            Poll::Pending => {
+                show(None)?;
+                runtime.block_on(queue.claim())
+            }
+        };
+        let Some(claim) = claim else { break };
+        let shown = show(Some(&claim.exchange));
+        claim.settle(if shown.is_ok() { Fate::Shown } else { Fate::Drained });
+        shown?;
+    }
+    show(None)
 }

@@ -131,7 +131,7 @@ pub struct LatencyReport {
     pub extra_ms: Option<IntervalReport>,
     /// Level of both intervals.
     pub confidence: f64,
-    /// `slower`, `not_slower` or `not_enough_data`.
+    /// `slower`, `not_slower`, `not_enough_data`, or `not_judged` where the policy wants no judgement.
     pub verdict: &'static str,
 }
 
