@@ -35,6 +35,8 @@ enum Transfer {
     Absent,
     /// Chunked is the last coding.
     Chunked,
+    /// RFC 2616 had this word for no coding; RFC 9112 has no such coding.
+    Identity,
     /// Another coding is the last.
     Other,
 }
@@ -57,7 +59,10 @@ pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> 
         // RFC 9110 section 9.3.6: a CONNECT request has no content, and what follows depends on the answer.
         _ if method == b"CONNECT" => Framing::Tunnel,
         (Transfer::Chunked, _) => Framing::Chunked,
-        (Transfer::Other, _) | (Transfer::Absent, ContentLength::Invalid) => Framing::Invalid,
+        // Rule 4: the length of a request whose last coding is not chunked cannot be determined reliably.
+        (Transfer::Other | Transfer::Identity, _) | (Transfer::Absent, ContentLength::Invalid) => {
+            Framing::Invalid
+        }
         (Transfer::Absent, ContentLength::Bytes(0) | ContentLength::Absent) => Framing::Empty,
         (Transfer::Absent, ContentLength::Bytes(bytes)) => Framing::Length(bytes),
     };
@@ -79,10 +84,14 @@ pub(super) fn of_response(
             Framing::Empty
         }
         (Transfer::Chunked, _) => Framing::Chunked,
-        (Transfer::Other, _) | (Transfer::Absent, ContentLength::Absent) => Framing::UntilClose,
-        (Transfer::Absent, ContentLength::Bytes(0)) => Framing::Empty,
-        (Transfer::Absent, ContentLength::Bytes(bytes)) => Framing::Length(bytes),
-        (Transfer::Absent, ContentLength::Invalid) => Framing::Invalid,
+        (Transfer::Other, _) => Framing::UntilClose,
+        // Every client takes identity for nothing here; to read until close would glue what follows to the body.
+        (Transfer::Absent | Transfer::Identity, length) => match length {
+            ContentLength::Absent => Framing::UntilClose,
+            ContentLength::Bytes(0) => Framing::Empty,
+            ContentLength::Bytes(bytes) => Framing::Length(bytes),
+            ContentLength::Invalid => Framing::Invalid,
+        },
     };
     (framing, marks)
 }
@@ -109,8 +118,7 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
                 transfer = if last.eq_ignore_ascii_case(b"chunked") {
                     Transfer::Chunked
                 } else if last.eq_ignore_ascii_case(b"identity") && transfer == Transfer::Absent {
-                    // RFC 2616 servers said so for "no coding"; RFC 9112 has no such coding.
-                    Transfer::Absent
+                    Transfer::Identity
                 } else {
                     Transfer::Other
                 };
@@ -177,7 +185,9 @@ mod tests {
             check(&[("Transfer-Encoding", empty_members)], Chunked, Chunked, true);
         }
         check(&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "")], Chunked, Chunked, true);
-        check(&[("Transfer-Encoding", "identity"), ("Content-Length", "3")], Length(3), Length(3), true);
+        check(&[("Transfer-Encoding", "identity"), ("Content-Length", "3")], Invalid, Length(3), true);
+        check(&[("Transfer-Encoding", "identity")], Invalid, UntilClose, true);
+        check(&[("Transfer-Encoding", "identity, chunked")], Chunked, Chunked, true);
         check(&[("Content-Length", "5"), ("Content-Length", "5")], Length(5), Length(5), true);
         check(&[("Content-Length", "5, 5")], Length(5), Length(5), true);
         check(&[("Content-Length", "5"), ("Content-Length", "6")], Invalid, Invalid, true);

@@ -68,6 +68,10 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
     match parsed.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Partial) => return Parsed::Partial,
         Ok(httparse::Status::Complete(length)) => {
+            // A head in pieces is looked at before it is whole, and held to this.
+            if !parsed.method.is_some_and(|method| is_method(method.as_bytes())) {
+                return Parsed::Invalid;
+            }
             let line = parsed.method.zip(parsed.path);
             let spans = line.and_then(|(method, target)| {
                 Some((span(bytes, method.as_bytes())?, span(bytes, target.as_bytes())?))

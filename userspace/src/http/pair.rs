@@ -215,14 +215,16 @@ impl Connection {
                         context,
                     );
                 }
-                Step::NoHead(why) => {
+                Step::NoHead { why, guessed } => {
                     if no_head(why, context) == Interest::Forget {
                         return Interest::Forget;
                     }
-                    self.lose_requests(
-                        RequestsLost { since: event.offset, besides: 1, between: true },
-                        context,
-                    );
+                    if !guessed {
+                        self.lose_requests(
+                            RequestsLost { since: event.offset, besides: 1, between: true },
+                            context,
+                        );
+                    }
                 }
             }
         }

@@ -71,8 +71,10 @@ enum State {
     UntilClose,
     /// The next message boundary is not known.
     Lost,
-    /// Nothing more is read.
-    Stopped,
+    /// Nothing more is read. `passed`: bytes went by since.
+    Stopped {
+        passed: bool,
+    },
 }
 
 /// The next thing in this direction.
@@ -86,8 +88,9 @@ pub(super) enum Step<'a, H> {
     End { trailers: Headers, ambiguous: bool },
     /// The body's coding is broken: the message is over, incomplete, and the next boundary is not known.
     Broken,
-    /// There is no head where one should be, and the next boundary is not known.
-    NoHead(NoHead),
+    /// There is no head where one should be, and the next boundary is not known. `guessed`: nor was this one, but the
+    /// bytes began like a head.
+    NoHead { why: NoHead, guessed: bool },
 }
 
 /// Why there is no head.
@@ -160,7 +163,7 @@ impl<H> MessageReader<H> {
             | State::Length { left: _ }
             | State::UntilClose
             | State::Lost
-            | State::Stopped => self.partial.len(),
+            | State::Stopped { passed: _ } => self.partial.len(),
         }
     }
 
@@ -181,15 +184,16 @@ impl<H> MessageReader<H> {
 
     /// Reads nothing more.
     pub(super) fn stop(&mut self) {
-        self.state = State::Stopped;
+        self.state = State::Stopped { passed: false };
         self.partial = Vec::new();
     }
 
-    /// Reads on after [`MessageReader::stop`], at the next chunk that begins like a message.
-    pub(super) fn resume(&mut self) {
-        if matches!(self.state, State::Stopped) {
-            self.state = State::Lost;
-        }
+    /// Reads on after [`MessageReader::stop`]: where it stopped when nothing went by since, and else at the next chunk
+    /// that begins like a message. False when the boundary is lost so.
+    pub(super) fn resume(&mut self) -> bool {
+        let State::Stopped { passed } = self.state else { return true };
+        self.state = if passed { State::Lost } else { State::Head };
+        !passed
     }
 
     /// Gives up the body that is being read: what follows is the next message.
@@ -206,7 +210,11 @@ impl<H> MessageReader<H> {
     pub(super) fn step<'a>(&mut self, input: &mut &'a [u8], chunk: &ChunkContext) -> Option<Step<'a, H>> {
         loop {
             match &mut self.state {
-                State::Stopped | State::Framing => {
+                State::Stopped { passed } => {
+                    *passed |= !std::mem::take(input).is_empty();
+                    return None;
+                }
+                State::Framing => {
                     *input = &[];
                     return None;
                 }
@@ -273,7 +281,10 @@ impl<H> MessageReader<H> {
                 lost(MessageLoss::Cut)
             }
             State::UntilClose => return hole,
-            State::Stopped => return Loss { message: MessageLoss::None, boundary: false },
+            State::Stopped { passed } => {
+                *passed = true;
+                return Loss { message: MessageLoss::None, boundary: false };
+            }
             State::Length { left: _ } => lost(MessageLoss::Cut),
             // Nothing more is lost of what was not known: what is missing may all belong to one message.
             State::Lost => return Loss { message: MessageLoss::None, boundary: false },
@@ -294,7 +305,9 @@ impl<H> MessageReader<H> {
             State::UntilClose if finished => MessageLoss::Complete,
             State::UntilClose | State::Length { left: _ } | State::Chunked(_) => MessageLoss::Cut,
             State::Head if !self.partial.is_empty() && !self.tentative => MessageLoss::Head,
-            State::Head | State::Framing | State::End | State::Lost | State::Stopped => MessageLoss::None,
+            State::Head | State::Framing | State::End | State::Lost | State::Stopped { passed: _ } => {
+                MessageLoss::None
+            }
         };
         self.stop();
         Loss { message, boundary: false }
@@ -382,15 +395,17 @@ impl<H> MessageReader<H> {
         Step::Head(head, self.start)
     }
 
-    /// No head here. Says so, unless it was only a guess that there is one.
+    /// No head here. Says so, unless it was only a guess that there is one, and nothing of a start line was seen.
     fn failed<'a>(&mut self, input: &mut &'a [u8], why: NoHead) -> Option<Step<'a, H>> {
         let kind = Foreign::of(if self.partial.is_empty() { input } else { &self.partial });
         *input = &[];
         let (decided, tentative) = (self.decided, self.tentative);
         self.lose();
-        if tentative {
-            return None;
+        match (tentative, decided) {
+            (true, false) => None,
+            (true, true) => Some(Step::NoHead { why, guessed: true }),
+            (false, false) if self.first => Some(Step::NoHead { why: NoHead::Foreign(kind), guessed: false }),
+            (false, _) => Some(Step::NoHead { why, guessed: false }),
         }
-        Some(Step::NoHead(if self.first && !decided { NoHead::Foreign(kind) } else { why }))
     }
 }

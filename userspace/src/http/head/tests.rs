@@ -90,6 +90,17 @@ fn refuses_what_is_not_http_1() {
 }
 
 #[test]
+fn a_method_has_the_same_bound_whole_and_in_pieces() {
+    for (bytes, expected) in [(32, Look::Unsure), (33, Look::No)] {
+        let method = "M".repeat(bytes);
+        assert_eq!(looks_like_request(format!("{method} /").as_bytes()), expected);
+        let head = format!("{method} / HTTP/1.1\r\n\r\n");
+        let shown = format!("{method} / HTTP/1.1 [] +0");
+        check_request(&head, if expected == Look::No { "invalid" } else { &shown });
+    }
+}
+
+#[test]
 fn more_fields_than_any_server_reads_are_refused() {
     let fields: String = (0..300).map(|n| format!("X-{n}: y\r\n")).collect();
     check_request(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), "invalid");

@@ -11,6 +11,7 @@ use super::super::protocol::Upgraded;
 use super::super::reader::{Loss, MessageLoss, Start, Step};
 use super::super::waiting::{Answer, Missing};
 use super::super::{HttpContext, count};
+use super::doubt::RequestsLost;
 use super::{Answering, Connection, chunk_context, no_head};
 
 // === impl Connection ===
@@ -78,11 +79,13 @@ impl Connection {
                     self.response_ended(false, context);
                     self.lose_responses(context);
                 }
-                Step::NoHead(why) => {
+                Step::NoHead { why, guessed } => {
                     if no_head(why, context) == Interest::Forget {
                         return Interest::Forget;
                     }
-                    self.lose_responses(context);
+                    if !guessed {
+                        self.lose_responses(context);
+                    }
                 }
             }
         }
@@ -199,10 +202,14 @@ impl Connection {
             if answer.tunnel {
                 interest = Interest::Forget;
             } else if !self.requests_closed
-                && self.waiting.front().is_some_and(|waiting| waiting.request.method == "CONNECT")
+                && let Some(connect) =
+                    self.waiting.front().filter(|waiting| waiting.request.method == "CONNECT")
             {
-                // Refused: the connection goes on as HTTP/1.x.
-                self.requests.resume();
+                // Refused: the connection goes on as HTTP/1.x. What was sent without waiting for that was not read.
+                let since = connect.head_end;
+                if !self.requests.resume() {
+                    self.lose_requests(RequestsLost { since, besides: 0, between: false }, context);
+                }
             }
         }
         self.answering = Answering::Nothing;
