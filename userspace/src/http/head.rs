@@ -59,6 +59,44 @@ const FIELDS_MAX: usize = 256;
 /// Longest method in the IANA registry is 17 characters (UPDATEREDIRECTREF); private ones may be longer.
 const METHOD_BYTES_MAX: usize = 32;
 
+/// Methods of the IANA registry that do not end like another one of them, so that none is read out of the rest of a
+/// start line. PATCH does (PROPPATCH), yet is too common to be left out.
+const METHODS: [&[u8]; 33] = [
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"PATCH",
+    b"DELETE",
+    b"OPTIONS",
+    b"TRACE",
+    b"CONNECT",
+    b"QUERY",
+    b"ACL",
+    b"BASELINE-CONTROL",
+    b"CHECKIN",
+    b"COPY",
+    b"LABEL",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MKREDIRECTREF",
+    b"MKWORKSPACE",
+    b"MOVE",
+    b"ORDERPATCH",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"UNBIND",
+    b"UNCHECKOUT",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UPDATEREDIRECTREF",
+];
+
 type FieldRange = (Range<usize>, Range<usize>);
 
 /// Reads a request head.
@@ -164,6 +202,17 @@ pub(super) fn looks_like_request(bytes: &[u8]) -> Look {
         None if prefix.len() <= METHOD_BYTES_MAX && is_token(prefix) => Look::Unsure,
         None => Look::No,
     }
+}
+
+/// The same where it is not known that a message begins: only methods that everybody knows count.
+pub(super) fn looks_like_registered_request(bytes: &[u8]) -> Look {
+    let method_end = memchr(b' ', bytes);
+    let method = method_end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+    let known = match method_end {
+        Some(_) => METHODS.contains(&method),
+        None => METHODS.iter().any(|known| known.starts_with(method)),
+    };
+    if known { looks_like_request(bytes) } else { Look::No }
 }
 
 /// Whether these bytes begin a status line of HTTP/1.x.

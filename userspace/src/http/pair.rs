@@ -6,6 +6,7 @@
 
 mod doubt;
 mod responses;
+mod unsent;
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,6 @@ use crate::model::{
     Chunk, Direction, Flow, Interest, Mark, Marks, Opened, Sender, StreamEvent, StreamReader, Timestamp,
 };
 
-use super::body::BodyBuilder;
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
@@ -21,6 +21,7 @@ use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
 
 use doubt::RequestsLost;
+use unsent::Unsent;
 
 /// Both directions of one connection.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Connection {
     /// The client has sent a request before it had the answer to the one before, so that nothing says that it waits
     /// (RFC 9112 section 9.3.2).
     pipelines: bool,
+    /// Bytes that are the body that a client may have left out, or the next request.
+    unsent: Option<Box<Unsent>>,
     /// A request was ambiguous: another reader may see other requests behind it.
     requests_ambiguous: bool,
     /// The same of responses.
@@ -90,6 +93,7 @@ impl From<Opened> for Connection {
             // Requests may wait for their answers that were sent before the flow was joined.
             requests_lost: mid_stream.then_some(RequestsLost { since: 0, besides: u64::MAX, between: false }),
             pipelines: false,
+            unsent: None,
             requests_ambiguous: false,
             responses_ambiguous: false,
             requests_closed: false,
@@ -124,6 +128,7 @@ impl Connection {
             }
             (Direction::ToServer, Chunk::Gap { bytes }) => {
                 self.requests_read = event.offset.saturating_add(bytes);
+                self.settle_unsent(context);
                 let loss = self.requests.skip(bytes);
                 self.request_loss(loss, &event, context);
                 // The missing bytes may be the last ones of the body.
@@ -136,6 +141,7 @@ impl Connection {
                 self.response_bytes(&[], &event, context)
             }
             (Direction::ToServer, Chunk::End | Chunk::Abort) => {
+                self.settle_unsent(context);
                 self.requests_closed = true;
                 let loss = self.requests.close(event.chunk == Chunk::End);
                 self.request_loss(loss, &event, context);
@@ -150,6 +156,7 @@ impl Connection {
         };
         if interest == Interest::Forget || (self.requests_closed && self.responses_closed) {
             self.give_up_waiting(usize::MAX, context);
+            self.unsent = None;
             self.requests.stop();
             self.responses.stop();
         } else if self.responses_closed {
@@ -158,7 +165,9 @@ impl Connection {
             self.give_up_waiting(sent, context);
         }
         context.take_back_list(&mut self.waiting);
-        let held = self.requests.held_bytes().saturating_add(self.responses.held_bytes());
+        let unsent = self.unsent.as_ref().map_or(0, |unsent| unsent.held_bytes());
+        let held =
+            (self.requests.held_bytes()).saturating_add(self.responses.held_bytes()).saturating_add(unsent);
         if held != self.held_bytes {
             context.head_bytes = context.head_bytes.saturating_sub(self.held_bytes).saturating_add(held);
             self.held_bytes = held;
@@ -168,15 +177,23 @@ impl Connection {
 
     fn request_bytes(
         &mut self,
+        input: &[u8],
+        event: &StreamEvent<'_>,
+        context: &mut HttpContext,
+    ) -> Interest {
+        if self.may_leave_out_body() && !input.is_empty() {
+            return self.body_or_request(input, event, context);
+        }
+        self.read_requests(input, event, context)
+    }
+
+    fn read_requests(
+        &mut self,
         mut input: &[u8],
         event: &StreamEvent<'_>,
         context: &mut HttpContext,
     ) -> Interest {
         let chunk = chunk_context(input, event, context);
-        if self.skips_unsent_body(input) {
-            self.requests.abandon_body();
-            self.request_ended(false, event.at, context);
-        }
         while let Some(step) = self.requests.step(&mut input, &chunk) {
             match step {
                 Step::Head(head, start) => {
@@ -281,16 +298,6 @@ impl Connection {
             }
             Framing::Empty | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {}
         }
-    }
-
-    /// A client whose `Expect: 100-continue` was answered with a final status may leave its body out (RFC 9110
-    /// section 10.1.1); then a request stands where the body should.
-    fn skips_unsent_body(&self, input: &[u8]) -> bool {
-        self.waiting.back().is_some_and(|waiting| {
-            waiting.is_answered()
-                && waiting.body.as_ref().is_some_and(BodyBuilder::is_untouched)
-                && waiting.expects_continue()
-        }) && self.requests.sees_message(input)
     }
 
     fn request_ended(&mut self, complete: bool, at: Timestamp, context: &mut HttpContext) {

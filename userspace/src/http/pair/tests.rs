@@ -179,7 +179,20 @@ fn a_refused_expectation_may_leave_the_body_out() {
     let refused = "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n";
     check(
         &[client(head), server(refused), client("GET /b HTTP/1.1\r\n\r\n"), server(OK)],
-        &["POST /a 0- > 417 0+ [early_response]", "GET /b 0+ > 200 2+"],
+        &["POST /a 0- > 417 0+ [ambiguous, early_response]", "GET /b 0+ > 200 2+ [ambiguous]"],
+    );
+    // In pieces, and with a body that begins like one.
+    check(
+        &[client(head), server(refused), client("G"), client("ET /b HTTP/1.1\r\n\r\n"), server(OK)],
+        &["POST /a 0- > 417 0+ [ambiguous, early_response]", "GET /b 0+ > 200 2+ [ambiguous]"],
+    );
+    check(
+        &[client(head), server(refused), client("G"), client("E!GET /b HTTP/1.1\r\n\r\n"), server(OK)],
+        &["POST /a 3+ > 417 0+ [early_response]", "GET /b 0+ > 200 2+"],
+    );
+    check(
+        &[client(head), server(refused), client("G"), Turn::End(Direction::ToServer)],
+        &["POST /a 1- > 417 0+ [truncated, early_response]"],
     );
 }
 
