@@ -21,12 +21,14 @@ pub(super) struct Assembler {
     /// Bytes that came before their turn, by offset.
     waiting: BTreeMap<u64, Piece>,
     waiting_bytes: usize,
-    /// Since when the bytes at `next` are known to be missing.
+    /// Since when something waits for the bytes at `next`, or for bytes of the other direction.
     missing_since: Timestamp,
     /// The other side has these bytes: a gap below this offset is certain.
     acknowledged: u64,
     /// Offset after the last byte, once FIN was seen.
     end: Option<u64>,
+    /// Of the segment with FIN.
+    end_stamp: Stamp,
     /// `Ready::End` was handed on; nothing follows.
     ended: bool,
 }
@@ -39,7 +41,7 @@ struct Piece {
 }
 
 /// When bytes were captured and what their sender had received by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) at: Timestamp,
     pub(super) acknowledged: u64,
@@ -89,6 +91,7 @@ impl Assembler {
             missing_since: Timestamp::default(),
             acknowledged: 0,
             end: None,
+            end_stamp: Stamp::default(),
             ended: false,
         }
     }
@@ -98,18 +101,51 @@ impl Assembler {
         self.next
     }
 
+    /// How far this direction was handed on, for whoever acknowledges it: an acknowledged FIN counts one number more.
+    #[inline]
+    pub(super) fn handed_on(&self) -> u64 {
+        if self.ended { u64::MAX } else { self.next }
+    }
+
+    /// When that was sent which waits although nothing before it is missing, if something does: for the bytes of
+    /// the other direction that its sender had received.
+    #[inline]
+    pub(super) fn front(&self) -> Option<Stamp> {
+        match self.waiting.first_key_value() {
+            Some((first, piece)) => (*first == self.next).then_some(piece.stamp),
+            None => (self.end == Some(self.next) && !self.ended).then_some(self.end_stamp),
+        }
+    }
+
+    /// Lets what is at the front need no more than `received` bytes of the other direction.
+    pub(super) fn need_at_most(&mut self, received: u64) {
+        let stamp = match self.waiting.first_entry() {
+            Some(front) if *front.key() == self.next => &mut front.into_mut().stamp,
+            Some(_) => return,
+            None => &mut self.end_stamp,
+        };
+        stamp.acknowledged = stamp.acknowledged.min(received);
+    }
+
+    /// True when more waits than may.
+    pub(super) fn is_full(&self, limits: &StreamLimits) -> bool {
+        self.waiting_bytes > limits.flow_waiting_bytes_max
+            || self.waiting.len() > limits.flow_waiting_pieces_max
+    }
+
     /// Memory that waiting bytes take up: many small pieces take much more than their bytes.
     pub(super) fn waiting_memory(&self) -> usize {
         self.waiting_bytes.saturating_add(self.waiting.len().saturating_mul(PIECE_MEMORY))
     }
 
-    /// Since when the next bytes are known to be missing: something after them came, if only FIN.
+    /// Since when something waits: bytes before it are missing, or bytes of the other direction that it answers.
     pub(super) fn missing_since(&self) -> Option<Timestamp> {
-        self.is_missing().then_some(self.missing_since)
+        self.is_waiting().then_some(self.missing_since)
     }
 
-    fn is_missing(&self) -> bool {
-        !self.waiting.is_empty() || self.end.is_some_and(|end| end > self.next)
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || (self.end.is_some() && !self.ended)
     }
 
     /// The offset of a number near the expected one; `None` before the first byte or outside the window.
@@ -126,7 +162,7 @@ impl Assembler {
     /// True while no byte of the stream was seen, nor acknowledged, so that only an acknowledgement says where it
     /// begins.
     pub(super) fn is_untouched(&self) -> bool {
-        self.next == 0 && self.acknowledged == 0 && !self.is_missing() && !self.ended
+        self.next == 0 && self.acknowledged == 0 && !self.is_waiting() && !self.ended
     }
 
     /// Notes that the other side has received everything below `seq`.
@@ -153,23 +189,29 @@ impl Assembler {
     }
 
     /// Notes that no byte follows the one before `offset`. The first FIN counts, unless bytes wait behind it.
-    pub(super) fn finish(&mut self, offset: u64, at: Timestamp) {
-        if self.end.is_none_or(|end| offset < end) && offset >= self.waiting_end() {
-            if !self.is_missing() {
-                self.missing_since = at;
+    pub(super) fn finish(&mut self, offset: u64, stamp: Stamp) {
+        if self.end == Some(offset) {
+            // It came again. What its sender had received when it sent the first one is no more than either says.
+            self.end_stamp.acknowledged = self.end_stamp.acknowledged.min(stamp.acknowledged);
+        } else if self.end.is_none_or(|end| offset < end) && offset >= self.waiting_end() {
+            if !self.is_waiting() {
+                self.missing_since = stamp.at;
             }
             self.end = Some(offset);
+            self.end_stamp = stamp;
             self.acknowledged = self.acknowledged.min(offset);
         }
     }
 
     /// Takes a segment's payload. Returns the part that can be handed on at once, if any; the rest waits, or was
-    /// known already. Ask [`Assembler::ready`] afterwards.
+    /// known already. Ask [`Assembler::ready`] afterwards. `received` is how much of the other direction was handed on;
+    /// bytes that were sent after more than that wait, too.
     pub(super) fn take<'a>(
         &mut self,
         seq: Seq,
         payload: &'a [u8],
         stamp: Stamp,
+        received: u64,
         tally: &mut StreamTally,
     ) -> Option<(&'a [u8], u64)> {
         let distance = self.next_seq.distance_to(seq);
@@ -186,6 +228,10 @@ impl Assembler {
         let fresh = payload.get(known..).unwrap_or_default();
         tally.repeated_bytes =
             tally.repeated_bytes.saturating_add(payload.len().saturating_sub(fresh.len()) as u64);
+        if stamp.acknowledged > received {
+            self.hold(self.next, fresh, stamp, tally);
+            return None;
+        }
         // Bytes past FIN do not exist for the application.
         let fresh = match self.end {
             Some(end) => {
@@ -217,8 +263,17 @@ impl Assembler {
         Some((fresh, offset))
     }
 
-    /// The next thing that can be handed on without waiting, if there is one.
-    pub(super) fn ready(&mut self, limits: &StreamLimits, tally: &mut StreamTally) -> Option<Ready> {
+    /// The next thing that can be handed on without waiting, if there is one, when `received` bytes of the other
+    /// direction have been.
+    pub(super) fn ready(
+        &mut self,
+        received: u64,
+        limits: &StreamLimits,
+        tally: &mut StreamTally,
+    ) -> Option<Ready> {
+        if !self.is_waiting() || self.front().is_some_and(|front| front.acknowledged > received) {
+            return None;
+        }
         if self.end == Some(self.next) && !self.ended {
             self.ended = true;
             return Some(Ready::End(self.next));
@@ -241,12 +296,7 @@ impl Assembler {
         if self.acknowledged >= first {
             return self.give_up(GapCause::Acknowledged, tally);
         }
-        if self.waiting_bytes > limits.flow_waiting_bytes_max
-            || self.waiting.len() > limits.flow_waiting_pieces_max
-        {
-            return self.give_up(GapCause::Bound, tally);
-        }
-        None
+        if self.is_full(limits) { self.give_up(GapCause::Bound, tally) } else { None }
     }
 
     /// Declares the bytes before the first waiting one lost. When the flow is over, also the bytes that were
@@ -257,7 +307,14 @@ impl Assembler {
             GapCause::Acknowledged | GapCause::Bound | GapCause::Timeout => first.or(self.end),
             GapCause::Over => first.or(self.end).or(Some(self.acknowledged)),
         };
-        let bytes = known?.checked_sub(self.next).filter(|bytes| *bytes > 0)?;
+        self.lose(known?, cause, tally)
+    }
+
+    /// Declares the bytes before `until` lost that were not seen yet, up to the first one that was.
+    pub(super) fn lose(&mut self, until: u64, cause: GapCause, tally: &mut StreamTally) -> Option<Ready> {
+        let first = self.waiting.first_key_value().map(|(first, _)| *first);
+        let until = until.min(first.or(self.end).unwrap_or(u64::MAX));
+        let bytes = until.checked_sub(self.next).filter(|bytes| *bytes > 0)?;
         let offset = self.next;
         self.advance(bytes);
         tally.gaps = tally.gaps.saturating_add(1);
@@ -289,8 +346,13 @@ impl Assembler {
         if payload.is_empty() {
             return;
         }
-        if !self.is_missing() {
+        if !self.is_waiting() {
             self.missing_since = stamp.at;
+        }
+        // These bytes are the same ones or later ones. So what is at the front was sent, for the first time at least,
+        // when its sender had received no more than this: it came again, or what it says it received is forged.
+        if !self.waiting.is_empty() {
+            self.need_at_most(stamp.acknowledged);
         }
         let end = start.saturating_add(payload.len() as u64);
         let mut holes: Vec<(u64, u64)> = Vec::new();

@@ -48,6 +48,10 @@ pub(super) struct Half {
     /// That SYN acknowledged one of the other side.
     pub(super) answered_syn: bool,
     pub(super) ended: bool,
+    /// Segments of this direction are captured, as far as is known.
+    heard: bool,
+    /// A reset that waits for what was sent before it.
+    reset: Option<Stamp>,
     /// This direction is in `waits`.
     pub(super) queued: bool,
 }
@@ -96,7 +100,10 @@ impl<R: StreamReader> Entry<R> {
             },
             None => 0,
         };
+        let received = self.received(direction);
+        let stamp = Stamp { at, acknowledged };
         let half = self.half_mut(direction);
+        half.heard = true;
         if segment.flags.syn && half.is_untouched() {
             // A SYN knows better than an acknowledgement where its direction begins.
             half.assembler = None;
@@ -117,15 +124,14 @@ impl<R: StreamReader> Entry<R> {
         if segment.flags.fin
             && let Some(offset) = assembler.offset_of(first_byte.plus(segment.wire_payload_bytes))
         {
-            assembler.finish(offset, at);
+            assembler.finish(offset, stamp);
         }
         let reset = segment.flags.rst
             && assembler.offset_of(segment.seq).is_some_and(|offset| assembler.obeys_reset_at(offset));
         // What a reset carries is a remark, not a part of the stream (RFC 9293 section 3.5.3).
         if !segment.payload.is_empty() && !segment.flags.rst {
             let held_before = assembler.waiting_memory();
-            let stamp = Stamp { at, acknowledged };
-            let fresh = assembler.take(first_byte, segment.payload, stamp, shared.tally);
+            let fresh = assembler.take(first_byte, segment.payload, stamp, received, shared.tally);
             let held = assembler.waiting_memory().saturating_sub(held_before);
             *shared.waiting_bytes = shared.waiting_bytes.saturating_add(held);
             if let Some((bytes, offset)) = fresh {
@@ -145,7 +151,40 @@ impl<R: StreamReader> Entry<R> {
                 return Interest::Forget;
             }
         }
-        if reset { self.abort(at, shared, read) } else { Interest::Keep }
+        if reset {
+            self.half_mut(direction).reset = Some(stamp);
+        }
+        if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
+    }
+
+    /// True when one side has reset the connection and all that it had sent or received before was handed on.
+    #[inline]
+    fn is_reset(&self) -> bool {
+        [Direction::ToServer, Direction::ToClient].into_iter().any(|direction| {
+            let reset = self.half(direction).reset;
+            reset.is_some_and(|reset| {
+                reset.acknowledged <= self.received(direction) && self.held(direction).is_none()
+            })
+        })
+    }
+
+    /// How much of the other direction has been handed on. What is sent in `direction` after more than that has to
+    /// wait: the bytes in between are only late, or they are lost, and then it will be known that they are. A
+    /// direction of which nothing is captured is not waited for.
+    #[inline]
+    fn received(&self, direction: Direction) -> u64 {
+        let other = self.half(direction.reversed());
+        match &other.assembler {
+            Some(assembler) if other.heard => assembler.handed_on(),
+            Some(_) | None => u64::MAX,
+        }
+    }
+
+    /// What is next in `direction`, when it only waits for the other direction.
+    #[inline]
+    fn held(&self, direction: Direction) -> Option<Stamp> {
+        let front = self.half(direction).assembler.as_ref()?.front()?;
+        (front.acknowledged > self.received(direction)).then_some(front)
     }
 
     /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.
@@ -167,17 +206,91 @@ impl<R: StreamReader> Entry<R> {
         Ok(offset)
     }
 
-    /// Hands on everything that needs no more waiting.
+    /// Hands on everything that needs no more waiting, of `direction` first.
     fn pump(
+        &mut self,
+        mut direction: Direction,
+        at: Timestamp,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        loop {
+            if self.pump_one(direction, at, shared, read) == Interest::Forget {
+                return Interest::Forget;
+            }
+            let other = direction.reversed();
+            let front = |half: &Half| half.assembler.as_ref().and_then(Assembler::front);
+            match (front(self.half(direction)), front(self.half(other))) {
+                (None, None) => return Interest::Keep,
+                (_, Some(front)) if front.acknowledged <= self.received(other) => direction = other,
+                // Each says that it was sent after the other: one of them lies.
+                (Some(one), Some(two)) => {
+                    if two.at < one.at {
+                        direction = other;
+                    }
+                    self.release(direction);
+                }
+                (Some(_), None) => {
+                    let assembler = self.half(direction).assembler.as_ref();
+                    if !assembler.is_some_and(|assembler| assembler.is_full(shared.limits)) {
+                        return Interest::Keep;
+                    }
+                    if self.stop_holding(direction, GapCause::Bound, at, shared, read) == Interest::Forget {
+                        return Interest::Forget;
+                    }
+                }
+                (None, Some(_)) => return Interest::Keep,
+            }
+        }
+    }
+
+    /// Lets what is next in `direction` wait for the other one no longer.
+    fn release(&mut self, direction: Direction) {
+        let received = self.received(direction);
+        if let Some(assembler) = &mut self.half_mut(direction).assembler {
+            assembler.need_at_most(received);
+        }
+    }
+
+    /// Declares those bytes lost for which the next ones of `direction` wait: whoever sent these had received them,
+    /// and they were not seen.
+    fn stop_holding(
+        &mut self,
+        direction: Direction,
+        cause: GapCause,
+        at: Timestamp,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        let Some(held) = self.held(direction) else { return Interest::Keep };
+        let other = direction.reversed();
+        let half = self.half_mut(other);
+        let Some(assembler) = &mut half.assembler else { return Interest::Keep };
+        let gap = assembler.lose(held.acknowledged, cause, shared.tally);
+        // Nothing came of it for so long: perhaps its segments are not captured any more.
+        half.heard &= cause == GapCause::Over || assembler.missing_since().is_some();
+        match gap {
+            Some(gap) => self.hand_on(other, at, gap, shared, read),
+            None => {
+                self.release(direction);
+                Interest::Keep
+            }
+        }
+    }
+
+    /// Hands on everything of one direction that needs no more waiting.
+    #[inline]
+    fn pump_one(
         &mut self,
         direction: Direction,
         at: Timestamp,
         shared: &mut Shared<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
+        let received = self.received(direction);
         while let Some(assembler) = &mut self.half_mut(direction).assembler {
             let held = assembler.waiting_memory();
-            let Some(ready) = assembler.ready(shared.limits, shared.tally) else { break };
+            let Some(ready) = assembler.ready(received, shared.limits, shared.tally) else { break };
             let freed = held.saturating_sub(assembler.waiting_memory());
             *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(freed);
             if self.hand_on(direction, at, ready, shared, read) == Interest::Forget {
@@ -187,6 +300,7 @@ impl<R: StreamReader> Entry<R> {
         Interest::Keep
     }
 
+    /// Waits no longer for what is missing before the next bytes of `direction`, or for what they answer.
     pub(super) fn give_up(
         &mut self,
         direction: Direction,
@@ -195,14 +309,25 @@ impl<R: StreamReader> Entry<R> {
         shared: &mut Shared<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
-        let gap =
-            self.half_mut(direction).assembler.as_mut().and_then(|half| half.give_up(cause, shared.tally));
-        if let Some(gap) = gap
-            && self.hand_on(direction, at, gap, shared, read) == Interest::Forget
-        {
+        if self.held(direction).is_some() {
+            if self.stop_holding(direction, cause, at, shared, read) == Interest::Forget {
+                return Interest::Forget;
+            }
+        } else if self.half(direction).reset.is_some() && cause == GapCause::Timeout {
+            return self.abort(at, shared, read);
+        } else {
+            let assembler = self.half_mut(direction).assembler.as_mut();
+            let gap = assembler.and_then(|assembler| assembler.give_up(cause, shared.tally));
+            if let Some(gap) = gap
+                && self.hand_on(direction, at, gap, shared, read) == Interest::Forget
+            {
+                return Interest::Forget;
+            }
+        }
+        if self.pump(direction, at, shared, read) == Interest::Forget {
             return Interest::Forget;
         }
-        self.pump(direction, at, shared, read)
+        if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
     }
 
     /// The connection is over: everything that waits comes out, with gaps where bytes are missing.
@@ -212,15 +337,25 @@ impl<R: StreamReader> Entry<R> {
         shared: &mut Shared<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
-        for direction in [Direction::ToServer, Direction::ToClient] {
-            loop {
-                let before = self.half(direction).assembler.as_ref().map(Assembler::next);
-                if self.give_up(direction, GapCause::Over, at, shared, read) == Interest::Forget {
+        let both = [Direction::ToServer, Direction::ToClient];
+        for direction in both {
+            self.half_mut(direction).reset = None;
+        }
+        let reached = |entry: &Self| {
+            both.map(|direction| entry.half(direction).assembler.as_ref().map(Assembler::handed_on))
+        };
+        loop {
+            let before = reached(self);
+            // What is held first, so that nothing comes before what it answers.
+            let held = both.into_iter().find(|direction| self.held(*direction).is_some());
+            let next = held.map_or(&both[..], |held| if held == both[0] { &both[..1] } else { &both[1..] });
+            for direction in next {
+                if self.give_up(*direction, GapCause::Over, at, shared, read) == Interest::Forget {
                     return Interest::Forget;
                 }
-                if self.half(direction).assembler.as_ref().map(Assembler::next) == before {
-                    break;
-                }
+            }
+            if reached(self) == before {
+                break;
             }
         }
         for direction in [Direction::ToServer, Direction::ToClient] {
@@ -391,8 +526,10 @@ impl<R: StreamReader> Entry<R> {
     /// Lets go of the memory of a flow that nobody reads.
     fn discard(&mut self, shared: &mut Shared<'_>) {
         *shared.waiting_bytes = shared.waiting_bytes.saturating_sub(self.waiting_memory());
-        self.to_server.assembler = None;
-        self.to_client.assembler = None;
+        for half in [&mut self.to_server, &mut self.to_client] {
+            half.assembler = None;
+            half.reset = None;
+        }
     }
 }
 
@@ -425,7 +562,8 @@ impl Half {
     }
 
     pub(super) fn missing_since(&self) -> Option<Timestamp> {
-        self.assembler.as_ref().and_then(Assembler::missing_since)
+        let missing_since = self.assembler.as_ref().and_then(Assembler::missing_since);
+        missing_since.or(self.reset.map(|reset| reset.at))
     }
 
     pub(super) fn waiting_memory(&self) -> usize {

@@ -19,7 +19,7 @@ fn take(
     payload: &[u8],
 ) -> String {
     let mut out = String::new();
-    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), tally) {
+    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), u64::MAX, tally) {
         out += &String::from_utf8_lossy(bytes);
     }
     drain(assembler, limits, tally, &mut out);
@@ -27,7 +27,7 @@ fn take(
 }
 
 fn drain(assembler: &mut Assembler, limits: &StreamLimits, tally: &mut StreamTally, out: &mut String) {
-    while let Some(ready) = assembler.ready(limits, tally) {
+    while let Some(ready) = assembler.ready(u64::MAX, limits, tally) {
         match ready {
             Ready::Bytes(bytes, _, _) => *out += &String::from_utf8_lossy(&bytes),
             Ready::Gap(bytes, _) => *out += &".".repeat(bytes as usize),
@@ -107,7 +107,7 @@ fn bounds_end_the_waiting() {
 fn nothing_follows_fin() {
     let (limits, mut tally) = (StreamLimits::default(), StreamTally::default());
     let mut assembler = Assembler::new(Seq(0));
-    assembler.finish(4, Timestamp(1));
+    assembler.finish(4, stamp(1));
     assert_eq!(take(&mut assembler, &limits, &mut tally, 2, b"cdXX"), "");
     assert_eq!(take(&mut assembler, &limits, &mut tally, 0, b"ab"), "abcd|");
     assert_eq!(take(&mut assembler, &limits, &mut tally, 4, b"X"), "");
