@@ -69,7 +69,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// A connection that is known and idle, with its place in every index.
-const FLOW_BYTES: usize = 1_200;
+const FLOW_BYTES: usize = 1_300;
 /// The part of a head that each flow of `open_heads` sends, with the room that its list grows to.
 const OPEN_HEAD_BYTES: usize = 400;
 /// What does not grow: the set of ports, spare lists, buffers of one packet.
