@@ -154,3 +154,25 @@ fn with_one_request_at_a_time_a_loss_reaches_the_next_exchange_at_most() {
         }
     }
 }
+
+#[test]
+fn a_segment_that_begins_inside_a_start_line_is_no_request() {
+    for seed in 11..=13 {
+        let capture = capture(seed, 60, 1, 1);
+        for per_million in RATES {
+            check(&capture, Loss { per_million, seed }, 1);
+        }
+    }
+}
+
+#[test]
+fn pipelined_exchanges_are_never_mispaired() {
+    for seed in 1..=3 {
+        for cut_min in [1, 64] {
+            let capture = capture(100 + seed, 12, 5, cut_min);
+            for per_million in RATES {
+                check(&capture, Loss { per_million, seed }, 5);
+            }
+        }
+    }
+}

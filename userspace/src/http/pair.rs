@@ -42,6 +42,10 @@ pub struct Connection {
     /// The client has sent a request before it had the answer to the one before, so that nothing says that it waits
     /// (RFC 9112 section 9.3.2).
     pipelines: bool,
+    /// Where the last request began was only guessed, after a loss.
+    requests_guessed: bool,
+    /// Messages were lost between others, or their ends were.
+    lossy: bool,
     /// Bytes that are the body that a client may have left out, or the next request.
     unsent: Option<Box<Unsent>>,
     /// A request was ambiguous: another reader may see other requests behind it.
@@ -56,6 +60,8 @@ pub struct Connection {
     requests_read: u64,
     /// The same of responses.
     responses_read: u64,
+    /// Where the last final response ended that was read whole.
+    final_until: u64,
     /// Bytes of requests that the server had received when it began its last final response.
     answered_with: u64,
     /// Final responses that belong to nobody, since messages may be missing. Each answers another request.
@@ -85,14 +91,26 @@ impl From<Opened> for Connection {
             flow,
             flow_hash: flow_hash(&flow),
             flow_marks,
-            requests: MessageReader::new(head::request, head::looks_like_request, mid_stream),
-            responses: MessageReader::new(head::response, head::looks_like_response, mid_stream),
+            requests: MessageReader::new(
+                head::request,
+                head::looks_like_request,
+                head::looks_like_registered_request,
+                mid_stream,
+            ),
+            responses: MessageReader::new(
+                head::response,
+                head::looks_like_response,
+                head::looks_like_response,
+                mid_stream,
+            ),
             waiting: VecDeque::new(),
             answering: Answering::Nothing,
             responses_unsure: mid_stream,
             // Requests may wait for their answers that were sent before the flow was joined.
             requests_lost: mid_stream.then_some(RequestsLost { since: 0, besides: u64::MAX, between: false }),
             pipelines: false,
+            requests_guessed: false,
+            lossy: false,
             unsent: None,
             requests_ambiguous: false,
             responses_ambiguous: false,
@@ -101,6 +119,7 @@ impl From<Opened> for Connection {
             answered_until: 0,
             requests_read: 0,
             responses_read: 0,
+            final_until: 0,
             answered_with: 0,
             answers_to_nobody: 0,
             held_bytes: 0,
@@ -193,7 +212,10 @@ impl Connection {
         event: &StreamEvent<'_>,
         context: &mut HttpContext,
     ) -> Interest {
-        let chunk = chunk_context(input, event, context);
+        let mut chunk = chunk_context(input, event, context);
+        if self.requests.is_lost() {
+            chunk.shown = self.has_just_begun() || self.is_shown(event.offset, event.acknowledged);
+        }
         while let Some(step) = self.requests.step(&mut input, &chunk) {
             match step {
                 Step::Head(head, start) => {
@@ -264,6 +286,11 @@ impl Connection {
             marks.set(Mark::Ambiguous);
         }
         self.requests_ambiguous |= marks.has(Mark::Ambiguous);
+        self.requests_guessed =
+            start.unshown || (self.requests_guessed && !self.is_shown(start.offset, start.acknowledged));
+        if self.requests_guessed {
+            marks.set(Mark::Ambiguous);
+        }
         self.confirm_answer(&start, context);
         let request_before = self.waiting.back().map(|before| before.start.acknowledged);
         // A client that has received more than was seen may have had the answers.
@@ -329,6 +356,7 @@ impl Connection {
             }
         }
         if loss.boundary {
+            self.lossy = true;
             let besides = u64::from(loss.message == MessageLoss::Head);
             let between = loss.message != MessageLoss::Cut;
             self.lose_requests(RequestsLost { since: event.offset, besides, between }, context);
@@ -356,6 +384,7 @@ impl Connection {
 
     /// Hands on the first `requests` requests as they are.
     fn give_up_waiting(&mut self, requests: usize, context: &mut HttpContext) {
+        let lost = self.lossy && !self.is_sure();
         for _ in 0..requests.min(self.waiting.len()) {
             let Some(mut waiting) = self.waiting.pop_front() else { return };
             if let Some(body) = waiting.body.take() {
@@ -368,6 +397,10 @@ impl Connection {
                 answer.response.body = body.finish(false);
                 waiting.marks.set(Mark::Truncated);
                 self.answering = Answering::Nothing;
+            }
+            if lost && waiting.response.is_none() {
+                // Its response may have been seen, and could not be shown to be its own.
+                waiting.marks.set(Mark::Gap);
             }
             waiting.emit(self.flow, self.flow_hash, context);
         }
@@ -393,6 +426,7 @@ fn chunk_context(input: &[u8], event: &StreamEvent<'_>, context: &HttpContext) -
         bytes: input.len(),
         at: event.at,
         acknowledged: event.acknowledged,
+        shown: true,
         head_bytes_max: context.limits.head_bytes_max,
         room: context.limits.heads_kept_max.saturating_sub(context.head_bytes),
     }

@@ -16,6 +16,8 @@ use super::protocol::Foreign;
 pub(super) struct MessageReader<H> {
     parse: fn(&[u8]) -> Parsed<H>,
     look: fn(&[u8]) -> Look,
+    /// The same where nothing shows that a message begins.
+    look_guessed: fn(&[u8]) -> Look,
     state: State,
     /// A head that has come in part.
     partial: Vec<u8>,
@@ -25,6 +27,8 @@ pub(super) struct MessageReader<H> {
     first: bool,
     /// The head that is being read was only guessed to begin here.
     tentative: bool,
+    /// Nothing but its looks says so.
+    unshown: bool,
     /// The start line of the head that is being read was looked at in full.
     decided: bool,
     /// A body was left inside: what its sender had received when the message began. Until it has received more, what
@@ -42,6 +46,8 @@ pub(super) struct Start {
     pub(super) at: Timestamp,
     /// Bytes of the other direction that the sender had received.
     pub(super) acknowledged: u64,
+    /// Bytes before it were lost, and nothing but its looks says that it begins here.
+    pub(super) unshown: bool,
 }
 
 /// What one chunk brings along.
@@ -51,6 +57,8 @@ pub(super) struct ChunkContext {
     pub(super) bytes: usize,
     pub(super) at: Timestamp,
     pub(super) acknowledged: u64,
+    /// When the boundary is lost: something shows that a message begins with this chunk.
+    pub(super) shown: bool,
     pub(super) head_bytes_max: usize,
     /// Bytes of heads that have come in part for which there is room.
     pub(super) room: usize,
@@ -139,15 +147,22 @@ impl ChunkContext {
 
 impl<H> MessageReader<H> {
     /// A reader at a message boundary, or, with `mid_stream`, somewhere.
-    pub(super) fn new(parse: fn(&[u8]) -> Parsed<H>, look: fn(&[u8]) -> Look, mid_stream: bool) -> Self {
+    pub(super) fn new(
+        parse: fn(&[u8]) -> Parsed<H>,
+        look: fn(&[u8]) -> Look,
+        look_guessed: fn(&[u8]) -> Look,
+        mid_stream: bool,
+    ) -> Self {
         Self {
             parse,
             look,
+            look_guessed,
             state: if mid_stream { State::Lost } else { State::Head },
             partial: Vec::new(),
             start: Start::default(),
             first: !mid_stream,
             tentative: false,
+            unshown: false,
             decided: false,
             inside_since: None,
         }
@@ -206,6 +221,15 @@ impl<H> MessageReader<H> {
         (self.look)(input) == Look::Yes
     }
 
+    /// True when the next boundary is not known.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost)
+    }
+
+    fn look(&self, bytes: &[u8]) -> Look {
+        if self.unshown { (self.look_guessed)(bytes) } else { (self.look)(bytes) }
+    }
+
     /// Takes what it can off the front of `input`. `None` when it needs more.
     pub(super) fn step<'a>(&mut self, input: &mut &'a [u8], chunk: &ChunkContext) -> Option<Step<'a, H>> {
         loop {
@@ -249,10 +273,14 @@ impl<H> MessageReader<H> {
                     });
                 }
                 State::Lost => {
+                    if input.is_empty() {
+                        return None;
+                    }
                     // A message begins where a segment begins, as far as anyone can tell; to look for one inside
                     // would find the quoted messages of other protocols.
                     let outside = self.inside_since.is_none_or(|since| chunk.acknowledged > since);
-                    if outside && input.len() == chunk.bytes && (self.look)(input) != Look::No {
+                    self.unshown = !chunk.shown;
+                    if outside && input.len() == chunk.bytes && self.look(input) != Look::No {
                         self.state = State::Head;
                         self.tentative = true;
                         continue;
@@ -321,6 +349,7 @@ impl<H> MessageReader<H> {
     fn lose(&mut self) {
         self.state = State::Lost;
         self.tentative = false;
+        self.unshown = false;
         self.decided = false;
         self.partial = Vec::new();
     }
@@ -334,8 +363,12 @@ impl<H> MessageReader<H> {
             if input.is_empty() {
                 return None;
             }
-            self.start =
-                Start { offset: chunk.offset_before(input), at: chunk.at, acknowledged: chunk.acknowledged };
+            self.start = Start {
+                offset: chunk.offset_before(input),
+                at: chunk.at,
+                acknowledged: chunk.acknowledged,
+                unshown: self.unshown,
+            };
             let limited = input.get(..chunk.head_bytes_max).unwrap_or(input);
             return match (self.parse)(limited) {
                 Parsed::Whole(head, bytes) => {
@@ -343,7 +376,7 @@ impl<H> MessageReader<H> {
                     Some(self.found(head))
                 }
                 Parsed::Partial => {
-                    let look = (self.look)(limited);
+                    let look = self.look(limited);
                     self.decided = look == Look::Yes;
                     if look == Look::No {
                         self.failed(input, NoHead::Malformed)
@@ -356,7 +389,7 @@ impl<H> MessageReader<H> {
                     }
                 }
                 Parsed::Invalid => {
-                    self.decided = (self.look)(limited) == Look::Yes;
+                    self.decided = self.look(limited) == Look::Yes;
                     self.failed(input, NoHead::Malformed)
                 }
             };
@@ -371,7 +404,7 @@ impl<H> MessageReader<H> {
         *input = rest;
         // Each look begins at the start line, so there is one per segment only while that is short.
         if !self.decided && (self.partial.len() <= LOOK_BYTES || memchr(b'\n', piece).is_some()) {
-            match (self.look)(&self.partial) {
+            match self.look(&self.partial) {
                 Look::Yes => self.decided = true,
                 Look::Unsure => {}
                 Look::No => return self.failed(input, NoHead::Malformed),
@@ -390,6 +423,7 @@ impl<H> MessageReader<H> {
         self.state = State::Framing;
         self.first = false;
         self.tentative = false;
+        self.unshown = false;
         self.decided = false;
         self.inside_since = None;
         Step::Head(head, self.start)

@@ -54,7 +54,7 @@ pub struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Mark {
-    /// Bytes of this exchange existed and were not seen.
+    /// Bytes of this exchange existed and were not seen; or bytes near it, so that its response could not be told.
     Gap,
     /// A body was longer than the cap: its length and hash are known, not all of its bytes.
     Cut,
@@ -66,7 +66,8 @@ pub enum Mark {
     NoResponse,
     /// Framing that readers may understand in different ways (RFC 9112 sections 2.2, 5, 6.3): both lengths,
     /// lengths that differ, bare LF, obs-fold, white space before a colon. So are all messages behind such a one on
-    /// its connection, since other readers may see other messages there. Never replayed.
+    /// its connection, since other readers may see other messages there; and a request that seems to begin behind lost
+    /// bytes where nothing shows that it does. Never replayed.
     Ambiguous,
     /// The response ended with the connection (RFC 9112 section 6.3, rule 8).
     UntilClose,

@@ -33,6 +33,17 @@ impl Connection {
         !self.responses_unsure && !next.unwrap_or(self.requests_lost.is_some())
     }
 
+    /// True when a request is shown to begin here, sent when this much of the responses had been received: the server
+    /// had received exactly what comes before when it began its last response, and the client exactly that response.
+    pub(super) fn is_shown(&self, offset: u64, acknowledged: u64) -> bool {
+        offset == self.answered_with && acknowledged == self.final_until
+    }
+
+    /// True before the first request of a flow that was joined after its handshake, as its mark says.
+    pub(super) fn has_just_begun(&self) -> bool {
+        self.requests_lost.is_some_and(|lost| lost.besides == u64::MAX)
+    }
+
     pub(super) fn lose_requests(&mut self, lost: RequestsLost, context: &mut HttpContext) {
         count(&mut context.tally.boundaries_lost);
         self.miss_requests(lost);

@@ -50,6 +50,11 @@ impl Connection {
                     Answering::Nothing | Answering::Interim => {}
                 },
                 Step::End { trailers, ambiguous } => {
+                    // Not the chunk's place: it may be a gap that the response ends in.
+                    let end = self.responses_read.saturating_sub(input.len() as u64);
+                    if self.answering != Answering::Interim {
+                        self.final_until = end;
+                    }
                     if self.answering == Answering::First
                         && let Some(waiting) = self.waiting.front_mut()
                     {
@@ -62,8 +67,7 @@ impl Connection {
                             answer.response.trailers = trailers;
                             answer.last = answer.last.max(event.at);
                         }
-                        // Not the chunk's place: it may be a gap that the response ends in.
-                        self.answered_until = self.responses_read.saturating_sub(input.len() as u64);
+                        self.answered_until = end;
                     }
                     if self.response_ended(true, context) == Interest::Forget {
                         return Interest::Forget;
@@ -262,6 +266,7 @@ impl Connection {
             }
         }
         if loss.boundary {
+            self.lossy = true;
             self.lose_responses(context);
         }
     }
