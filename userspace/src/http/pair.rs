@@ -286,8 +286,10 @@ impl Connection {
             marks.set(Mark::Ambiguous);
         }
         self.requests_ambiguous |= marks.has(Mark::Ambiguous);
-        self.requests_guessed =
-            start.unshown || (self.requests_guessed && !self.is_shown(start.offset, start.acknowledged));
+        // A flow may have been joined inside a body that only looks like a request.
+        self.requests_guessed = start.unshown
+            || self.has_just_begun()
+            || (self.requests_guessed && !self.is_shown(start.offset, start.acknowledged));
         if self.requests_guessed {
             marks.set(Mark::Ambiguous);
         }

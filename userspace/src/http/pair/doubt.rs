@@ -2,8 +2,6 @@
 //!
 //! Makes no pair that could be another one's as far as the bytes seen say.
 
-use crate::model::Mark;
-
 use super::super::HttpContext;
 use super::super::count;
 use super::super::reader::Start;
@@ -112,10 +110,7 @@ impl Connection {
         let requests_before = (self.waiting.iter().take(index.saturating_add(1)))
             .fold(index as u64, |sum, waiting| sum.saturating_add(waiting.missing.most));
         let all_answered = self.answers_to_nobody >= requests_before;
-        // Of a flow that was joined, the mark says that what came before is not known.
-        let joined = requests_before == u64::MAX && self.flow_marks.has(Mark::MidStream);
-        let tentative =
-            (!all_answered && !joined).then(|| requests_before.saturating_sub(self.answers_to_nobody));
+        let tentative = (!all_answered).then(|| requests_before.saturating_sub(self.answers_to_nobody));
         (!self.pipelines || all_answered).then_some((index, tentative))
     }
 

@@ -375,7 +375,7 @@ fn joining_in_the_middle_finds_the_next_message() {
         server(OK),
     ];
     let (lines, _) = play_from(&turns, true);
-    assert_eq!(lines, ["GET /b 0+ > 200 2+ [mid_stream]", "GET /c 0+ > 200 2+ [mid_stream]"]);
+    assert_eq!(lines, ["GET /b 0+ > 200 2+ [mid_stream, ambiguous]", "GET /c 0+ > 200 2+ [mid_stream]"]);
 }
 
 #[test]
