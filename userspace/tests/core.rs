@@ -107,6 +107,20 @@ fn burst(packets: &[Sent], at: usize) -> usize {
     packets[at..].iter().take_while(same_way).count()
 }
 
+/// Inputs of the targets that failed once: behind a refused CONNECT, with a method beyond its bound, with a start line
+/// cut where a body may have been left out, and with a chunked response that breaks.
+#[test]
+fn what_failed_once_holds() {
+    targets::bytes(b"\x8e\xf4\x7a\x23\x6e\x21\x14\xaf\x47\x00\xaf\x6e\x65\x2d\x00\xaf");
+    targets::bytes(b"\x08~~~CPP~~~~~~~~~~~~~~~~~CP~~~~~~~~~CP~~~~~~~~~~~~~\xd5");
+    targets::bytes(
+        b"\x0a\x40\x06\x00\x04\x47\xa6\x09\x0b\xc7\xc7\xc7\x29\x2a\x00\x51\x00\x24\x0e\x23\x31\x0a\x0e\x01\xa9\x0e\x04\x2f\x00\x2e",
+    );
+    targets::segments(
+        b"\xde\xd3\x9a\x00\x10\x75\xa6\xa2\x97\x97\x97\x3a\xde\x24\x8a\x97\x97\x54\x54\x50\x97",
+    );
+}
+
 proptest! {
     #![proptest_config(cases(2_000))]
 

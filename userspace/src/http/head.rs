@@ -107,7 +107,7 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
         Ok(httparse::Status::Partial) => return Parsed::Partial,
         Ok(httparse::Status::Complete(length)) => {
             // A head in pieces is looked at before it is whole, and held to this.
-            if !parsed.method.is_some_and(|method| is_method(method.as_bytes())) {
+            if parsed.method.is_none_or(|method| method.len() > METHOD_BYTES_MAX) {
                 return Parsed::Invalid;
             }
             let line = parsed.method.zip(parsed.path);
