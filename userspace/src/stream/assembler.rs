@@ -27,8 +27,8 @@ pub(super) struct Assembler {
     acknowledged: u64,
     /// Offset after the last byte, once FIN was seen.
     end: Option<u64>,
-    /// Of the segment with FIN.
-    end_stamp: Stamp,
+    /// What the sender of FIN had received.
+    end_acknowledged: u64,
     /// `Ready::End` was handed on; nothing follows.
     ended: bool,
 }
@@ -41,7 +41,7 @@ struct Piece {
 }
 
 /// When bytes were captured and what their sender had received by then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) at: Timestamp,
     pub(super) acknowledged: u64,
@@ -91,7 +91,7 @@ impl Assembler {
             missing_since: Timestamp::default(),
             acknowledged: 0,
             end: None,
-            end_stamp: Stamp::default(),
+            end_acknowledged: 0,
             ended: false,
         }
     }
@@ -113,18 +113,19 @@ impl Assembler {
     pub(super) fn front(&self) -> Option<Stamp> {
         match self.waiting.first_key_value() {
             Some((first, piece)) => (*first == self.next).then_some(piece.stamp),
-            None => (self.end == Some(self.next) && !self.ended).then_some(self.end_stamp),
+            None => (self.end == Some(self.next) && !self.ended)
+                .then_some(Stamp { at: self.missing_since, acknowledged: self.end_acknowledged }),
         }
     }
 
     /// Lets what is at the front need no more than `received` bytes of the other direction.
     pub(super) fn need_at_most(&mut self, received: u64) {
-        let stamp = match self.waiting.first_entry() {
-            Some(front) if *front.key() == self.next => &mut front.into_mut().stamp,
+        let acknowledged = match self.waiting.first_entry() {
+            Some(front) if *front.key() == self.next => &mut front.into_mut().stamp.acknowledged,
             Some(_) => return,
-            None => &mut self.end_stamp,
+            None => &mut self.end_acknowledged,
         };
-        stamp.acknowledged = stamp.acknowledged.min(received);
+        *acknowledged = received.min(*acknowledged);
     }
 
     /// True when more waits than may.
@@ -192,13 +193,13 @@ impl Assembler {
     pub(super) fn finish(&mut self, offset: u64, stamp: Stamp) {
         if self.end == Some(offset) {
             // It came again. What its sender had received when it sent the first one is no more than either says.
-            self.end_stamp.acknowledged = self.end_stamp.acknowledged.min(stamp.acknowledged);
+            self.end_acknowledged = self.end_acknowledged.min(stamp.acknowledged);
         } else if self.end.is_none_or(|end| offset < end) && offset >= self.waiting_end() {
             if !self.is_waiting() {
                 self.missing_since = stamp.at;
             }
             self.end = Some(offset);
-            self.end_stamp = stamp;
+            self.end_acknowledged = stamp.acknowledged;
             self.acknowledged = self.acknowledged.min(offset);
         }
     }

@@ -49,9 +49,9 @@ pub(super) struct Half {
     pub(super) answered_syn: bool,
     pub(super) ended: bool,
     /// Segments of this direction are captured, as far as is known.
-    heard: bool,
+    pub(super) heard: bool,
     /// A reset that waits for what was sent before it.
-    reset: Option<Stamp>,
+    pub(super) reset: Option<Box<Stamp>>,
     /// This direction is in `waits`.
     pub(super) queued: bool,
 }
@@ -152,39 +152,9 @@ impl<R: StreamReader> Entry<R> {
             }
         }
         if reset {
-            self.half_mut(direction).reset = Some(stamp);
+            self.half_mut(direction).reset = Some(Box::new(stamp));
         }
         if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
-    }
-
-    /// True when one side has reset the connection and all that it had sent or received before was handed on.
-    #[inline]
-    fn is_reset(&self) -> bool {
-        [Direction::ToServer, Direction::ToClient].into_iter().any(|direction| {
-            let reset = self.half(direction).reset;
-            reset.is_some_and(|reset| {
-                reset.acknowledged <= self.received(direction) && self.held(direction).is_none()
-            })
-        })
-    }
-
-    /// How much of the other direction has been handed on. What is sent in `direction` after more than that has to
-    /// wait: the bytes in between are only late, or they are lost, and then it will be known that they are. A
-    /// direction of which nothing is captured is not waited for.
-    #[inline]
-    fn received(&self, direction: Direction) -> u64 {
-        let other = self.half(direction.reversed());
-        match &other.assembler {
-            Some(assembler) if other.heard => assembler.handed_on(),
-            Some(_) | None => u64::MAX,
-        }
-    }
-
-    /// What is next in `direction`, when it only waits for the other direction.
-    #[inline]
-    fn held(&self, direction: Direction) -> Option<Stamp> {
-        let front = self.half(direction).assembler.as_ref()?.front()?;
-        (front.acknowledged > self.received(direction)).then_some(front)
     }
 
     /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.
@@ -206,81 +176,9 @@ impl<R: StreamReader> Entry<R> {
         Ok(offset)
     }
 
-    /// Hands on everything that needs no more waiting, of `direction` first.
-    fn pump(
-        &mut self,
-        mut direction: Direction,
-        at: Timestamp,
-        shared: &mut Shared<'_>,
-        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
-    ) -> Interest {
-        loop {
-            if self.pump_one(direction, at, shared, read) == Interest::Forget {
-                return Interest::Forget;
-            }
-            let other = direction.reversed();
-            let front = |half: &Half| half.assembler.as_ref().and_then(Assembler::front);
-            match (front(self.half(direction)), front(self.half(other))) {
-                (None, None) => return Interest::Keep,
-                (_, Some(front)) if front.acknowledged <= self.received(other) => direction = other,
-                // Each says that it was sent after the other: one of them lies.
-                (Some(one), Some(two)) => {
-                    if two.at < one.at {
-                        direction = other;
-                    }
-                    self.release(direction);
-                }
-                (Some(_), None) => {
-                    let assembler = self.half(direction).assembler.as_ref();
-                    if !assembler.is_some_and(|assembler| assembler.is_full(shared.limits)) {
-                        return Interest::Keep;
-                    }
-                    if self.stop_holding(direction, GapCause::Bound, at, shared, read) == Interest::Forget {
-                        return Interest::Forget;
-                    }
-                }
-                (None, Some(_)) => return Interest::Keep,
-            }
-        }
-    }
-
-    /// Lets what is next in `direction` wait for the other one no longer.
-    fn release(&mut self, direction: Direction) {
-        let received = self.received(direction);
-        if let Some(assembler) = &mut self.half_mut(direction).assembler {
-            assembler.need_at_most(received);
-        }
-    }
-
-    /// Declares those bytes lost for which the next ones of `direction` wait: whoever sent these had received them,
-    /// and they were not seen.
-    fn stop_holding(
-        &mut self,
-        direction: Direction,
-        cause: GapCause,
-        at: Timestamp,
-        shared: &mut Shared<'_>,
-        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
-    ) -> Interest {
-        let Some(held) = self.held(direction) else { return Interest::Keep };
-        let other = direction.reversed();
-        let half = self.half_mut(other);
-        let Some(assembler) = &mut half.assembler else { return Interest::Keep };
-        let gap = assembler.lose(held.acknowledged, cause, shared.tally);
-        // Nothing came of it for so long: perhaps its segments are not captured any more.
-        half.heard &= cause == GapCause::Over || assembler.missing_since().is_some();
-        match gap {
-            Some(gap) => self.hand_on(other, at, gap, shared, read),
-            None => {
-                self.release(direction);
-                Interest::Keep
-            }
-        }
-    }
-
     /// Hands on everything of one direction that needs no more waiting.
     #[inline]
-    fn pump_one(
+    pub(super) fn pump_one(
         &mut self,
         direction: Direction,
         at: Timestamp,
@@ -371,7 +269,7 @@ impl<R: StreamReader> Entry<R> {
         Interest::Keep
     }
 
-    fn hand_on(
+    pub(super) fn hand_on(
         &mut self,
         direction: Direction,
         at: Timestamp,
@@ -563,7 +461,7 @@ impl Half {
 
     pub(super) fn missing_since(&self) -> Option<Timestamp> {
         let missing_since = self.assembler.as_ref().and_then(Assembler::missing_since);
-        missing_since.or(self.reset.map(|reset| reset.at))
+        missing_since.or(self.reset.as_ref().map(|reset| reset.at))
     }
 
     pub(super) fn waiting_memory(&self) -> usize {

@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of HTTP. Never waits: late bytes are held within bounds, lost bytes become a [`Chunk::Gap`](crate::model::Chunk::Gap).
 //!
-//! [`FlowTable`] knows the connections; each has an [`assembler`] per direction. Whoever reads the bytes keeps its
-//! own state per flow in the table and is called with each [`StreamEvent`](crate::model::StreamEvent).
+//! [`FlowTable`] knows the connections; each has an [`assembler`] per direction, and hands on what the two have in
+//! [`causal`] order: nothing before what its sender had received. Whoever reads the bytes keeps its own state per
+//! flow in the table and is called with each [`StreamEvent`](crate::model::StreamEvent).
 #![cfg_attr(
     not(test),
     deny(
@@ -16,6 +17,7 @@
 )]
 
 mod assembler;
+mod causal;
 mod entry;
 mod flow_table;
 mod recency;
@@ -31,8 +33,8 @@ pub use flow_table::FlowTable;
 pub struct StreamLimits {
     /// Flows known at a time. At the bound the one that is idle for longest is dropped. Default 65,536.
     pub flows_max: usize,
-    /// Bytes that may wait for earlier ones in one direction of a flow. At the bound the earlier ones are given
-    /// up as a gap. Default 1 MiB.
+    /// Bytes that may wait in one direction of a flow, for earlier ones or for those of the other direction that they
+    /// acknowledge. At the bound what they wait for is given up as a gap. Default 1 MiB.
     pub flow_waiting_bytes_max: usize,
     /// Pieces that may wait in one direction of a flow. Default 1,024.
     pub flow_waiting_pieces_max: usize,
@@ -42,7 +44,8 @@ pub struct StreamLimits {
     /// handshake was not seen. At the bound it is forgotten. Counts towards `waiting_bytes_max`. Default 64 KiB.
     pub undecided_bytes_max: usize,
     /// How long bytes wait for earlier ones that the receiver never acknowledged. As long as it has not, they may
-    /// still be sent again: senders wait up to 60 s for that (RFC 6298 section 2.5). Default 60 s.
+    /// still be sent again: senders wait up to 60 s for that (RFC 6298 section 2.5). Also how long they wait for bytes
+    /// of the other direction that they acknowledge and that were not captured yet. Default 60 s.
     pub gap_wait_max: Duration,
     /// How long a flow may be silent before it is forgotten. Default 5 minutes.
     pub idle_max: Duration,
