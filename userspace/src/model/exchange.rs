@@ -67,7 +67,7 @@ pub enum Mark {
     /// Framing that readers may understand in different ways (RFC 9112 sections 2.2, 5, 6.3): both lengths,
     /// lengths that differ, bare LF, obs-fold, white space before a colon. So are all messages behind such a one on
     /// its connection, since other readers may see other messages there; and a request that seems to begin behind lost
-    /// bytes where nothing shows that it does. Never replayed.
+    /// bytes, or where a connection was joined, and nothing shows that it does. Never replayed.
     Ambiguous,
     /// The response ended with the connection (RFC 9112 section 6.3, rule 8).
     UntilClose,
