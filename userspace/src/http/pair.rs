@@ -93,14 +93,18 @@ impl From<Opened> for Connection {
             flow_marks,
             requests: MessageReader::new(
                 head::request,
-                head::looks_like_request,
-                head::looks_like_registered_request,
+                |bytes, unshown| {
+                    if unshown {
+                        head::looks_like_registered_request(bytes)
+                    } else {
+                        head::looks_like_request(bytes)
+                    }
+                },
                 mid_stream,
             ),
             responses: MessageReader::new(
                 head::response,
-                head::looks_like_response,
-                head::looks_like_response,
+                |bytes, _| head::looks_like_response(bytes),
                 mid_stream,
             ),
             waiting: VecDeque::new(),
@@ -287,7 +291,7 @@ impl Connection {
         }
         self.requests_ambiguous |= marks.has(Mark::Ambiguous);
         // A flow may have been joined inside a body that only looks like a request.
-        self.requests_guessed = start.unshown
+        self.requests_guessed = self.requests.is_unshown()
             || self.has_just_begun()
             || (self.requests_guessed && !self.is_shown(start.offset, start.acknowledged));
         if self.requests_guessed {

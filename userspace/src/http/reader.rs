@@ -15,9 +15,8 @@ use super::protocol::Foreign;
 #[derive(Debug)]
 pub(super) struct MessageReader<H> {
     parse: fn(&[u8]) -> Parsed<H>,
-    look: fn(&[u8]) -> Look,
-    /// The same where nothing shows that a message begins.
-    look_guessed: fn(&[u8]) -> Look,
+    /// Whether bytes begin a message, and whether nothing but that says so.
+    look: fn(&[u8], bool) -> Look,
     state: State,
     /// A head that has come in part.
     partial: Vec<u8>,
@@ -46,8 +45,6 @@ pub(super) struct Start {
     pub(super) at: Timestamp,
     /// Bytes of the other direction that the sender had received.
     pub(super) acknowledged: u64,
-    /// Bytes before it were lost, and nothing but its looks says that it begins here.
-    pub(super) unshown: bool,
 }
 
 /// What one chunk brings along.
@@ -149,14 +146,12 @@ impl<H> MessageReader<H> {
     /// A reader at a message boundary, or, with `mid_stream`, somewhere.
     pub(super) fn new(
         parse: fn(&[u8]) -> Parsed<H>,
-        look: fn(&[u8]) -> Look,
-        look_guessed: fn(&[u8]) -> Look,
+        look: fn(&[u8], bool) -> Look,
         mid_stream: bool,
     ) -> Self {
         Self {
             parse,
             look,
-            look_guessed,
             state: if mid_stream { State::Lost } else { State::Head },
             partial: Vec::new(),
             start: Start::default(),
@@ -184,6 +179,7 @@ impl<H> MessageReader<H> {
 
     /// Says how the body of the head just read ends.
     pub(super) fn set_framing(&mut self, framing: Framing) {
+        self.unshown = false;
         self.state = match framing {
             Framing::Empty => State::End,
             Framing::Length(left) => State::Length { left },
@@ -218,7 +214,7 @@ impl<H> MessageReader<H> {
 
     /// True when `input` begins like a message.
     pub(super) fn sees_message(&self, input: &[u8]) -> bool {
-        (self.look)(input) == Look::Yes
+        (self.look)(input, false) == Look::Yes
     }
 
     /// True when the next boundary is not known.
@@ -226,8 +222,13 @@ impl<H> MessageReader<H> {
         matches!(self.state, State::Lost)
     }
 
+    /// True when nothing but its looks says that the head just read begins where it does.
+    pub(super) fn is_unshown(&self) -> bool {
+        self.unshown
+    }
+
     fn look(&self, bytes: &[u8]) -> Look {
-        if self.unshown { (self.look_guessed)(bytes) } else { (self.look)(bytes) }
+        (self.look)(bytes, self.unshown)
     }
 
     /// Takes what it can off the front of `input`. `None` when it needs more.
@@ -363,12 +364,8 @@ impl<H> MessageReader<H> {
             if input.is_empty() {
                 return None;
             }
-            self.start = Start {
-                offset: chunk.offset_before(input),
-                at: chunk.at,
-                acknowledged: chunk.acknowledged,
-                unshown: self.unshown,
-            };
+            self.start =
+                Start { offset: chunk.offset_before(input), at: chunk.at, acknowledged: chunk.acknowledged };
             let limited = input.get(..chunk.head_bytes_max).unwrap_or(input);
             return match (self.parse)(limited) {
                 Parsed::Whole(head, bytes) => {
@@ -423,7 +420,6 @@ impl<H> MessageReader<H> {
         self.state = State::Framing;
         self.first = false;
         self.tentative = false;
-        self.unshown = false;
         self.decided = false;
         self.inside_since = None;
         Step::Head(head, self.start)

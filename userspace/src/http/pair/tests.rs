@@ -644,11 +644,10 @@ fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
     thread_local!(static BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
     let mut reader = MessageReader::new(
         head::request,
-        |bytes| {
+        |bytes, _| {
             BYTES.with(|seen| seen.set(seen.get() + bytes.len()));
             head::looks_like_request(bytes)
         },
-        head::looks_like_request,
         true,
     );
     for (offset, byte) in head.as_bytes().iter().enumerate() {
