@@ -16,6 +16,7 @@ use crate::model::{
 
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
+use super::protocol::Foreign;
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
 use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
@@ -259,7 +260,9 @@ impl Connection {
                     );
                 }
                 Step::NoHead { why, guessed } => {
-                    if no_head(why, context) == Interest::Forget {
+                    // Text is no sign of another protocol as long as the server may speak HTTP: it answers 400 to what it
+                    // cannot read, and may go on.
+                    if no_head(why, true, context) == Interest::Forget {
                         return Interest::Forget;
                     }
                     if !guessed {
@@ -413,9 +416,11 @@ impl Connection {
     }
 }
 
-/// Counts why there is no head where one should be. A flow that never had one is forgotten.
-fn no_head(why: NoHead, context: &mut HttpContext) -> Interest {
+/// Counts why there is no head where one should be. A flow that never had one is forgotten; where the other side may
+/// still show that it is HTTP, only when it shows another protocol.
+fn no_head(why: NoHead, may_be_http: bool, context: &mut HttpContext) -> Interest {
     match why {
+        NoHead::Foreign(Foreign::Text) if may_be_http => count(&mut context.tally.malformed_heads),
         NoHead::Malformed => count(&mut context.tally.malformed_heads),
         NoHead::Oversize => count(&mut context.tally.oversize_heads),
         NoHead::Foreign(kind) => {

@@ -163,6 +163,11 @@ impl<H> MessageReader<H> {
         }
     }
 
+    /// True as long as no head of this direction was read; of a flow that was joined it is not known.
+    pub(super) fn has_read_none(&self) -> bool {
+        self.first
+    }
+
     /// Bytes of a head or a trailer section that has come in part.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.state {

@@ -118,6 +118,12 @@ impl Assembler {
         }
     }
 
+    /// True when nothing waits: all that came was handed on at once.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && (self.end.is_none() || self.ended)
+    }
+
     /// Lets what is at the front need no more than `received` bytes of the other direction.
     pub(super) fn need_at_most(&mut self, received: u64) {
         let acknowledged = match self.waiting.first_entry() {

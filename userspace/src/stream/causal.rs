@@ -13,7 +13,22 @@ use super::entry::{Entry, Half, Shared};
 
 impl<R: StreamReader> Entry<R> {
     /// Hands on everything that needs no more waiting, of `direction` first.
+    #[inline]
     pub(super) fn pump(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        let is_idle = |half: &Half| half.assembler.as_ref().is_none_or(Assembler::is_idle);
+        if is_idle(&self.to_server) && is_idle(&self.to_client) {
+            return Interest::Keep;
+        }
+        self.pump_both(direction, at, shared, read)
+    }
+
+    fn pump_both(
         &mut self,
         mut direction: Direction,
         at: Timestamp,

@@ -84,7 +84,7 @@ impl Connection {
                     self.lose_responses(context);
                 }
                 Step::NoHead { why, guessed } => {
-                    if no_head(why, context) == Interest::Forget {
+                    if no_head(why, !self.requests.has_read_none(), context) == Interest::Forget {
                         return Interest::Forget;
                     }
                     if !guessed {

@@ -223,15 +223,21 @@ fn a_refused_upgrade_goes_on_as_http() {
 
 #[test]
 fn other_protocols_are_recognised_and_left() {
-    for first in [
-        "\x16\x03\x01\x02\x00\x01\x00",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "SSH-2.0-x\r\n",
-        "*1\r\n$4\r\nPING\r\n",
-    ] {
+    for first in ["\x16\x03\x01\x02\x00\x01\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "SSH-2.0-x\r\n"] {
         let (lines, context) = play(&[client(first), client("GET / HTTP/1.1\r\n\r\n"), server(OK)]);
         assert_eq!((lines.len(), context.tally.flows_not_http), (0, 1), "{first:?}");
     }
+}
+
+#[test]
+fn text_is_another_protocol_when_the_server_speaks_one() {
+    let ping = "*1\r\n$4\r\nPING\r\n";
+    let (lines, context) =
+        play(&[client(ping), server("+PONG\r\n"), client("GET / HTTP/1.1\r\n\r\n"), server(OK)]);
+    assert_eq!((lines.len(), context.tally.flows_not_http), (0, 1));
+    // What is read then is a case of its own: `http-first-request-unreadable`.
+    let (_, context) = play(&[client(ping), server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")]);
+    assert_eq!((context.tally.flows_not_http, context.tally.responses), (0, 1));
 }
 
 #[test]
