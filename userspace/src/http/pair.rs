@@ -289,7 +289,7 @@ impl Connection {
         let (framing, mut marks) = framing::of_request(&head.method, head.version, &head.headers);
         marks.merge(self.flow_marks);
         marks.merge(head.marks);
-        if self.requests_ambiguous {
+        if self.requests_ambiguous || self.requests.led_by().bare {
             marks.set(Mark::Ambiguous);
         }
         self.requests_ambiguous |= marks.has(Mark::Ambiguous);

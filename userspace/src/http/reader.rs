@@ -33,6 +33,20 @@ pub(super) struct MessageReader<H> {
     /// A body was left inside: what its sender had received when the message began. Until it has received more, what
     /// looks like a message may be a part of that body.
     inside_since: Option<u64>,
+    /// What has come before the start line that is waited for.
+    lead: Lead,
+    /// What came before the start line that was read last.
+    led_by: Lead,
+}
+
+/// Ends of lines before a start line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lead {
+    /// There were some.
+    pub(super) any: bool,
+    /// Not all of them were CRLF.
+    pub(super) bare: bool,
+    after_cr: bool,
 }
 
 /// Bytes of a head that has come in part after which only a line's end can tell more about its start line.
@@ -140,6 +154,20 @@ impl ChunkContext {
     }
 }
 
+// === impl Lead ===
+
+impl Lead {
+    fn pass(&mut self, byte: u8) {
+        self.any = true;
+        self.bare |= self.after_cr != (byte == b'\n');
+        self.after_cr = byte == b'\r';
+    }
+
+    fn end(&mut self) {
+        self.bare |= std::mem::take(&mut self.after_cr);
+    }
+}
+
 // === impl MessageReader ===
 
 impl<H> MessageReader<H> {
@@ -160,7 +188,15 @@ impl<H> MessageReader<H> {
             unshown: false,
             decided: false,
             inside_since: None,
+            lead: Lead::default(),
+            led_by: Lead::default(),
         }
+    }
+
+    /// What came before the start line that was read last. A server passes over CRLF there, and a client has nothing
+    /// to pass over (RFC 9112 section 2.2).
+    pub(super) fn led_by(&self) -> Lead {
+        self.led_by
     }
 
     /// True as long as no head of this direction was read; of a flow that was joined it is not known.
@@ -357,18 +393,21 @@ impl<H> MessageReader<H> {
         self.tentative = false;
         self.unshown = false;
         self.decided = false;
+        self.lead = Lead::default();
         self.partial = Vec::new();
     }
 
     fn head<'a>(&mut self, input: &mut &'a [u8], chunk: &ChunkContext) -> Option<Step<'a, H>> {
         if self.partial.is_empty() {
             // RFC 9112 section 2.2: a reader passes over empty lines before a start line.
-            while let [b'\r' | b'\n', rest @ ..] = input {
+            while let [byte @ (b'\r' | b'\n'), rest @ ..] = input {
+                self.lead.pass(*byte);
                 *input = rest;
             }
             if input.is_empty() {
                 return None;
             }
+            self.lead.end();
             self.start =
                 Start { offset: chunk.offset_before(input), at: chunk.at, acknowledged: chunk.acknowledged };
             let limited = input.get(..chunk.head_bytes_max).unwrap_or(input);
@@ -427,6 +466,7 @@ impl<H> MessageReader<H> {
         self.tentative = false;
         self.decided = false;
         self.inside_since = None;
+        self.led_by = std::mem::take(&mut self.lead);
         Step::Head(head, self.start)
     }
 

@@ -103,7 +103,7 @@ impl Connection {
         let method = self.waiting.front().filter(|_| belongs).map(|waiting| &waiting.request.method[..]);
         let (framing, framing_marks) = framing::of_response(method, status, version, &headers);
         marks.merge(framing_marks);
-        if self.responses_ambiguous {
+        if self.responses_ambiguous || self.responses.led_by().any {
             marks.set(Mark::Ambiguous);
         }
         self.responses_ambiguous |= marks.has(Mark::Ambiguous);
