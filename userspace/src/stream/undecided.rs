@@ -93,8 +93,7 @@ impl Undecided {
 
     /// The first bytes of whichever direction has some.
     pub(super) fn first_bytes(&self) -> &[u8] {
-        let Self { to_server, to_client, .. } = self;
-        if to_server.bytes.is_empty() { &to_client.bytes } else { &to_server.bytes }
+        if self.to_server.bytes.is_empty() { &self.to_client.bytes } else { &self.to_server.bytes }
     }
 
     /// Takes note of an event. At `memory_max` the flow is given up.
