@@ -16,7 +16,6 @@ use crate::model::{
 
 use super::framing::{self, Framing};
 use super::head::{self, RequestHead, ResponseHead};
-use super::protocol::Foreign;
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
 use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
@@ -420,10 +419,12 @@ impl Connection {
 /// still show that it is HTTP, only when it shows another protocol.
 fn no_head(why: NoHead, may_be_http: bool, context: &mut HttpContext) -> Interest {
     match why {
-        NoHead::Foreign(Foreign::Text) if may_be_http => count(&mut context.tally.malformed_heads),
+        NoHead::Foreign { kind: _, is_text: true } if may_be_http => {
+            count(&mut context.tally.malformed_heads)
+        }
         NoHead::Malformed => count(&mut context.tally.malformed_heads),
         NoHead::Oversize => count(&mut context.tally.oversize_heads),
-        NoHead::Foreign(kind) => {
+        NoHead::Foreign { kind, is_text: _ } => {
             context.tally.count_foreign(kind);
             return Interest::Forget;
         }

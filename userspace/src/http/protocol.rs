@@ -58,6 +58,14 @@ impl Foreign {
         }
     }
 
+    /// Whether a connection that begins like this speaks text of no known protocol. Told by what every cut of the bytes
+    /// into segments shows, so that these do not decide.
+    pub(super) fn begins_as_text(first: &[u8]) -> bool {
+        let is_known =
+            matches!(Foreign::of(first), Foreign::Tls | Foreign::Http2 | Foreign::Ssh | Foreign::Mail);
+        !is_known && first.first().is_some_and(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+    }
+
     /// The kind of connection that begins with these bytes, which are no message of HTTP/1.x.
     pub(super) fn of(first: &[u8]) -> Foreign {
         const MAIL: [&[u8]; 10] = [

@@ -120,7 +120,12 @@ pub(super) enum NoHead {
     /// It is longer than the limit.
     Oversize,
     /// The first bytes of the flow are no HTTP/1.x.
-    Foreign(Foreign),
+    Foreign {
+        /// What they are, as far as they say.
+        kind: Foreign,
+        /// They begin as text of no known protocol does.
+        is_text: bool,
+    },
 }
 
 /// What missing bytes, or the end of the stream, did to the message that was being read.
@@ -472,14 +477,17 @@ impl<H> MessageReader<H> {
 
     /// No head here. Says so, unless it was only a guess that there is one, and nothing of a start line was seen.
     fn failed<'a>(&mut self, input: &mut &'a [u8], why: NoHead) -> Option<Step<'a, H>> {
-        let kind = Foreign::of(if self.partial.is_empty() { input } else { &self.partial });
+        let first: &[u8] = if self.partial.is_empty() { input } else { &self.partial };
+        let (kind, is_text) = (Foreign::of(first), Foreign::begins_as_text(first));
         *input = &[];
         let (decided, tentative) = (self.decided, self.tentative);
         self.lose();
         match (tentative, decided) {
             (true, false) => None,
             (true, true) => Some(Step::NoHead { why, guessed: true }),
-            (false, false) if self.first => Some(Step::NoHead { why: NoHead::Foreign(kind), guessed: false }),
+            (false, false) if self.first => {
+                Some(Step::NoHead { why: NoHead::Foreign { kind, is_text }, guessed: false })
+            }
             (false, _) => Some(Step::NoHead { why, guessed: false }),
         }
     }
