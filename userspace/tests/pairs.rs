@@ -175,7 +175,7 @@ fn steps(loss: f64) -> impl Strategy<Value = Vec<(u8, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     /// Of a client that waits for its answers, no pair is ever wrong, whatever was lost.
     #[test]
