@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::output::shown;
-use crate::capture::{FileCounts, SourceCounts};
+use crate::capture::{FileCounts, RING_FULL, SourceCounts};
 use crate::model::{Fate, LedgerSnapshot, Unsupported, Unused};
 use crate::packet::{FragmentTally, PacketTally};
 use crate::pipeline::capture::{
@@ -73,8 +73,7 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
             line("packets captured", source.captured, "");
         }
     }
-    for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == "ring_full")
-    {
+    for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == RING_FULL) {
         line(&format!("  dropped: {reason}"), *count, "");
     }
     let throttled = throttle.for_cpu.saturating_add(throttle.for_loss);

@@ -14,7 +14,7 @@ use super::feed::{Feed, FeedError};
 use super::patience::Patience;
 use super::run::RunError;
 use super::settings::CaptureConfig;
-use super::tasks::{spawn, wait};
+use super::tasks::{spawn, wait, wait_for_admin};
 use super::thread::CaptureThread;
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
@@ -103,25 +103,14 @@ pub async fn inspect(
         ended = nobody_looks => (None, Some(ended)),
         () = stop => (None, None),
     };
-    let captured = match early_end {
-        Some(end) => end,
-        None => thread.finish().await,
-    };
-    let (capture, broken) = match captured {
-        Ok(capture) => (capture, None),
-        Err(error) => (thread.counts().borrow().clone(), Some(error)),
-    };
+    let (capture, broken) = thread.conclude(early_end).await;
     let shown = match (showing_ended, shown) {
         (Some(ended), _) => ended.map_err(RunError::Task)?,
         (None, Some(shown)) => shown.await.map_err(RunError::Task)?,
         (None, None) => Ok(()),
     };
     stop_admin.send_replace(true);
-    if let Some(admin) = admin
-        && let Err(error) = admin.await
-    {
-        tracing::error!(%error, "The admin listener failed.");
-    }
+    wait_for_admin(admin).await;
     Ok(InspectEnd { capture, ledger: ledger.snapshot(), broken, unshown: shown.err() })
 }
 

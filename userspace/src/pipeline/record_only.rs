@@ -11,7 +11,7 @@ use super::patience::Patience;
 use super::run::RunError;
 use super::settings::{CaptureConfig, RecordConfig};
 use super::tape::{self, Tape, TapeWriter};
-use super::tasks::{spawn, wait};
+use super::tasks::{spawn, wait, wait_for_admin};
 use super::thread::CaptureThread;
 use crate::metrics::{CaptureCounts, ComparisonMetrics, Metrics, Status};
 use crate::model::{Exchange, LedgerSnapshot};
@@ -73,21 +73,10 @@ impl Record {
             () = taping.full() => None,
             () = stop => None,
         };
-        let captured = match early_end {
-            Some(end) => end,
-            None => thread.finish().await,
-        };
-        let (capture, broken) = match captured {
-            Ok(capture) => (capture, None),
-            Err(error) => (thread.counts().borrow().clone(), Some(error)),
-        };
+        let (capture, broken) = thread.conclude(early_end).await;
         let ledger = taping.finish().await;
         stop_admin.send_replace(true);
-        if let Some(admin) = admin
-            && let Err(error) = admin.await
-        {
-            tracing::error!(%error, "The admin listener failed.");
-        }
+        wait_for_admin(admin).await;
         Ok(RecordEnd { capture, ledger: ledger?.snapshot(), broken })
     }
 }

@@ -17,7 +17,7 @@ use super::record::Recorder;
 use super::replay::{Compare, ReplayEnd, Replayer};
 use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
 use super::tape;
-use super::tasks::{spawn, wait};
+use super::tasks::{spawn, wait, wait_for_admin};
 use super::thread::CaptureThread;
 use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
 use crate::compare::group::cause_of;
@@ -278,10 +278,7 @@ impl Run {
         };
         tell_ready.send_replace(false);
         stop_replay.send_replace(early_end.is_none());
-        let captured = match early_end {
-            Some(end) => end,
-            None => thread.finish().await,
-        };
+        let (capture, broken) = thread.conclude(early_end).await;
         let mut looped = Vec::new();
         for (name, replay) in replays {
             match replay.await {
@@ -306,20 +303,12 @@ impl Run {
         }
         recorded = recorded.and(journal.finish(id, clock::wall()));
         stop_all.send_replace(true);
-        if let Some(admin) = admin
-            && let Err(error) = admin.await
-        {
-            tracing::error!(%error, "The admin listener failed.");
-        }
+        wait_for_admin(admin).await;
         let ledgers = status
             .experiments
             .iter()
             .map(|experiment| (Arc::clone(&experiment.name), experiment.ledger.snapshot()))
             .collect();
-        let (capture, broken) = match captured {
-            Ok(capture) => (capture, None),
-            Err(error) => (status.capture.borrow().clone(), Some(error)),
-        };
         Ok(RunEnd { journal, recorded, id, capture, ledgers, looped, broken })
     }
 }

@@ -91,8 +91,24 @@ impl CaptureThread {
         self.counts.clone()
     }
 
+    /// What the capture came to, and why it broke, if it did. `early_end` is its end where that came by itself; else the
+    /// thread is asked to stop. Of a capture that broke, the counts are those that it published last.
+    pub(super) async fn conclude(
+        &mut self,
+        early_end: Option<Result<CaptureCounts, FeedError>>,
+    ) -> (CaptureCounts, Option<FeedError>) {
+        let end = match early_end {
+            Some(end) => end,
+            None => self.finish().await,
+        };
+        match end {
+            Ok(counts) => (counts, None),
+            Err(error) => (self.counts.borrow().clone(), Some(error)),
+        }
+    }
+
     /// Asks the thread to stop, which it does within one drain of the ring, and waits for its end.
-    pub(super) async fn finish(&mut self) -> Result<CaptureCounts, FeedError> {
+    async fn finish(&mut self) -> Result<CaptureCounts, FeedError> {
         self.stop();
         match tokio::time::timeout(STOP_MAX, self.ended()).await {
             Ok(end) => end,
