@@ -277,6 +277,10 @@ impl Run {
             () = stop => (None, None),
         };
         tell_ready.send_replace(false);
+        if early_end.is_none() {
+            // Before the queues close: what finds no room from now on is drained, where it would be shed.
+            thread.stop();
+        }
         stop_replay.send_replace(early_end.is_none());
         let (capture, broken) = thread.conclude(early_end).await;
         let mut looped = Vec::new();

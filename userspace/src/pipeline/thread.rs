@@ -116,7 +116,8 @@ impl CaptureThread {
         }
     }
 
-    fn stop(&self) {
+    /// Asks the thread to stop.
+    pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.stop_waiting.send_replace(true);
     }
