@@ -8,13 +8,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GovernorLimits {
     /// CPU time of the capture thread, as a part from 0.0 to 1.0 of the CPU time that this process could have. Above
-    /// it, fewer connections are copied. Default 0.025.
+    /// it, fewer connections are copied. Default 0.02.
     pub cpu_max: f64,
     /// Part of the wanted packets that a full ring may lose. Above it, fewer connections are copied, so that those
     /// that are stay complete. Default 0.01.
     pub loss_max: f64,
     /// How long capture must have cost too much before fewer connections are copied: a burst is captured whole. Default
-    /// 2 s.
+    /// 1 s.
     pub excess_min: Duration,
     /// How long capture must have cost little before more connections are copied. Doubles, up to
     /// [`CALM_DOUBLINGS_MAX`] times, when that turns out to be too many. Default 10 s.
@@ -89,9 +89,9 @@ const HEADROOM: f64 = 0.8;
 impl Default for GovernorLimits {
     fn default() -> Self {
         Self {
-            cpu_max: 0.025,
+            cpu_max: 0.02,
             loss_max: 0.01,
-            excess_min: Duration::from_secs(2),
+            excess_min: Duration::from_secs(1),
             calm_min: Duration::from_secs(10),
         }
     }
@@ -199,23 +199,23 @@ fn loss_share(from: Reading, to: Reading) -> f64 {
 mod tests {
     use super::*;
 
-    /// Looks once a second at a cost per second that depends on how many connections are copied: gives the
-    /// seconds at which the halvings changed, and to what.
+    /// Looks every half second at a cost that depends on the look and on how often the connections are halved: gives
+    /// the looks at which the halvings changed, and to what.
     #[track_caller]
-    fn check(seconds: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
+    fn check(looks: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
         let mut governor = Governor::new(GovernorLimits::default(), 2, Reading::default());
         let (mut reading, mut halvings, mut steps) = (Reading::default(), 0, Vec::new());
-        for second in 1..=seconds {
-            let (cpu_share, lost) = cost(second, halvings);
-            reading.at += Duration::from_secs(1);
-            reading.cpu += Duration::from_secs_f64(cpu_share * 2.0);
+        for look in 1..=looks {
+            let (cpu_share, lost) = cost(look, halvings);
+            reading.at += LOOK_EVERY;
+            reading.cpu += LOOK_EVERY.mul_f64(cpu_share * 2.0);
             reading.wanted += 1_000;
             reading.lost += lost;
             if let Some(Step::Fewer { halvings: now, excess: _ } | Step::More { halvings: now }) =
                 governor.look(reading)
             {
                 halvings = now;
-                steps.push((second, now));
+                steps.push((look, now));
             }
         }
         assert_eq!(steps, expected);
@@ -228,39 +228,43 @@ mod tests {
 
     #[test]
     fn what_costs_little_is_left_alone() {
-        check(100, |_, _| (0.024, 0), &[]);
-        check(100, |_, _| (0.024, 10), &[]);
+        check(200, |_, _| (0.019, 0), &[]);
+        check(200, |_, _| (0.019, 10), &[]);
     }
 
     #[test]
     fn halves_as_often_as_it_takes() {
-        check(100, |_, halvings| (load(0.04, halvings), 0), &[(2, 1)]);
-        check(100, |_, halvings| (load(0.3, halvings), 0), &[(2, 4)]);
+        check(200, |_, halvings| (load(0.03, halvings), 0), &[(2, 1)]);
+        check(200, |_, halvings| (load(0.3, halvings), 0), &[(2, 4)]);
         check(10, |_, _| (1.0, 0), &[(2, 6), (4, 12), (6, 16)]);
     }
 
     #[test]
     fn a_burst_is_captured_whole() {
-        check(100, |second, _| (if second % 2 == 0 { 1.0 } else { 0.02 }, 0), &[]);
-        check(100, |second, _| (0.02, if second % 2 == 0 { 900 } else { 0 }), &[]);
+        check(200, |look, _| (if look % 2 == 0 { 1.0 } else { 0.01 }, 0), &[]);
+        check(200, |look, _| (0.01, if look % 2 == 0 { 900 } else { 0 }), &[]);
     }
 
     #[test]
     fn a_ring_that_overflows_halves_step_by_step() {
-        check(60, |_, halvings| (0.02, if halvings < 3 { 11 } else { 0 }), &[(2, 1), (4, 2), (6, 3)]);
+        check(60, |_, halvings| (0.01, if halvings < 3 { 11 } else { 0 }), &[(2, 1), (4, 2), (6, 3)]);
     }
 
     #[test]
     fn comes_back_when_the_load_has_gone() {
-        let burst = |second, halvings| (load(if second <= 5 { 0.08 } else { 0.01 }, halvings), 0);
-        check(100, burst, &[(2, 2), (15, 1), (25, 0)]);
+        let burst = |look, halvings| (load(if look <= 5 { 0.08 } else { 0.01 }, halvings), 0);
+        check(100, burst, &[(2, 2), (25, 1), (45, 0)]);
     }
 
     #[test]
     fn waits_longer_after_each_step_that_was_too_bold() {
         // One connection makes the whole load: all of it or nothing.
         let one = |_, halvings| (if halvings == 0 { 0.04 } else { 0.0 }, 0);
-        check(200, one, &[(2, 1), (12, 0), (14, 1), (34, 0), (36, 1), (76, 0), (78, 1), (158, 0), (160, 1)]);
+        check(
+            330,
+            one,
+            &[(2, 1), (22, 0), (24, 1), (64, 0), (66, 1), (146, 0), (148, 1), (308, 0), (310, 1)],
+        );
     }
 
     #[test]
