@@ -133,7 +133,11 @@ fn distro_compiler(sh: &Shell) -> anyhow::Result<CompilerVersion> {
     if let Some(version) = installed() {
         return Ok(version);
     }
-    let packages = compiler_packages(sh).ok_or_else(|| {
+    let packages = compiler_packages(sh).or_else(|| {
+        // A fresh image has no package lists, an old one has stale ones.
+        update_package_lists(sh).then(|| compiler_packages(sh))?
+    });
+    let packages = packages.ok_or_else(|| {
         Missing(format!(
             "The probe needs a compiler for eBPF: a Rust of 1.{RUSTC_MINOR_MIN} or later with the source of its \
              own standard library, and bpf-linker. With rustup: `rustup toolchain install nightly --component \
@@ -199,6 +203,9 @@ fn bpf_linker(sh: &Shell, llvm_major: u32) -> anyhow::Result<PathBuf> {
     .arg(&tools)
     .env("LLVM_PREFIX", prefix)
     .env("RUSTFLAGS", format!("-C link-arg=-Wl,-rpath,{libraries}"))
+    // The work is LLVM's: a slower build of the linker itself links no slower.
+    .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+    .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
     .env_remove("CARGO_TARGET_DIR")
     .quiet()
     .run()
@@ -215,7 +222,7 @@ fn install(sh: &Shell, packages: &[&str], purpose: &str) -> anyhow::Result<()> {
     if find(sh, "apt-get").is_none() {
         bail!(Missing(format!("Missing are {purpose}; Debian's packages of them are: {list}.")));
     }
-    if cmd!(sh, "id -u").quiet().read()? != "0" {
+    if !is_root(sh) {
         bail!(Missing(format!(
             "Missing are {purpose}. This needs root: `apt-get install --no-install-recommends {list}`, then run \
              `cargo xtask setup` again."
@@ -231,12 +238,23 @@ fn install(sh: &Shell, packages: &[&str], purpose: &str) -> anyhow::Result<()> {
             .run()
     };
     if apt().is_err() {
-        // A fresh image has no package lists, an old one has stale ones.
-        eprintln!("setup: updating the package lists");
-        cmd!(sh, "apt-get update --quiet --quiet").quiet().run()?;
+        update_package_lists(sh);
         apt().with_context(|| format!("failed to install {list}"))?;
     }
     Ok(())
+}
+
+/// Fetches Debian's package lists; false where this process may not, or could not.
+fn update_package_lists(sh: &Shell) -> bool {
+    if find(sh, "apt-get").is_none() || !is_root(sh) {
+        return false;
+    }
+    eprintln!("setup: updating the package lists");
+    cmd!(sh, "apt-get update --quiet --quiet").quiet().run().is_ok()
+}
+
+fn is_root(sh: &Shell) -> bool {
+    cmd!(sh, "id -u").quiet().read().is_ok_and(|id| id == "0")
 }
 
 /// What a compiler says of itself; `None` unless it is new enough and has the source of its library.
