@@ -117,7 +117,7 @@ pub(super) async fn stopped(duration: Option<Duration>) {
     }
 }
 
-/// Ends at the first SIGINT or SIGTERM, or when the time is over. A SIGINT after that ends the process at once.
+/// Ends at the first SIGINT or SIGTERM, or when the time is over. Another one after that ends the process at once.
 async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -131,17 +131,24 @@ async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
     };
     tokio::select! {
         _ = interrupt.recv() => tracing::info!("Stopping; what is under way is finished. Ctrl-C again stops at once."),
-        _ = terminate.recv() => tracing::info!("Stopping; what is under way is finished."),
+        _ = terminate.recv() => tracing::info!("Stopping; what is under way is finished. A second SIGTERM stops at once."),
         // From here on nothing else looks at signals, so that what follows has to know of a second one, too.
         () = time_over => {}
     }
     std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
-            if let Ok(mut again) = signal(SignalKind::interrupt()) {
-                again.recv().await;
-                std::process::exit(130);
-            }
+            let (Ok(mut interrupt), Ok(mut terminate)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+            else {
+                return;
+            };
+            // 128 and the signal's number, as shells say it.
+            let status = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            };
+            std::process::exit(status);
         });
     })?;
     Ok(())
