@@ -34,7 +34,7 @@ pub struct Capture<S> {
 const DRAIN_EVERY: Duration = Duration::from_millis(10);
 
 /// How often counts are published, and the tee is told the time.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
 /// Rounds of draining after the source was closed. Each empties the ring, so that the second finds nothing.
 const LAST_ROUNDS_MAX: usize = 4096;
@@ -51,14 +51,13 @@ impl<S: Source> Capture<S> {
         stop: &AtomicBool,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<CaptureCounts, CaptureError> {
-        let mut published = clock::wall();
+        let mut publish = clock::Every::new(PUBLISH_EVERY, clock::wall());
         // A source that is not live has its own time.
         let mut packet_clock = (!self.source.is_live()).then(PacketClock::default);
         let outcome = loop {
             let polled = self.drain(DRAIN_EVERY, &mut packet_clock, sink);
             let now = clock::wall();
-            if now.since(published) >= PUBLISH_EVERY || now < published {
-                published = now;
+            if publish.is_due(now) {
                 if packet_clock.is_none() {
                     self.tee.tick(now, sink);
                 }

@@ -11,6 +11,13 @@ use super::pace::Anchor;
 use crate::capture::BootClock;
 use crate::model::Timestamp;
 
+/// Says when so much time has passed again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Every {
+    period: Duration,
+    last: Timestamp,
+}
+
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "`pipeline` reads the clock")]
 pub fn wall() -> Timestamp {
@@ -41,6 +48,24 @@ pub(super) fn since_boot() -> Duration {
 /// CPU time that the calling thread has used.
 pub(super) fn thread_cpu() -> Duration {
     read(ClockId::ThreadCPUTime)
+}
+
+// === impl Every ===
+
+impl Every {
+    /// Counts from `now`.
+    pub(super) fn new(period: Duration, now: Timestamp) -> Self {
+        Self { period, last: now }
+    }
+
+    /// True when the time has passed since this was true last. A clock that was set back begins anew.
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        let is_due = now.since(self.last) >= self.period || now < self.last;
+        if is_due {
+            self.last = now;
+        }
+        is_due
+    }
 }
 
 fn read(clock: ClockId) -> Duration {

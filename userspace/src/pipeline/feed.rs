@@ -4,10 +4,10 @@
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::capture::PUBLISH_EVERY;
 use super::clock;
 use crate::capture::{CaptureError, Source};
 use crate::metrics::{CaptureCounts, PlaybackCounts};
@@ -41,9 +41,6 @@ pub(super) struct Playback<R> {
     pub(super) counts: watch::Sender<CaptureCounts>,
 }
 
-/// How often counts are published.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
 // === impl Feed ===
 
 impl<S: Source + Send + 'static> From<S> for Feed {
@@ -64,16 +61,14 @@ impl<R: Read> Playback<R> {
         stop: &AtomicBool,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<CaptureCounts, RecordingError> {
-        let mut published = clock::wall();
+        let mut publish = clock::Every::new(PUBLISH_EVERY, clock::wall());
         let outcome = loop {
             match self.reader.next_exchange() {
                 Ok(Some(exchange)) => sink(exchange),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
-            let now = clock::wall();
-            if now.since(published) >= PUBLISH_EVERY || now < published {
-                published = now;
+            if publish.is_due(clock::wall()) {
                 self.publish();
             }
             if stop.load(Ordering::Relaxed) {
