@@ -21,21 +21,6 @@ use understudy::stream::{FlowTable, StreamLimits};
 /// Takes values off the front of the input; zeros when it is used up.
 struct Input<'a>(&'a [u8]);
 
-/// Every link layer.
-const LINKS: [LinkType; 11] = [
-    LinkType::Probe,
-    LinkType::RawIp,
-    LinkType::Ethernet,
-    LinkType::Loopback,
-    LinkType::LinuxCooked,
-    LinkType::LinuxCooked2,
-    LinkType::Ppp,
-    LinkType::Pppoe,
-    LinkType::Netfilter,
-    LinkType::Wireless,
-    LinkType::Other(7),
-];
-
 /// Pieces of messages: random bytes alone seldom make one.
 const PIECES: [&str; 24] = [
     "GET /a HTTP/1.1\r\n",
@@ -71,7 +56,7 @@ pub fn packet(bytes: &[u8]) {
         static WANTED: LazyCell<WantedPorts> = LazyCell::new(|| WantedPorts::new([80, 8080]));
     }
     let Some((kind, bytes)) = bytes.split_first() else { return };
-    let link = LINKS[usize::from(*kind) % LINKS.len()];
+    let link = LinkType::ALL[usize::from(*kind) % LinkType::ALL.len()];
     if kind & 0x80 == 0 {
         let packet = Packet { captured_at: Timestamp(1), link, wire_bytes: bytes.len() as u32, bytes };
         let Ok(segment) = WANTED.with(|wanted| packet::parse(&packet, wanted)) else { return };
@@ -178,6 +163,9 @@ pub fn segments(bytes: &[u8]) {
             source,
             destination,
             scope: 0,
+            network: 0,
+            window: 0,
+            window_scale: None,
             direction: (kind & 4 == 0).then_some(direction),
             seq,
             ack: (kind & 8 == 0).then_some(ack),
@@ -316,6 +304,9 @@ fn deliver(segments: &[(Direction, [u32; 2], Vec<u8>)]) -> (Vec<Exchange>, u64) 
             source,
             destination,
             scope: 0,
+            network: 0,
+            window: 0,
+            window_scale: None,
             direction: Some(direction),
             seq,
             ack: acknowledges.then_some(ack),

@@ -92,6 +92,8 @@ pub struct FileCounts {
     pub frames: u64,
     /// Of these, packets that were cut when they were captured (snap length).
     pub frames_cut: u64,
+    /// Of these, packets that are earlier than the one before them.
+    pub frames_back: u64,
     /// Where the last block begins, in bytes, when the file ends in the middle of it.
     pub cut_at: Option<u64>,
 }

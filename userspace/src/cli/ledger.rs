@@ -59,10 +59,17 @@ fn of_recording(playback: &PlaybackCounts, line: &mut Line<'_>) {
 
 fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts, line: &mut Line<'_>) {
     match source.file {
-        Some(FileCounts { frames, frames_cut, cut_at }) => {
+        Some(FileCounts { frames, frames_cut, frames_back, cut_at }) => {
             line("packets read", frames, "");
             if frames_cut > 0 {
                 line("  of them cut", frames_cut, "when they were captured (snap length)");
+            }
+            if frames_back > 0 {
+                line(
+                    "  earlier than the one before",
+                    frames_back,
+                    "`reordercap FILE SORTED` puts them in order",
+                );
             }
             if let Some(offset) = cut_at {
                 line("the file is cut at byte", offset, "what stands before it was read");
@@ -125,6 +132,7 @@ fn of_streams(tally: &StreamTally, line: &mut Line<'_>) {
             ("  forgotten: silent", tally.flows_idle),
             ("  given up: fewer copied", tally.flows_left_out),
             ("  forgotten: no server", tally.flows_undecided),
+            ("  in another network", tally.flows_divided),
             ("  SYNs that nobody obeyed", tally.syns_contested),
         ],
         line,

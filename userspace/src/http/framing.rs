@@ -4,6 +4,8 @@
 
 use crate::model::{Headers, Mark, Marks, Version};
 
+use super::refused;
+
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -21,12 +23,24 @@ pub(super) enum Framing {
     Invalid,
 }
 
+/// What the fields of a request say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfRequest {
+    pub(super) framing: Framing,
+    pub(super) marks: Marks,
+    /// A server has to refuse it for its Host (RFC 9112 section 3.2): none where there must be one, several, or one that
+    /// no host can have. Who does not refuse takes the first, the last, or the target's; all end the message alike.
+    pub(super) host_is_wrong: bool,
+}
+
 /// What the fields say about the length of a body.
 struct Lengths {
     transfer: Transfer,
     content: ContentLength,
-    /// There is more than one Host.
-    hosts: bool,
+    /// Values of Host.
+    hosts: usize,
+    /// All of them can be one.
+    hosts_are_valid: bool,
     marks: Marks,
 }
 
@@ -49,12 +63,9 @@ enum ContentLength {
 }
 
 /// The framing of a request with this method and these fields.
-pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> (Framing, Marks) {
-    let Lengths { transfer, content, hosts, mut marks } = lengths(version, headers);
-    if hosts {
-        // RFC 9112 section 3.2 has it refused; a reader that does not takes the first or the last.
-        marks.set(Mark::Ambiguous);
-    }
+pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> OfRequest {
+    let Lengths { transfer, content, hosts, hosts_are_valid, marks } = lengths(version, headers);
+    let host_is_wrong = hosts > 1 || !hosts_are_valid || (hosts == 0 && version == Version::Http11);
     let framing = match (transfer, content) {
         // RFC 9110 section 9.3.6: a CONNECT request has no content, and what follows depends on the answer.
         _ if method == b"CONNECT" => Framing::Tunnel,
@@ -66,7 +77,7 @@ pub(super) fn of_request(method: &[u8], version: Version, headers: &Headers) -> 
         (Transfer::Absent, ContentLength::Bytes(0) | ContentLength::Absent) => Framing::Empty,
         (Transfer::Absent, ContentLength::Bytes(bytes)) => Framing::Length(bytes),
     };
-    (framing, marks)
+    OfRequest { framing, marks, host_is_wrong }
 }
 
 /// The framing of a response to `method` (`None`: not known) with this status and these fields.
@@ -76,7 +87,7 @@ pub(super) fn of_response(
     version: Version,
     headers: &Headers,
 ) -> (Framing, Marks) {
-    let Lengths { transfer, content, hosts: _, marks } = lengths(version, headers);
+    let Lengths { transfer, content, hosts: _, hosts_are_valid: _, marks } = lengths(version, headers);
     let framing = match (transfer, content) {
         _ if status == 101 => Framing::Tunnel,
         _ if method == Some(b"CONNECT") && (200..300).contains(&status) => Framing::Tunnel,
@@ -101,9 +112,13 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     let mut content = ContentLength::Absent;
     let mut ambiguous = false;
     let mut hosts = 0usize;
+    let mut hosts_are_valid = true;
     for (name, value) in headers.iter() {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => hosts = hosts.saturating_add(1),
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                hosts = hosts.saturating_add(1);
+                hosts_are_valid &= refused::is_host(value);
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let repeated = content != ContentLength::Absent || value.contains(&b',');
                 ambiguous |= repeated;
@@ -134,7 +149,7 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     if ambiguous {
         marks.set(Mark::Ambiguous);
     }
-    Lengths { transfer, content, hosts: hosts > 1, marks }
+    Lengths { transfer, content, hosts, hosts_are_valid, marks }
 }
 
 /// `1*DIGIT`, and nothing else: `from_str` alone would take a sign.
@@ -167,8 +182,8 @@ mod tests {
         let headers = headers(fields);
         let of_request = of_request(b"POST", Version::Http11, &headers);
         let of_response = of_response(Some(b"POST"), 200, Version::Http11, &headers);
-        assert_eq!((of_request.0, of_response.0), (request, response), "{fields:?}");
-        assert_eq!(of_request.1.has(Mark::Ambiguous), ambiguous, "{fields:?}");
+        assert_eq!((of_request.framing, of_response.0), (request, response), "{fields:?}");
+        assert_eq!(of_request.marks.has(Mark::Ambiguous), ambiguous, "{fields:?}");
     }
 
     #[test]
@@ -197,6 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_needs_one_host() {
+        let wrong =
+            |fields: &[(&str, &str)], version| of_request(b"GET", version, &headers(fields)).host_is_wrong;
+        assert!(!wrong(&[("Host", "h")], Version::Http11) && !wrong(&[("host", "")], Version::Http11));
+        assert!(wrong(&[], Version::Http11) && !wrong(&[], Version::Http10));
+        for version in [Version::Http10, Version::Http11] {
+            assert!(wrong(&[("Host", "h"), ("Host", "h")], version));
+            assert!(wrong(&[("Host", "a b")], version));
+        }
+    }
+
+    #[test]
     fn knows_the_messages_without_a_body() {
         let length = headers(&[("Content-Length", "12")]);
         let framing = |method: &[u8], status| of_response(Some(method), status, Version::Http11, &length).0;
@@ -207,6 +234,6 @@ mod tests {
         assert_eq!(framing(b"GET", 101), Framing::Tunnel);
         assert_eq!(framing(b"CONNECT", 200), Framing::Tunnel);
         assert_eq!(framing(b"CONNECT", 407), Framing::Length(12));
-        assert_eq!(of_request(b"CONNECT", Version::Http11, &length).0, Framing::Tunnel);
+        assert_eq!(of_request(b"CONNECT", Version::Http11, &length).framing, Framing::Tunnel);
     }
 }

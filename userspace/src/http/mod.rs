@@ -5,7 +5,7 @@
 //!
 //! [`Connection`] reads both directions of one flow: [`reader`] cuts messages, [`head`] reads their heads,
 //! [`framing`] says where a body ends (RFC 9112 section 6.3), [`chunked`] and [`body`] read it, [`protocol`] names what
-//! is no HTTP/1.x.
+//! is no HTTP/1.x, and [`refused`] what no server has to accept.
 #![cfg_attr(
     not(test),
     deny(
@@ -24,6 +24,7 @@ mod head;
 mod pair;
 mod protocol;
 mod reader;
+mod refused;
 mod waiting;
 
 use std::collections::VecDeque;

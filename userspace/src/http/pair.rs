@@ -14,9 +14,10 @@ use crate::model::{
     Chunk, Direction, Flow, Interest, Mark, Marks, Opened, Sender, StreamEvent, StreamReader, Timestamp,
 };
 
-use super::framing::{self, Framing};
+use super::framing::{self, Framing, OfRequest};
 use super::head::{self, RequestHead, ResponseHead};
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
+use super::refused;
 use super::waiting::{Waiting, flow_hash};
 use super::{HttpContext, count};
 
@@ -52,6 +53,10 @@ pub struct Connection {
     requests_ambiguous: bool,
     /// The same of responses.
     responses_ambiguous: bool,
+    /// Bytes of requests that may have held the end of one also came with other contents.
+    requests_disputed: bool,
+    /// The same of responses.
+    responses_disputed: bool,
     requests_closed: bool,
     responses_closed: bool,
     /// Where the last response ended that was read whole and belongs to a request.
@@ -118,6 +123,8 @@ impl From<Opened> for Connection {
             unsent: None,
             requests_ambiguous: false,
             responses_ambiguous: false,
+            requests_disputed: false,
+            responses_disputed: false,
             requests_closed: false,
             responses_closed: false,
             answered_until: 0,
@@ -162,6 +169,10 @@ impl Connection {
                 let loss = self.responses.skip(bytes);
                 self.response_loss(loss, event.at, context);
                 self.response_bytes(&[], &event, context)
+            }
+            (direction, Chunk::Disputed { bytes }) => {
+                self.dispute(direction, bytes);
+                Interest::Keep
             }
             (Direction::ToServer, Chunk::End | Chunk::Abort) => {
                 self.settle_unsent(context);
@@ -285,13 +296,21 @@ impl Connection {
         context: &mut HttpContext,
     ) {
         count(&mut context.tally.requests);
-        let (framing, mut marks) = framing::of_request(&head.method, head.version, &head.headers);
+        let OfRequest { framing, mut marks, host_is_wrong } =
+            framing::of_request(&head.method, head.version, &head.headers);
         marks.merge(self.flow_marks);
         marks.merge(head.marks);
         if self.requests_ambiguous || self.requests.led_by().bare {
             marks.set(Mark::Ambiguous);
         }
         self.requests_ambiguous |= marks.has(Mark::Ambiguous);
+        // Nobody sees other messages behind it for that.
+        if host_is_wrong || !refused::is_target(&head.method, &head.target) {
+            marks.set(Mark::Ambiguous);
+        }
+        if self.requests_disputed {
+            marks.set(Mark::Conflict);
+        }
         // A flow may have been joined inside a body that only looks like a request.
         self.requests_guessed = self.requests.is_unshown()
             || self.has_just_begun()

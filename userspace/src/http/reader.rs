@@ -268,6 +268,20 @@ impl<H> MessageReader<H> {
         matches!(self.state, State::Lost)
     }
 
+    /// True when this many bytes from here on lie in a body whose end does not depend on them.
+    pub(super) fn is_inside_body(&self, bytes: u64) -> bool {
+        match &self.state {
+            State::Length { left } => *left >= bytes,
+            State::UntilClose => true,
+            State::Head
+            | State::Framing
+            | State::End
+            | State::Chunked(_)
+            | State::Lost
+            | State::Stopped { passed: _ } => false,
+        }
+    }
+
     /// True when nothing but its looks says that the head just read begins where it does.
     pub(super) fn is_unshown(&self) -> bool {
         self.unshown

@@ -127,6 +127,7 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
         flows_idle,
         flows_left_out,
         flows_undecided,
+        flows_divided,
         syns_contested,
         bytes,
         repeated_bytes,
@@ -149,10 +150,16 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
         "TCP connections forgotten because nothing told which end is the server",
         *flows_undecided,
     )?;
+    total(
+        encoder,
+        "flows_divided",
+        "TCP connections with the ends of one in another network",
+        *flows_divided,
+    )?;
     total(encoder, "flows_syns_contested", "SYNs on open connections, unconfirmed", *syns_contested)?;
     total(encoder, "reassembly_bytes", "Bytes put in order", *bytes)?;
     total(encoder, "reassembly_repeated_bytes", "Bytes that came again", *repeated_bytes)?;
-    total(encoder, "reassembly_conflicts", "Overlaps with other contents; the first copy won", *conflicts)?;
+    total(encoder, "reassembly_conflicts", "Overlaps with other contents", *conflicts)?;
     total(encoder, "reassembly_out_of_window", "Segments far from what was expected", *out_of_window)?;
     let others = gaps_at_bound.saturating_add(*gaps_at_timeout).saturating_add(*gaps_at_end);
     let by_cause = vec![

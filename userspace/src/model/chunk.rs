@@ -30,6 +30,11 @@ pub enum Chunk<'a> {
         /// How many.
         bytes: u64,
     },
+    /// The next bytes, which follow at once, also came with other contents. No byte is handed on by this.
+    Disputed {
+        /// How many.
+        bytes: u64,
+    },
     /// No byte follows: FIN was seen, and everything before it.
     End,
     /// The connection was reset, or the observation of it ended; what follows, if anything, is not known.

@@ -67,7 +67,9 @@ pub enum Mark {
     /// Framing that readers may understand in different ways (RFC 9112 sections 2.2, 5, 6.3): both lengths,
     /// lengths that differ, bare LF, obs-fold, white space before a colon. So are all messages behind such a one on
     /// its connection, since other readers may see other messages there; and a request that seems to begin behind lost
-    /// bytes, or where a connection was joined, and nothing shows that it does. Never replayed.
+    /// bytes, or where a connection was joined, and nothing shows that it does. A request that a server must refuse
+    /// for its Host, or whose target has bytes that no target may have (section 3.2), is ambiguous alone; and one whose
+    /// response came and cannot be read. Never replayed.
     Ambiguous,
     /// The response ended with the connection (RFC 9112 section 6.3, rule 8).
     UntilClose,
@@ -77,6 +79,9 @@ pub enum Mark {
     EarlyResponse,
     /// The request was sent before the response to the one before it had ended.
     Pipelined,
+    /// Bytes of this exchange came twice with other contents, and nothing says which of them the receiver took; or it
+    /// stands behind such bytes on its connection, and they may have held a message's end. Never replayed.
+    Conflict,
 }
 
 /// A set of [`Mark`]s.
@@ -138,7 +143,7 @@ impl Times {
 
 impl Mark {
     /// All marks, in the order in which they are shown.
-    pub const ALL: [Mark; 10] = [
+    pub const ALL: [Mark; 11] = [
         Mark::Gap,
         Mark::Cut,
         Mark::Truncated,
@@ -149,6 +154,7 @@ impl Mark {
         Mark::Upgraded,
         Mark::EarlyResponse,
         Mark::Pipelined,
+        Mark::Conflict,
     ];
 
     /// The mark's name in output; stable.
@@ -164,6 +170,7 @@ impl Mark {
             Mark::Upgraded => "upgraded",
             Mark::EarlyResponse => "early_response",
             Mark::Pipelined => "pipelined",
+            Mark::Conflict => "conflict",
         }
     }
 

@@ -25,7 +25,8 @@ pub struct FlowKey {
     /// The end that listens: the one with the wanted port.
     pub server: Endpoint,
     /// Cgroup of the server's socket, 0 where the source does not know it. Tells apart equal addresses in
-    /// different network namespaces.
+    /// different network namespaces. Of a capture file: the virtual network ([`super::Segment::network`]) of a
+    /// connection whose ends are those of another one there, and else 0.
     pub scope: u64,
 }
 

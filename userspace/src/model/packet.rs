@@ -55,6 +55,9 @@ pub struct Segment<'a> {
     pub destination: Endpoint,
     /// See [`super::FlowKey::scope`].
     pub scope: u64,
+    /// The virtual network as its tags name it (VLAN, VXLAN, Geneve, NVGRE), 0 without any. The two directions of one
+    /// connection may have different tags, or one of them none.
+    pub network: u32,
     /// Which way it travels, where the source knows which end is the server.
     pub direction: Option<Direction>,
     /// Sequence number of the first payload byte, or of the SYN.
@@ -63,6 +66,10 @@ pub struct Segment<'a> {
     pub ack: Option<Seq>,
     /// The flags that matter here.
     pub flags: TcpFlags,
+    /// The window as its field says it; 0 where the source does not know it.
+    pub window: u16,
+    /// By how many bits windows of this side are to be shifted; only a SYN says that (RFC 7323 section 2.2).
+    pub window_scale: Option<u8>,
     /// The payload that was captured.
     pub payload: &'a [u8],
     /// The payload's length on the wire; more than `payload.len()` when the capture cut it.
@@ -141,6 +148,21 @@ pub enum Unsupported {
 // === impl LinkType ===
 
 impl LinkType {
+    /// One of each kind; of those that are not known, the first number that is left for private use.
+    pub const ALL: [LinkType; 11] = [
+        LinkType::Probe,
+        LinkType::RawIp,
+        LinkType::Ethernet,
+        LinkType::Loopback,
+        LinkType::LinuxCooked,
+        LinkType::LinuxCooked2,
+        LinkType::Ppp,
+        LinkType::Pppoe,
+        LinkType::Netfilter,
+        LinkType::Wireless,
+        LinkType::Other(147),
+    ];
+
     /// The link type with this number in capture files (<https://www.tcpdump.org/linktypes.html>). Several numbers
     /// for raw IP differ by system.
     pub fn from_number(number: u16) -> LinkType {

@@ -61,6 +61,7 @@ pub(super) struct FragmentTable {
 /// name different ones (RFC 8200 section 4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    network: u32,
     version: Version,
     source: [u8; 16],
     destination: [u8; 16],
@@ -134,7 +135,8 @@ impl FragmentTable {
             return None;
         };
         let by_protocol = (version == Version::V4).then_some(protocol);
-        let key = Key { version, source, destination, protocol: by_protocol, identification };
+        let network = rest.network();
+        let key = Key { network, version, source, destination, protocol: by_protocol, identification };
         if !self.waiting.contains_key(&key) {
             self.begin(key, now);
         }
@@ -165,7 +167,7 @@ impl FragmentTable {
             self.remove(&key)?;
         self.tally.whole = self.tally.whole.saturating_add(1);
         self.whole = bytes;
-        let rest = Rest::new(&self.whole, self.whole.len());
+        let rest = Rest::new(&self.whole, self.whole.len()).within(network);
         Some(Datagram { version, source, destination, protocol: first?, rest })
     }
 

@@ -1,6 +1,6 @@
 //! Link layers: what stands before the IP header in a capture file.
 //!
-//! VLAN tags are read over: they are no part of a connection's identity.
+//! VLAN tags are noted and judged nowhere here: whether they tell two connections apart is `stream`'s to say.
 
 use super::rest::Rest;
 use super::{Layer, Skipped, Step, tunnel};
@@ -84,7 +84,9 @@ pub(super) fn by_ethertype(ethertype: u16, mut rest: Rest<'_>) -> Result<Step<'_
     Ok(Step::Into(match ethertype {
         IPV4 | IPV6 => Layer::Ip(rest),
         tag if VLAN.contains(&tag) => {
-            rest.skip(2)?;
+            // Twelve bits name the network; 0 only gives a priority (IEEE 802.1Q section 9.6).
+            let tag = rest.be16()? & 0x0fff;
+            rest.enter_network(u32::from(tag));
             Layer::EtherType(rest.be16()?, rest)
         }
         BRIDGED_ETHERNET => Layer::Ethernet(rest),

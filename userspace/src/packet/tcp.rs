@@ -22,7 +22,7 @@ pub(super) fn segment<'a>(
 ) -> Result<Segment<'a>, Unused> {
     let Datagram { version: _, source, destination, protocol: _, rest } = *datagram;
     let (header, _) = rest.bytes().split_first_chunk::<HEADER_BYTES_MIN>().ok_or(Unused::Malformed)?;
-    let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, tcp_flags, ..] = *header;
+    let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, tcp_flags, w0, w1, ..] = *header;
     let header_bytes = usize::from(offset >> 4).saturating_mul(4);
     if header_bytes < HEADER_BYTES_MIN {
         return Err(Unused::Malformed);
@@ -44,14 +44,42 @@ pub(super) fn segment<'a>(
         source,
         destination,
         scope: 0,
+        network: rest.network(),
         direction,
         seq: Seq(u32::from_be_bytes([s0, s1, s2, s3])),
         ack: (tcp_flags & ACK != 0).then_some(Seq(u32::from_be_bytes([a0, a1, a2, a3]))),
         flags: flags(tcp_flags),
+        window: u16::from_be_bytes([w0, w1]),
+        window_scale: if tcp_flags & SYN == 0 {
+            None
+        } else {
+            window_scale(options(rest.bytes(), header_bytes))
+        },
         payload,
         wire_payload_bytes: u32::try_from(wire_payload).unwrap_or(u32::MAX),
         ends_packet: true,
     })
+}
+
+fn options(bytes: &[u8], header_bytes: usize) -> &[u8] {
+    bytes.get(HEADER_BYTES_MIN..header_bytes).unwrap_or_default()
+}
+
+/// The shift count among these options (RFC 9293 section 3.1, RFC 7323 section 2.2). More than 14 counts as 14.
+#[cold]
+fn window_scale(mut options: &[u8]) -> Option<u8> {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const WINDOW_SCALE: u8 = 3;
+    loop {
+        match options {
+            [WINDOW_SCALE, 3, shift, ..] => return Some((*shift).min(14)),
+            [NOTHING, rest @ ..] => options = rest,
+            [END, ..] | [] | [_] => return None,
+            // The length counts itself and the kind.
+            [_, length, ..] => options = options.get(usize::from(*length).max(2)..)?,
+        }
+    }
 }
 
 /// The flags that matter here.

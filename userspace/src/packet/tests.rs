@@ -115,6 +115,57 @@ fn reads_every_link_layer() {
 }
 
 #[test]
+fn tags_name_the_virtual_network() {
+    let network = |link, bytes: &[u8]| parse(&packet(link, bytes), &WantedPorts::any()).unwrap().network;
+    let tagged = |tags: &[u8]| network(LinkType::Ethernet, &before_ipv4(&[&[7; 12], tags].concat()));
+    let plain = [ethernet(), ipv4()].map(|bytes| {
+        network(LinkType::Ethernet, &[&ethernet()[..14], &bytes[bytes.len() - ipv4().len()..]].concat())
+    });
+    assert_eq!(plain, [0, 0]);
+    assert_eq!(tagged(&[0x81, 0, 0xe0, 0, 8, 0]), 0, "a priority is no network");
+    let five = tagged(&[0x81, 0, 0, 5, 8, 0]);
+    assert_eq!(five, tagged(&[0x81, 0, 0xe0, 5, 8, 0]), "whatever the priority");
+    let vxlan =
+        |id| network(LinkType::RawIp, &in_udp(4789, &[&[8, 0, 0, 0, 0, 0, id, 9][..], &ethernet()].concat()));
+    let geneve = [0, 0, 0x65, 0x58, 0, 0, 4, 0];
+    let nvgre = [0x20, 0, 0x65, 0x58, 0, 0, 3, 77];
+    let all = [
+        five,
+        tagged(&[0x81, 0, 0, 6, 8, 0]),
+        tagged(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 8, 0]),
+        tagged(&[0x88, 0xa8, 0, 6, 0x81, 0, 0, 5, 8, 0]),
+        vxlan(5),
+        vxlan(6),
+        network(LinkType::RawIp, &in_udp(6081, &[&geneve[..], &ethernet()].concat())),
+        network(LinkType::RawIp, &in_ipv4(47, &[&nvgre[..], &ethernet()].concat())),
+    ];
+    let different: std::collections::HashSet<u32> = all.into_iter().filter(|network| *network != 0).collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
+}
+
+#[test]
+fn a_syn_says_how_windows_are_shifted() {
+    use etherparse::TcpOptionElement::{
+        MaximumSegmentSize, Noop, SelectiveAcknowledgementPermitted, WindowScale,
+    };
+    let shift = |syn: bool, options: &[etherparse::TcpOptionElement]| {
+        let builder = PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).tcp(4000, 80, 5, 1000);
+        let builder = builder.options(options).unwrap();
+        let mut bytes = Vec::new();
+        if syn { builder.syn() } else { builder }.write(&mut bytes, &[]).unwrap();
+        let segment = parse(&packet(LinkType::RawIp, &bytes), &WantedPorts::any()).unwrap();
+        assert_eq!(segment.window, 1000);
+        segment.window_scale
+    };
+    let all = [MaximumSegmentSize(1460), SelectiveAcknowledgementPermitted, Noop, WindowScale(7)];
+    assert_eq!(shift(true, &all), Some(7));
+    assert_eq!(shift(false, &all), None);
+    assert_eq!(shift(true, &all[..3]), None);
+    assert_eq!(shift(true, &[WindowScale(200)]), Some(14));
+    assert_eq!(shift(true, &[]), None);
+}
+
+#[test]
 fn reads_over_tags() {
     let mac = [7; 12];
     let tagged = |tags: &[u8]| before_ipv4(&[&mac[..], tags].concat());
@@ -307,21 +358,6 @@ fn reads_a_record_of_the_probe() {
     );
 }
 
-const LINKS: [LinkType; 12] = [
-    LinkType::Probe,
-    LinkType::RawIp,
-    LinkType::Ethernet,
-    LinkType::Loopback,
-    LinkType::LinuxCooked,
-    LinkType::LinuxCooked2,
-    LinkType::Ppp,
-    LinkType::Pppoe,
-    LinkType::Netfilter,
-    LinkType::Wireless,
-    LinkType::Other(0),
-    LinkType::Other(u16::MAX),
-];
-
 /// Whole packets of every kind, with a few bytes changed: these come further than random bytes.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let whole = prop_oneof![
@@ -355,7 +391,7 @@ proptest! {
     ) {
         let mut reader = PacketReader::new(WantedPorts::any(), FragmentLimits::default());
         let held: usize = frames.iter().map(Vec::len).sum();
-        for link in LINKS {
+        for link in LinkType::ALL {
             for bytes in &frames {
                 if let Ok(segment) = parse(&packet(link, bytes), &WantedPorts::new([80])) {
                     prop_assert!(segment.payload.len() <= bytes.len());

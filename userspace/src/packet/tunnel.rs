@@ -24,6 +24,7 @@ pub(super) fn gre(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     const SEQUENCE: u16 = 0x1000;
     const ACKNOWLEDGEMENT: u16 = 0x0080;
     const ERSPAN: u16 = 0x88be;
+    const BRIDGED_ETHERNET: u16 = 0x6558;
 
     let flags = rest.be16()?;
     let protocol = rest.be16()?;
@@ -32,6 +33,11 @@ pub(super) fn gre(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     }
     let fields = [CHECKSUM, KEY, SEQUENCE].into_iter().filter(|field| flags & field != 0).count();
     let acknowledgement = usize::from(flags & 0x0007 == 1 && flags & ACKNOWLEDGEMENT != 0);
+    if flags & (CHECKSUM | KEY | 0x0007) == KEY && protocol == BRIDGED_ETHERNET {
+        // NVGRE: 24 bits of the key name the network, the others a flow in it (RFC 7637 section 3.2).
+        let [v0, v1, v2, _] = rest.peek()?;
+        rest.enter_network(virtual_network(v0, v1, v2));
+    }
     rest.skip(fields.saturating_add(acknowledgement).saturating_mul(4))?;
     // ERSPAN I has neither a sequence number nor a header of its own.
     let is_plain_mirror = protocol == ERSPAN && flags & SEQUENCE == 0;
@@ -79,13 +85,20 @@ pub(super) fn udp(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
 /// RFC 7348 section 5.
 fn vxlan(mut rest: Rest<'_>) -> Option<Layer<'_>> {
     const NETWORK_IS_VALID: u8 = 0x08;
-    let [flags, ..] = rest.take::<8>().ok()?;
+    let [flags, _, _, _, v0, v1, v2, _] = rest.take().ok()?;
+    rest.enter_network(virtual_network(v0, v1, v2));
     (flags & NETWORK_IS_VALID != 0).then_some(Layer::Ethernet(rest))
+}
+
+/// A tag out of the 24 bits that name a network there, apart from the tags of a VLAN.
+fn virtual_network(high: u8, middle: u8, low: u8) -> u32 {
+    u32::from_be_bytes([1, high, middle, low])
 }
 
 /// RFC 8926 section 3.4.
 fn geneve(mut rest: Rest<'_>) -> Option<Layer<'_>> {
-    let [version_options, _, protocol_high, protocol_low, ..] = rest.take::<8>().ok()?;
+    let [version_options, _, protocol_high, protocol_low, v0, v1, v2, _] = rest.take().ok()?;
+    rest.enter_network(virtual_network(v0, v1, v2));
     rest.skip(usize::from(version_options & 0x3f).saturating_mul(4)).ok()?;
     let protocol = u16::from_be_bytes([protocol_high, protocol_low]);
     (version_options >> 6 == 0).then_some(Layer::EtherType(protocol, rest))

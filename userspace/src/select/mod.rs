@@ -227,7 +227,7 @@ impl Selector {
 fn replayable(exchange: &Exchange) -> bool {
     let Exchange { id: _, flow: _, request, response: _, interim: _, times: _, marks } = exchange;
     let whole = request.body.complete && !request.body.is_cut();
-    let plain = !marks.has(Mark::Ambiguous) && !marks.has(Mark::Upgraded);
+    let plain = ![Mark::Ambiguous, Mark::Conflict, Mark::Upgraded].into_iter().any(|mark| marks.has(mark));
     whole && plain && &request.method[..] != b"CONNECT"
 }
 

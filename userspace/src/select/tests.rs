@@ -161,7 +161,7 @@ fn what_was_not_seen_whole_is_not_replayed() {
     let mut open = exchange("GET", "/", &[]);
     open.request.body.complete = false;
     check(SelectConfig::default(), &open, "not_replayable");
-    for mark in [Mark::Ambiguous, Mark::Upgraded] {
+    for mark in [Mark::Ambiguous, Mark::Conflict, Mark::Upgraded] {
         let mut marked = exchange("GET", "/", &[]);
         marked.marks.set(mark);
         check(SelectConfig::default(), &marked, "not_replayable");

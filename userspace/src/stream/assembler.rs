@@ -38,6 +38,10 @@ pub(super) struct Assembler {
 struct Piece {
     bytes: Bytes,
     stamp: Stamp,
+    /// Other contents came for some of these bytes.
+    disputed: bool,
+    /// These bytes lie beyond every window that the receiver has announced, so that it has not taken them.
+    beyond: bool,
 }
 
 /// When bytes were captured and what their sender had received by then.
@@ -52,6 +56,8 @@ pub(super) struct Stamp {
 pub(super) enum Ready {
     /// Bytes that had waited.
     Bytes(Bytes, Stamp, u64),
+    /// The next bytes, so many of them, also came with other contents; and the offset of the first.
+    Disputed(u64, u64),
     /// Bytes that were never seen: how many, and the offset of the first.
     Gap(u64, u64),
     /// All bytes up to FIN were handed on.
@@ -74,6 +80,10 @@ pub(super) enum GapCause {
 /// Numbers farther from the expected one than this do not belong to the stream: the largest window that
 /// TCP can announce (RFC 7323 section 2.3).
 const WINDOW_MAX: i32 = 1 << 30;
+
+/// How far the numbers of a connection may be apart in two virtual networks: its packets were captured at two places, or
+/// each direction has its own tags. Two connections come so close in both directions in one of 16,384 cases.
+const CLOSE: u32 = 1 << 24;
 
 /// What a waiting piece costs besides its bytes: its place in the tree and its allocation, in bytes, rounded up.
 pub(super) const PIECE_MEMORY: usize = 128;
@@ -161,6 +171,11 @@ impl Assembler {
         self.is_near(seq).then(|| self.next.checked_add_signed(i64::from(distance))).flatten()
     }
 
+    /// True when a number is so near to the next one that another connection would hardly have it by chance.
+    pub(super) fn is_close(&self, seq: Seq) -> bool {
+        self.next_seq.distance_to(seq).unsigned_abs() <= CLOSE
+    }
+
     /// True when a segment with this number can belong to the stream.
     pub(super) fn is_near(&self, seq: Seq) -> bool {
         (-WINDOW_MAX..=WINDOW_MAX).contains(&self.next_seq.distance_to(seq))
@@ -212,13 +227,15 @@ impl Assembler {
 
     /// Takes a segment's payload. Returns the part that can be handed on at once, if any; the rest waits, or was
     /// known already. Ask [`Assembler::ready`] afterwards. `received` is how much of the other direction was handed on;
-    /// bytes that were sent after more than that wait, too.
+    /// bytes that were sent after more than that wait, too. `window` is the widest one that the receiver has announced,
+    /// in bytes.
     pub(super) fn take<'a>(
         &mut self,
         seq: Seq,
         payload: &'a [u8],
         stamp: Stamp,
         received: u64,
+        window: u64,
         tally: &mut StreamTally,
     ) -> Option<(&'a [u8], u64)> {
         let distance = self.next_seq.distance_to(seq);
@@ -228,7 +245,10 @@ impl Assembler {
         }
         if distance > 0 {
             let start = self.next.saturating_add(u64::from(distance.unsigned_abs()));
-            self.hold(start, payload, stamp, tally);
+            // What a receiver was not ready for it drops (RFC 9293 section 3.10.7.4). Kept all the same, since an
+            // acknowledgement that moved the window may not have been captured, but whatever else comes counts more.
+            let beyond = start > self.acknowledged.max(self.next).saturating_add(window);
+            self.hold(start, payload, stamp, beyond, tally);
             return None;
         }
         let known = distance.unsigned_abs() as usize;
@@ -236,7 +256,7 @@ impl Assembler {
         tally.repeated_bytes =
             tally.repeated_bytes.saturating_add(payload.len().saturating_sub(fresh.len()) as u64);
         if stamp.acknowledged > received {
-            self.hold(self.next, fresh, stamp, tally);
+            self.hold(self.next, fresh, stamp, false, tally);
             return None;
         }
         // Bytes past FIN do not exist for the application.
@@ -253,7 +273,8 @@ impl Assembler {
                 let room = usize::try_from(first.saturating_sub(self.next)).unwrap_or(usize::MAX);
                 match fresh.split_at_checked(room) {
                     Some((before, after)) => {
-                        self.hold(*first, after, stamp, tally);
+                        let first = *first;
+                        self.hold(first, after, stamp, false, tally);
                         before
                     }
                     None => fresh,
@@ -285,11 +306,16 @@ impl Assembler {
             self.ended = true;
             return Some(Ready::End(self.next));
         }
-        let Some((&first, _)) = self.waiting.first_key_value() else {
+        let Some((&first, front)) = self.waiting.first_key_value() else {
             // Only FIN is known to follow; when the other side has acknowledged it, the bytes before it are lost.
             let lost = self.end.is_some_and(|end| end > self.next && self.acknowledged >= end);
             return if lost { self.give_up(GapCause::Acknowledged, tally) } else { None };
         };
+        if first == self.next && front.disputed {
+            let bytes = front.bytes.len() as u64;
+            self.waiting.first_entry().into_iter().for_each(|mut front| front.get_mut().disputed = false);
+            return Some(Ready::Disputed(bytes, first));
+        }
         if first == self.next {
             let (offset, piece) = self.waiting.pop_first()?;
             self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
@@ -341,8 +367,9 @@ impl Assembler {
         self.next_seq = self.next_seq.plus((bytes & u64::from(u32::MAX)) as u32);
     }
 
-    /// Keeps the parts of `payload` that are not known yet.
-    fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, tally: &mut StreamTally) {
+    /// Keeps the parts of `payload` that are not known yet. The first copy wins, unless the receiver cannot have taken
+    /// it; either way it is known from then on that there are two.
+    fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, beyond: bool, tally: &mut StreamTally) {
         let payload = match self.end {
             Some(end) => {
                 let room = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -363,20 +390,28 @@ impl Assembler {
         }
         let end = start.saturating_add(payload.len() as u64);
         let mut holes: Vec<(u64, u64)> = Vec::new();
+        let mut replaced: Vec<u64> = Vec::new();
         let mut cursor = start;
         let mut conflict = false;
         // The piece that begins at or before the payload may reach into it; pieces do not overlap, so it is one.
         let from = self.waiting.range(..=start).next_back().map_or(start, |(at, _)| *at);
-        for (&at, piece) in self.waiting.range(from..end) {
+        for (&at, piece) in self.waiting.range_mut(from..end) {
             let piece_end = at.saturating_add(piece.bytes.len() as u64);
             if piece_end <= cursor {
                 continue;
             }
+            let overlap = (cursor.max(at), piece_end.min(end));
+            if slice(payload, start, overlap) != slice(&piece.bytes, at, overlap) {
+                conflict = true;
+                piece.disputed = true;
+                if piece.beyond && !beyond {
+                    replaced.push(at);
+                    continue;
+                }
+            }
             if at > cursor {
                 holes.push((cursor, at));
             }
-            let overlap = (cursor.max(at), piece_end.min(end));
-            conflict |= slice(payload, start, overlap) != slice(&piece.bytes, at, overlap);
             cursor = piece_end.min(end);
         }
         if cursor < end {
@@ -385,11 +420,16 @@ impl Assembler {
         if conflict {
             tally.conflicts = tally.conflicts.saturating_add(1);
         }
+        let disputed = !replaced.is_empty();
+        for at in replaced {
+            let bytes = self.waiting.remove(&at).map_or(0, |piece| piece.bytes.len());
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        }
         let mut held = 0usize;
         for hole in holes {
             let bytes = Bytes::copy_from_slice(slice(payload, start, hole).unwrap_or_default());
             held = held.saturating_add(bytes.len());
-            self.waiting.insert(hole.0, Piece { bytes, stamp });
+            self.waiting.insert(hole.0, Piece { bytes, stamp, disputed, beyond });
         }
         self.waiting_bytes = self.waiting_bytes.saturating_add(held);
         tally.repeated_bytes = tally.repeated_bytes.saturating_add(payload.len().saturating_sub(held) as u64);

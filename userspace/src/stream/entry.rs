@@ -16,6 +16,8 @@ pub(super) struct Entry<R> {
     pub(super) flow: Flow,
     pub(super) state: State,
     pub(super) last_seen: Timestamp,
+    /// Of its first packet.
+    pub(super) network: u32,
     /// Tells this flow from an earlier one in the same slot.
     pub(super) generation: u64,
     pub(super) to_server: Half,
@@ -50,6 +52,10 @@ pub(super) struct Half {
     pub(super) ended: bool,
     /// Segments of this direction are captured, as far as is known.
     pub(super) heard: bool,
+    /// The widest window that it has announced, as the field says it; 0 while none is known.
+    window: u16,
+    /// By how many bits that is to be shifted, where its SYN says so.
+    window_scale: Option<u8>,
     /// A reset that waits for what was sent before it.
     pub(super) reset: Option<Box<Stamp>>,
     /// This direction is in `waits`.
@@ -62,6 +68,9 @@ pub(super) struct Shared<'a> {
     pub(super) tally: &'a mut StreamTally,
     pub(super) waiting_bytes: &'a mut usize,
 }
+
+/// Windows are shifted by no more (RFC 7323 section 2.3).
+const WINDOW_SHIFT_MAX: u8 = 14;
 
 // === impl Entry ===
 
@@ -101,9 +110,11 @@ impl<R: StreamReader> Entry<R> {
             None => 0,
         };
         let received = self.received(direction);
+        let announced = self.announced(direction);
         let stamp = Stamp { at, acknowledged };
         let half = self.half_mut(direction);
         half.heard = true;
+        half.window = half.window.max(segment.window);
         if segment.flags.syn && half.is_untouched() {
             // A SYN knows better than an acknowledgement where its direction begins.
             half.assembler = None;
@@ -112,6 +123,7 @@ impl<R: StreamReader> Entry<R> {
         if segment.flags.syn {
             half.initial = Some(segment.seq);
             half.answered_syn = segment.ack.is_some();
+            half.window_scale = segment.window_scale;
         }
         if half.assembler.is_none()
             && (segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst))
@@ -131,9 +143,9 @@ impl<R: StreamReader> Entry<R> {
         // What a reset carries is a remark, not a part of the stream (RFC 9293 section 3.5.3).
         if !segment.payload.is_empty() && !segment.flags.rst {
             let held_before = assembler.waiting_memory();
-            let fresh = assembler.take(first_byte, segment.payload, stamp, received, shared.tally);
-            let held = assembler.waiting_memory().saturating_sub(held_before);
-            *shared.waiting_bytes = shared.waiting_bytes.saturating_add(held);
+            let fresh = assembler.take(first_byte, segment.payload, stamp, received, announced, shared.tally);
+            let held = shared.waiting_bytes.saturating_add(assembler.waiting_memory());
+            *shared.waiting_bytes = held.saturating_sub(held_before);
             if let Some((bytes, offset)) = fresh {
                 let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Bytes(bytes) };
                 if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
@@ -283,6 +295,11 @@ impl<R: StreamReader> Entry<R> {
                 let event = StreamEvent { direction, offset, acknowledged, at, chunk };
                 self.hearing.tell(event, shared.limits, read)
             }
+            Ready::Disputed(bytes, offset) => {
+                let chunk = Chunk::Disputed { bytes };
+                let event = StreamEvent { direction, offset, acknowledged: 0, at, chunk };
+                self.hearing.tell(event, shared.limits, read)
+            }
             Ready::Gap(bytes, offset) => {
                 let chunk = Chunk::Gap { bytes };
                 let event = StreamEvent { direction, offset, acknowledged: 0, at, chunk };
@@ -294,6 +311,38 @@ impl<R: StreamReader> Entry<R> {
                 self.hearing.tell(event, shared.limits, read)
             }
         }
+    }
+
+    /// The widest window, in bytes, that the receiver of `direction` has announced; what is not known counts as wide.
+    #[inline]
+    fn announced(&self, direction: Direction) -> u64 {
+        let (sender, receiver) = (self.half(direction), self.half(direction.reversed()));
+        // Both have to agree on shifting in their SYNs (RFC 7323 section 2.2).
+        let refused = |half: &Half| half.initial.is_some() && half.window_scale.is_none();
+        let shift = match receiver.window_scale {
+            _ if refused(sender) || refused(receiver) => 0,
+            Some(shift) => shift,
+            None => WINDOW_SHIFT_MAX,
+        };
+        match receiver.window {
+            0 => u64::MAX,
+            window => u64::from(window).checked_shl(u32::from(shift)).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// True when a segment of another virtual network may belong to this connection all the same: the tags of its
+    /// directions differ, or it was captured at several places. Its numbers say so.
+    #[cold]
+    pub(super) fn may_own(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let (half, other) = (self.half(direction), self.half(direction.reversed()));
+        let is_close = |half: &Half, seq| {
+            half.assembler.as_ref().is_none_or(|assembler: &Assembler| assembler.is_close(seq))
+        };
+        let seq_fits = match (half.initial, segment.flags.syn) {
+            (Some(initial), true) => initial == segment.seq,
+            (_, syn) => is_close(half, if syn { segment.seq.plus(1) } else { segment.seq }),
+        };
+        seq_fits && segment.ack.is_none_or(|ack| is_close(other, ack))
     }
 
     /// False for a segment whose number lies outside of its stream: its receiver drops it with all that it says

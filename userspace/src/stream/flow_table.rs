@@ -33,6 +33,8 @@ pub struct FlowTable<R> {
     waiting_bytes: usize,
     forgotten: Vec<FlowKey>,
     generations: u64,
+    /// There were connections with the same ends in several virtual networks.
+    divided: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,7 @@ impl<R: StreamReader> FlowTable<R> {
             waiting_bytes: 0,
             forgotten: Vec::new(),
             generations: 0,
+            divided: false,
         }
     }
 
@@ -98,7 +101,7 @@ impl<R: StreamReader> FlowTable<R> {
             let flags = TcpFlags { syn: false, fin: false, rst: true };
             return self.accept(&Segment { flags, ..*segment }, read);
         }
-        let (key, mut direction, known) = self.orient(segment);
+        let (key, mut direction, known) = self.find(segment);
         let opens = segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst);
         let mut slot = match known {
             Some(slot) => slot,
@@ -204,12 +207,34 @@ impl<R: StreamReader> FlowTable<R> {
         }
     }
 
-    /// Key and direction of a segment, and the place of its flow if that is known. Where the source does not say
+    /// Key and direction of a segment, and the place of its flow if that is known. Connections in different virtual
+    /// networks may have the same ends: the one that is met first goes by those alone, the others by the network, too.
+    #[inline]
+    fn find(&self, segment: &Segment<'_>) -> (FlowKey, Direction, Option<u32>) {
+        let found = self.orient(segment, segment.scope);
+        let known = found.2.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
+        let is_certain = known.map_or(!self.divided, |entry| entry.network == segment.network);
+        if is_certain { found } else { self.find_in_network(segment, found) }
+    }
+
+    #[cold]
+    fn find_in_network(
+        &self,
+        segment: &Segment<'_>,
+        first: (FlowKey, Direction, Option<u32>),
+    ) -> (FlowKey, Direction, Option<u32>) {
+        let own = self.orient(segment, u64::from(segment.network).saturating_add(1));
+        let known = first.2.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
+        let is_first = known.is_none_or(|entry| entry.may_own(first.1, segment));
+        if own.2.is_none() && is_first { first } else { own }
+    }
+
+    /// Key and direction of a segment, and the place of its flow if that is known in this scope. Where the source does not say
     /// which end is the server: the end that does not send the first SYN, or what is known of the flow, or, until it
     /// is, the end that did not send the first packet.
     #[inline]
-    fn orient(&self, segment: &Segment<'_>) -> (FlowKey, Direction, Option<u32>) {
-        let to_server = FlowKey { client: segment.source, server: segment.destination, scope: segment.scope };
+    fn orient(&self, segment: &Segment<'_>, scope: u64) -> (FlowKey, Direction, Option<u32>) {
+        let to_server = FlowKey { client: segment.source, server: segment.destination, scope };
         let to_client = to_server.reversed();
         let find = |key: &FlowKey| self.by_key.get(key).copied();
         match segment.direction {
@@ -258,7 +283,7 @@ impl<R: StreamReader> FlowTable<R> {
                 let syn = rival::syn(segment, begun == direction, seq, ack, at);
                 self.replace(slot, &syn, read);
                 self.accept(&syn, read)?;
-                let (_, direction, known) = self.orient(segment);
+                let (_, direction, known) = self.find(segment);
                 Ok(Some((known.ok_or(Unused::NoFlow)?, direction)))
             }
         }
@@ -273,7 +298,7 @@ impl<R: StreamReader> FlowTable<R> {
     ) -> (u32, Direction) {
         self.close(slot, read);
         self.remove(slot);
-        let (key, direction, _) = self.orient(syn);
+        let (key, direction, _) = self.find(syn);
         (self.insert(key, syn, read), direction)
     }
 
@@ -308,9 +333,13 @@ impl<R: StreamReader> FlowTable<R> {
         };
         self.tally.flows = self.tally.flows.saturating_add(1);
         self.tally.flows_mid_stream = self.tally.flows_mid_stream.saturating_add(u64::from(mid_stream));
+        let is_divided = key.scope != segment.scope;
+        self.divided |= is_divided;
+        self.tally.flows_divided = self.tally.flows_divided.saturating_add(u64::from(is_divided));
         self.generations = self.generations.wrapping_add(1);
         let entry = Entry {
             flow,
+            network: segment.network,
             state: State::Open,
             last_seen: segment.captured_at,
             generation: self.generations,

@@ -84,13 +84,16 @@ pub struct StreamTally {
     pub flows_left_out: u64,
     /// Flows forgotten because neither direction began like a message, nor was the handshake seen.
     pub flows_undecided: u64,
+    /// Flows whose ends are those of another one, known from it by their virtual network.
+    pub flows_divided: u64,
     /// SYNs on an open flow that nobody confirmed when they came: of a new connection, or from elsewhere.
     pub syns_contested: u64,
     /// Bytes handed on in order.
     pub bytes: u64,
     /// Bytes that came again after they had been handed on or while they waited.
     pub repeated_bytes: u64,
-    /// Segments that overlapped waiting bytes with other contents; the first copy won.
+    /// Segments that overlapped waiting bytes with other contents. The first copy won, unless it lay beyond the
+    /// receiver's window; the exchange is marked.
     pub conflicts: u64,
     /// Segments too far from what is expected to belong to the stream.
     pub out_of_window: u64,

@@ -57,6 +57,7 @@ pub(super) struct Held {
 enum HeldChunk {
     Bytes(Bytes),
     Gap(u64),
+    Disputed(u64),
     End,
     Abort,
 }
@@ -130,6 +131,7 @@ impl Undecided {
         let (chunk, bytes) = match chunk {
             Chunk::Bytes(bytes) => (HeldChunk::Bytes(Bytes::copy_from_slice(bytes)), bytes.len()),
             Chunk::Gap { bytes } => (HeldChunk::Gap(bytes), 0),
+            Chunk::Disputed { bytes } => (HeldChunk::Disputed(bytes), 0),
             Chunk::End => (HeldChunk::End, 0),
             Chunk::Abort => (HeldChunk::Abort, 0),
         };
@@ -167,6 +169,8 @@ impl Beginning {
                 let tells = self.bytes.len() <= LOOK_BYTES.max(bytes.len()) || bytes.contains(&b'\n');
                 if tells { sender(&self.bytes) } else { Sender::Unsure }
             }
+            // Says nothing of the bytes themselves.
+            Chunk::Disputed { bytes: _ } => return Sender::Unsure,
             Chunk::Gap { bytes: _ } | Chunk::End | Chunk::Abort => Sender::Neither,
         };
         self.mute = said == Sender::Neither;
@@ -183,6 +187,7 @@ impl Held {
         let chunk = match chunk {
             HeldChunk::Bytes(bytes) => Chunk::Bytes(bytes),
             HeldChunk::Gap(bytes) => Chunk::Gap { bytes: *bytes },
+            HeldChunk::Disputed(bytes) => Chunk::Disputed { bytes: *bytes },
             HeldChunk::End => Chunk::End,
             HeldChunk::Abort => Chunk::Abort,
         };

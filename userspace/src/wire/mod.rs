@@ -30,7 +30,7 @@ use form::{WireExchange, WireVersion};
 
 /// The version that is written. A reader of this version reads every minor version of the same major one, and no
 /// greater major one.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// Header or trailer fields of one message at most; `http` reads 256 of a head.
 pub const FIELDS_MAX: usize = 1024;

@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{CaptureError, FileCounts, FlowSample, Polled, Source, SourceCounts};
-use crate::model::{FlowKey, Packet};
+use crate::model::{FlowKey, Packet, Timestamp};
 
 use format::{Format, Record};
 
@@ -63,6 +63,8 @@ pub struct PcapSource {
     skip: u64,
     counts: FileCounts,
     captured_bytes: u64,
+    /// Time of the packet before.
+    before: Timestamp,
     ended: bool,
 }
 
@@ -133,6 +135,7 @@ impl PcapSource {
             skip: 0,
             counts: FileCounts::default(),
             captured_bytes: 0,
+            before: Timestamp::default(),
             ended: false,
         };
         while source.to < format::FILE_HEADER_BYTES && source.fill()? > 0 {}
@@ -215,6 +218,9 @@ impl PcapSource {
                 Ok(Record::Packet { packet, bytes }) => {
                     packets = packets.saturating_add(1);
                     self.counts.frames = self.counts.frames.saturating_add(1);
+                    let is_back = packet.captured_at < self.before;
+                    self.before = packet.captured_at;
+                    self.counts.frames_back = self.counts.frames_back.saturating_add(u64::from(is_back));
                     let is_cut = (packet.wire_bytes as usize) > packet.bytes.len();
                     self.counts.frames_cut = self.counts.frames_cut.saturating_add(u64::from(is_cut));
                     self.captured_bytes = self.captured_bytes.saturating_add(packet.bytes.len() as u64);

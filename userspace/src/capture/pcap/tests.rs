@@ -383,3 +383,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn packets_that_are_earlier_than_the_one_before_are_counted() {
+    let order = BIG;
+    let packets = [3, 1, 1, 2, 1].map(|second| order.pcap_packet(second, 0, 1, b"x"));
+    let read = read(&[order.pcap(0xa1b2_c3d4, 1), packets.concat()].concat());
+    assert_eq!((read.counts.frames, read.counts.frames_back), (5, 2));
+}

@@ -4,9 +4,10 @@
 
 use super::super::HttpContext;
 use super::super::count;
-use super::super::reader::Start;
+use super::super::reader::{NoHead, Start};
 use super::super::waiting::{Missing, Waiting};
-use super::Connection;
+use super::{Answering, Connection};
+use crate::model::{Direction, Mark};
 
 /// Where requests may be missing before the next one.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,36 @@ impl Connection {
     /// True before the first request of a flow that was joined after its handshake, as its mark says.
     pub(super) fn has_just_begun(&self) -> bool {
         self.requests_lost.is_some_and(|lost| lost.besides == u64::MAX)
+    }
+
+    /// The next bytes of a direction are not sure. Inside of a body whose end does not depend on them they concern one
+    /// message; anywhere else all that follow.
+    #[cold]
+    pub(super) fn dispute(&mut self, direction: Direction, bytes: u64) {
+        let waiting = match direction {
+            Direction::ToServer => {
+                self.requests_disputed |= self.may_leave_out_body() || !self.requests.is_inside_body(bytes);
+                self.waiting.back_mut().filter(|last| last.body.is_some())
+            }
+            Direction::ToClient => {
+                self.responses_disputed |= !self.responses.is_inside_body(bytes);
+                self.waiting.front_mut().filter(|_| self.answering == Answering::First)
+            }
+        };
+        if let Some(waiting) = waiting {
+            waiting.marks.set(Mark::Conflict);
+        }
+    }
+
+    /// A response came that cannot be read. Those requests say so that it may answer.
+    pub(super) fn mark_unread_answer(&mut self, why: NoHead) {
+        let mark = match why {
+            NoHead::Oversize => Mark::Truncated,
+            NoHead::Malformed | NoHead::Foreign { kind: _, is_text: _ } => Mark::Ambiguous,
+        };
+        let requests = if self.is_sure() { 1 } else { usize::MAX };
+        let open = self.waiting.iter_mut().filter(|waiting| waiting.response.is_none());
+        open.take(requests).for_each(|waiting| waiting.marks.set(mark));
     }
 
     pub(super) fn lose_requests(&mut self, lost: RequestsLost, context: &mut HttpContext) {

@@ -84,6 +84,7 @@ impl Connection {
                     self.lose_responses(context);
                 }
                 Step::NoHead { why, guessed } => {
+                    self.mark_unread_answer(why);
                     if no_head(why, !self.requests.has_read_none(), context) == Interest::Forget {
                         return Interest::Forget;
                     }
@@ -107,6 +108,9 @@ impl Connection {
             marks.set(Mark::Ambiguous);
         }
         self.responses_ambiguous |= marks.has(Mark::Ambiguous);
+        if self.responses_disputed {
+            marks.set(Mark::Conflict);
+        }
         self.responses.set_framing(framing);
         if interim {
             count(&mut context.tally.interim);

@@ -50,7 +50,7 @@ fn play_from(turns: &[Turn], mid_stream: bool) -> (Vec<String>, HttpContext) {
             *offset += match chunk {
                 Chunk::Bytes(bytes) => bytes.len() as u64,
                 Chunk::Gap { bytes } => bytes,
-                Chunk::End | Chunk::Abort => 0,
+                Chunk::Disputed { .. } | Chunk::End | Chunk::Abort => 0,
             };
             sent = [to_server, to_client];
             if wanted {
@@ -118,11 +118,11 @@ fn pairs_a_request_with_its_response() {
 
 #[test]
 fn reads_keep_alive_and_pipelining() {
-    let two = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+    let two = "GET /a HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
     let answers =
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n";
     check(
-        &[client(two), server(answers), client("GET /c HTTP/1.1\r\n\r\n"), server(OK)],
+        &[client(two), server(answers), client("GET /c HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK)],
         &["GET /a 0+ > 200 1+", "POST /b 3+ > 201 0+ [pipelined]", "GET /c 0+ > 200 2+"],
     );
 }
@@ -131,8 +131,9 @@ fn reads_keep_alive_and_pipelining() {
 fn reads_bodies_that_have_no_length_field() {
     let chunked =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n";
-    check(&[client("GET /a HTTP/1.1\r\n\r\n"), server(chunked)], &["GET /a 0+ > 200 5+"]);
-    let until_close = [client("GET /a HTTP/1.1\r\n\r\n"), server("HTTP/1.1 200 OK\r\n\r\nabc"), server("de")];
+    check(&[client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"), server(chunked)], &["GET /a 0+ > 200 5+"]);
+    let until_close =
+        [client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"), server("HTTP/1.1 200 OK\r\n\r\nabc"), server("de")];
     check(
         &[&until_close[..], &[Turn::End(Direction::ToClient)]].concat(),
         &["GET /a 0+ > 200 5+ [until_close]"],
@@ -145,13 +146,13 @@ fn knows_responses_without_a_body() {
     let long = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 9\r\n\r\n");
     check(
         &[
-            client("HEAD /a HTTP/1.1\r\n\r\n"),
+            client("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n"),
             server(&long("200 OK")),
-            client("GET /b HTTP/1.1\r\n\r\n"),
+            client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
             server(&long("304 Not Modified")),
-            client("GET /c HTTP/1.1\r\n\r\n"),
+            client("GET /c HTTP/1.1\r\nHost: h\r\n\r\n"),
             server("HTTP/1.1 204 No Content\r\n\r\n"),
-            client("GET /d HTTP/1.1\r\n\r\n"),
+            client("GET /d HTTP/1.1\r\nHost: h\r\n\r\n"),
             server(OK),
         ],
         &["HEAD /a 0+ > 200 0+", "GET /b 0+ > 304 0+", "GET /c 0+ > 204 0+", "GET /d 0+ > 200 2+"],
@@ -160,7 +161,7 @@ fn knows_responses_without_a_body() {
 
 #[test]
 fn keeps_interim_responses_apart() {
-    let head = "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     check(
         &[
             client(head),
@@ -175,10 +176,10 @@ fn keeps_interim_responses_apart() {
 
 #[test]
 fn a_refused_expectation_may_leave_the_body_out() {
-    let head = "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     let refused = "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n";
     check(
-        &[client(head), server(refused), client("GET /b HTTP/1.1\r\n\r\n"), server(OK)],
+        &[client(head), server(refused), client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK)],
         &["POST /a 0- > 417 0+ [ambiguous, early_response]", "GET /b 0+ > 200 2+ [ambiguous]"],
     );
     // In pieces, and with a body that begins like one.
@@ -187,7 +188,13 @@ fn a_refused_expectation_may_leave_the_body_out() {
         &["POST /a 0- > 417 0+ [ambiguous, early_response]", "GET /b 0+ > 200 2+ [ambiguous]"],
     );
     check(
-        &[client(head), server(refused), client("G"), client("E!GET /b HTTP/1.1\r\n\r\n"), server(OK)],
+        &[
+            client(head),
+            server(refused),
+            client("G"),
+            client("E!GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
+            server(OK),
+        ],
         &["POST /a 3+ > 417 0+ [early_response]", "GET /b 0+ > 200 2+"],
     );
     check(
@@ -198,13 +205,13 @@ fn a_refused_expectation_may_leave_the_body_out() {
 
 #[test]
 fn upgrade_and_connect_end_the_reading() {
-    let upgrade = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let switched =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02GET / HTTP/1.1\r\n\r\n";
     check(&[client(upgrade), server(switched), client("\x01\x02")], &["GET /ws 0+ > 101 0+ [upgraded]"]);
     check(
         &[
-            client("CONNECT x:443 HTTP/1.1\r\n\r\n"),
+            client("CONNECT x:443 HTTP/1.1\r\nHost: h\r\n\r\n"),
             server("HTTP/1.1 200 OK\r\n\r\n"),
             client("\x16\x03\x01"),
         ],
@@ -214,9 +221,9 @@ fn upgrade_and_connect_end_the_reading() {
 
 #[test]
 fn a_refused_upgrade_goes_on_as_http() {
-    let upgrade = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     check(
-        &[client(upgrade), server(OK), client("GET /b HTTP/1.1\r\n\r\n"), server(OK)],
+        &[client(upgrade), server(OK), client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK)],
         &["GET /ws 0+ > 200 2+", "GET /b 0+ > 200 2+"],
     );
 }
@@ -224,7 +231,8 @@ fn a_refused_upgrade_goes_on_as_http() {
 #[test]
 fn other_protocols_are_recognised_and_left() {
     for first in ["\x16\x03\x01\x02\x00\x01\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "SSH-2.0-x\r\n"] {
-        let (lines, context) = play(&[client(first), client("GET / HTTP/1.1\r\n\r\n"), server(OK)]);
+        let (lines, context) =
+            play(&[client(first), client("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK)]);
         assert_eq!((lines.len(), context.tally.flows_not_http), (0, 1), "{first:?}");
     }
 }
@@ -233,7 +241,7 @@ fn other_protocols_are_recognised_and_left() {
 fn text_is_another_protocol_when_the_server_speaks_one() {
     let ping = "*1\r\n$4\r\nPING\r\n";
     let (lines, context) =
-        play(&[client(ping), server("+PONG\r\n"), client("GET / HTTP/1.1\r\n\r\n"), server(OK)]);
+        play(&[client(ping), server("+PONG\r\n"), client("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK)]);
     assert_eq!((lines.len(), context.tally.flows_not_http), (0, 1));
     // What is read then is a case of its own: `http-first-request-unreadable`.
     let (_, context) = play(&[client(ping), server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")]);
@@ -246,9 +254,9 @@ fn a_body_beyond_the_cap_is_cut_not_lost() {
     let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{body}");
     check(
         &[
-            client("GET /a HTTP/1.1\r\n\r\n"),
+            client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
             server(&response),
-            client("GET /b HTTP/1.1\r\n\r\n"),
+            client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
             server(OK),
         ],
         &["GET /a 0+ > 200 1000+ [cut]", "GET /b 0+ > 200 2+"],
@@ -257,24 +265,23 @@ fn a_body_beyond_the_cap_is_cut_not_lost() {
 
 #[test]
 fn ambiguous_framing_is_kept_and_marked() {
-    let both =
-        "POST /a HTTP/1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    let both = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
     check(&[client(both), server(OK)], &["POST /a 1+ > 200 2+ [ambiguous]"]);
     for head in [
         "GET /a HTTP/1.1\nHost: x\n\n",
         "GET /a HTTP/1.1\r\nHost : x\r\n\r\n",
-        "GET /a HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+        "GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n",
     ] {
         check(&[client(head), server(OK)], &["GET /a 0+ > 200 2+ [ambiguous]"]);
     }
-    let differing = "POST /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy";
+    let differing = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy";
     check(&[client(differing), server(OK)], &["POST /a 0- > 200 2+ [ambiguous]"]);
 }
 
 #[test]
 fn a_hole_in_a_body_leaves_the_next_exchange_whole() {
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
         server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab"),
         Turn::Lost(Direction::ToClient, b"cdef".into()),
         server("ghijHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
@@ -285,11 +292,11 @@ fn a_hole_in_a_body_leaves_the_next_exchange_whole() {
 #[test]
 fn a_lost_request_does_not_shift_the_pairs() {
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.0\r\n\r\n"),
         server(OK),
-        Turn::Lost(Direction::ToServer, b"GET /b HTTP/1.1\r\n\r\n".into()),
+        Turn::Lost(Direction::ToServer, b"GET /b HTTP/1.0\r\n\r\n".into()),
         server("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.0\r\n\r\n"),
         server(OK),
     ];
     let (lines, context) = play(&turns);
@@ -300,11 +307,11 @@ fn a_lost_request_does_not_shift_the_pairs() {
 #[test]
 fn a_lost_response_does_not_shift_the_pairs() {
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
         Turn::Lost(Direction::ToClient, OK.into()),
-        client("GET /b HTTP/1.1\r\n\r\n"),
+        client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
         server("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.1\r\nHost: h\r\n\r\n"),
         server(OK),
     ];
     check(&turns, &["GET /a 0+ > [gap, no_response]", "GET /b 0+ > 404 0+", "GET /c 0+ > 200 2+"]);
@@ -314,10 +321,10 @@ fn a_lost_response_does_not_shift_the_pairs() {
 fn one_lost_response_among_pipelined_ones_leaves_them_unpaired() {
     // What was lost may have been a 103, so that even the last response may be that to /b.
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n"),
         Turn::Lost(Direction::ToClient, OK.into()),
         server("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.0\r\n\r\n"),
         server(OK),
         Turn::Abort,
     ];
@@ -333,9 +340,9 @@ fn one_lost_response_among_pipelined_ones_leaves_them_unpaired() {
 
 #[test]
 fn two_requests_lost_out_of_a_pipeline_do_not_shift_the_pairs() {
-    let lost = || Turn::Lost(Direction::ToServer, "GET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n".into());
+    let lost = || Turn::Lost(Direction::ToServer, "GET /b HTTP/1.0\r\n\r\nGET /c HTTP/1.0\r\n\r\n".into());
     let answer = |status| server(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
-    let get = |path| client(&format!("GET /{path} HTTP/1.1\r\n\r\n"));
+    let get = |path| client(&format!("GET /{path} HTTP/1.0\r\n\r\n"));
     // The answers to /b and /c come before and after /d is sent.
     let turns = [get("a"), answer(201), lost(), answer(202), get("d"), answer(203), answer(204), Turn::Abort];
     let (lines, _) = play(&turns);
@@ -346,14 +353,14 @@ fn two_requests_lost_out_of_a_pipeline_do_not_shift_the_pairs() {
         let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
         let head = |status| format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
         let steps = [
-            (Direction::ToServer, 0, 0, Some("GET /a HTTP/1.1\r\n\r\n".to_owned())),
+            (Direction::ToServer, 0, 0, Some("GET /a HTTP/1.0\r\n\r\n".to_owned())),
             (Direction::ToClient, 0, 19, Some(head(201))),
             (Direction::ToServer, 19, 0, None),
             (Direction::ToClient, 37, 57, Some(head(202))),
-            (Direction::ToServer, 57, 74, Some("GET /d HTTP/1.1\r\n\r\n".to_owned())),
+            (Direction::ToServer, 57, 74, Some("GET /d HTTP/1.0\r\n\r\n".to_owned())),
             (Direction::ToClient, 74, acknowledged, Some(head(203))),
             (Direction::ToClient, 111, 76, Some(head(204))),
-            (Direction::ToServer, 76, 148, Some("GET /e HTTP/1.1\r\n\r\n".to_owned())),
+            (Direction::ToServer, 76, 148, Some("GET /e HTTP/1.0\r\n\r\n".to_owned())),
             (Direction::ToClient, 148, 95, Some(head(205))),
         ];
         for (direction, offset, acknowledged, bytes) in &steps {
@@ -375,9 +382,9 @@ fn two_requests_lost_out_of_a_pipeline_do_not_shift_the_pairs() {
 fn joining_in_the_middle_finds_the_next_message() {
     let turns = [
         Turn::Bytes(Direction::ToClient, b"tail of a body".into()),
-        client("GET /b HTTP/1.1\r\n\r\n"),
+        client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
         server(OK),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.1\r\nHost: h\r\n\r\n"),
         server(OK),
     ];
     let (lines, _) = play_from(&turns, true);
@@ -387,7 +394,7 @@ fn joining_in_the_middle_finds_the_next_message() {
 #[test]
 fn a_timeout_response_to_no_request_is_an_orphan() {
     let (lines, context) = play(&[
-        client("GET /a HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
         server(OK),
         server("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"),
         Turn::Abort,
@@ -399,14 +406,14 @@ fn a_timeout_response_to_no_request_is_an_orphan() {
 #[test]
 fn unanswered_requests_come_out_at_the_end() {
     check(
-        &[client("POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nab"), Turn::Abort],
+        &[client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"), Turn::Abort],
         &["POST /a 2- > [truncated, no_response]"],
     );
 }
 
 #[test]
 fn an_endless_head_is_bounded() {
-    let mut turns = vec![client("GET /a HTTP/1.1\r\n")];
+    let mut turns = vec![client("GET /a HTTP/1.1\r\nHost: h\r\n")];
     turns.extend((0..3000).map(|n| client(&format!("X-{n}: {}\r\n", "y".repeat(30)))));
     let (lines, context) = play(&turns);
     assert_eq!(lines.len(), 0);
@@ -421,14 +428,14 @@ fn conversation() -> Vec<Turn> {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nX: y\r\n\r\n",
         ),
         client(
-            "POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /c HTTP/1.1\r\n\r\n",
+            "POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /c HTTP/1.1\r\nHost: h\r\n\r\n",
         ),
         server(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nmadeHTTP/1.0 304 Not Modified\r\n\r\n",
         ),
-        client("HEAD /d HTTP/1.1\r\n\r\n"),
+        client("HEAD /d HTTP/1.1\r\nHost: h\r\n\r\n"),
         server("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
-        client("GET /e HTTP/1.1\r\nBad : x\r\n\r\n"),
+        client("GET /e HTTP/1.1\r\nHost: h\r\nBad : x\r\n\r\n"),
         server("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
         Turn::End(Direction::ToClient),
         Turn::End(Direction::ToServer),
@@ -504,13 +511,13 @@ proptest! {
 
 #[test]
 fn nothing_is_held_back_after_the_server_has_closed() {
-    let get = "GET /a HTTP/1.1\r\n\r\n";
+    let get = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
     check(&[client(get), Turn::End(Direction::ToClient)], &["GET /a 0+ > [no_response]"]);
     check(
         &[
             Turn::End(Direction::ToClient),
             client(get),
-            client("POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\n"),
+            client("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n"),
             client("ok"),
         ],
         &["GET /a 0+ > [no_response]", "POST /b 2+ > [no_response]"],
@@ -519,7 +526,7 @@ fn nothing_is_held_back_after_the_server_has_closed() {
 
 #[test]
 fn interim_responses_are_bounded() {
-    let mut turns = vec![client("GET /a HTTP/1.1\r\n\r\n")];
+    let mut turns = vec![client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")];
     turns.extend((0..1_000).map(|_| server("HTTP/1.1 102 Processing\r\n\r\n")));
     turns.push(server(OK));
     let (_, context) = play(&turns);
@@ -530,9 +537,9 @@ fn interim_responses_are_bounded() {
 fn a_refused_connect_goes_on_as_http() {
     check(
         &[
-            client("CONNECT x:443 HTTP/1.1\r\n\r\n"),
+            client("CONNECT x:443 HTTP/1.1\r\nHost: h\r\n\r\n"),
             server("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
-            client("CONNECT x:443 HTTP/1.1\r\nProxy-Authorization: y\r\n\r\n"),
+            client("CONNECT x:443 HTTP/1.1\r\nHost: h\r\nProxy-Authorization: y\r\n\r\n"),
             server("HTTP/1.1 200 OK\r\n\r\n"),
         ],
         &["CONNECT x:443 0+ > 407 0+", "CONNECT x:443 0+ > 200 0+ [upgraded]"],
@@ -541,7 +548,8 @@ fn a_refused_connect_goes_on_as_http() {
 
 #[test]
 fn an_upgrade_whose_request_was_not_seen_ends_the_reading() {
-    let turns = [server("HTTP/1.1 101 Switching Protocols\r\n\r\n"), client("GET /x HTTP/1.1\r\n\r\n")];
+    let turns =
+        [server("HTTP/1.1 101 Switching Protocols\r\n\r\n"), client("GET /x HTTP/1.1\r\nHost: h\r\n\r\n")];
     let (lines, context) = play_from(&turns, true);
     assert_eq!((lines.len(), context.tally.flows_upgraded), (0, 1));
 }
@@ -550,7 +558,7 @@ fn an_upgrade_whose_request_was_not_seen_ends_the_reading() {
 fn a_body_that_ends_in_a_hole_comes_out_at_once() {
     check(
         &[
-            client("GET /a HTTP/1.1\r\n\r\n"),
+            client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
             server("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"),
             Turn::Lost(Direction::ToClient, b"cd".into()),
         ],
@@ -560,14 +568,14 @@ fn a_body_that_ends_in_a_hole_comes_out_at_once() {
 
 #[test]
 fn a_long_first_head_does_not_hide_the_rest_of_the_flow() {
-    let long = format!("GET /a HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(70_000));
+    let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "y".repeat(70_000));
     for pieces in [70_100, 1_448] {
         let mut turns: Vec<Turn> = long
             .as_bytes()
             .chunks(pieces)
             .map(|piece| Turn::Bytes(Direction::ToServer, piece.into()))
             .collect();
-        turns.extend([server(OK), client("GET /b HTTP/1.1\r\n\r\n"), server(OK), Turn::Abort]);
+        turns.extend([server(OK), client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"), server(OK), Turn::Abort]);
         let (lines, context) = play(&turns);
         assert_eq!(lines, ["GET /b 0+ > 200 2+"], "in pieces of {pieces}");
         assert_eq!(
@@ -579,21 +587,21 @@ fn a_long_first_head_does_not_hide_the_rest_of_the_flow() {
 
 #[test]
 fn a_request_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
-    let lost = || Turn::Lost(Direction::ToServer, b"GET /b HTTP/1.1\r\n\r\n".into());
+    let lost = || Turn::Lost(Direction::ToServer, b"GET /b HTTP/1.0\r\n\r\n".into());
     let answer = |status| server(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.0\r\n\r\n"),
         answer(201),
         lost(),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.0\r\n\r\n"),
         answer(202),
         answer(203),
-        client("GET /d HTTP/1.1\r\n\r\n"),
+        client("GET /d HTTP/1.0\r\n\r\n"),
         answer(204),
     ];
     check(&turns, &["GET /a 0+ > 201 0+", "GET /c 0+ > [gap, no_response, ambiguous]", "GET /d 0+ > 204 0+"]);
     check(
-        &[lost(), client("GET /c HTTP/1.1\r\n\r\n"), answer(202), answer(203), Turn::Abort],
+        &[lost(), client("GET /c HTTP/1.0\r\n\r\n"), answer(202), answer(203), Turn::Abort],
         &["GET /c 0+ > [gap, no_response, ambiguous]"],
     );
 }
@@ -601,12 +609,12 @@ fn a_request_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
 #[test]
 fn a_response_lost_out_of_a_pipeline_does_not_shift_the_pairs() {
     let turns = [
-        client("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+        client("GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n"),
         Turn::Lost(Direction::ToClient, OK.into()),
-        client("GET /c HTTP/1.1\r\n\r\n"),
+        client("GET /c HTTP/1.0\r\n\r\n"),
         server("HTTP/1.1 404 B\r\nContent-Length: 0\r\n\r\n"),
         server(OK),
-        client("GET /d HTTP/1.1\r\n\r\n"),
+        client("GET /d HTTP/1.0\r\n\r\n"),
         server(OK),
         Turn::Abort,
     ];
@@ -626,7 +634,10 @@ fn what_unfinished_exchanges_keep_is_bounded() {
     let limits = HttpLimits { heads_kept_max: 20_000, ..HttpLimits::default() };
     let mut context = HttpContext::new(limits);
     let field = format!("X: {}\r\n", "y".repeat(1_000));
-    let heads = [format!("GET / HTTP/1.1\r\n{field}\r\n"), format!("GET / HTTP/1.1\r\n{field}")];
+    let heads = [
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: h\r\n{field}"),
+    ];
     for (number, head) in heads.iter().cycle().take(200).enumerate() {
         let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
         let event = |chunk| StreamEvent {
@@ -645,7 +656,8 @@ fn what_unfinished_exchanges_keep_is_bounded() {
 /// Time per byte does not grow with the length of a head that comes byte by byte.
 #[test]
 fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
-    let head = format!("GET /{} HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(30_000), "b".repeat(30_000));
+    let head =
+        format!("GET /{} HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(30_000), "b".repeat(30_000));
     let mut heads = 0;
     thread_local!(static BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
     let mut reader = MessageReader::new(
@@ -682,7 +694,7 @@ fn bodies_that_fill_their_bound_cost_no_exchange() {
     let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
     let mut offset = 0;
     for piece in [
-        "POST /a HTTP/1.1\r\nContent-Le",
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Le",
         "ngth: 9\r\n\r\n123456789POST /b HTTP/1.1\r\nContent-Le",
         "ngth: 1\r\n\r\n1",
     ] {
@@ -699,7 +711,7 @@ fn bodies_that_fill_their_bound_cost_no_exchange() {
 #[test]
 fn a_connection_between_exchanges_keeps_no_room_for_requests() {
     let mut context = HttpContext::new(HttpLimits::default());
-    let (request, response) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
+    let (request, response) = ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
     for _ in 0..3 {
         let mut connection = Connection::from(Opened { flow: flow(), mid_stream: false });
         for (direction, bytes, acknowledged) in

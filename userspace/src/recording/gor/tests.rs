@@ -51,7 +51,7 @@ fn ok(id: &str, meta: &str, body: &str) -> String {
     format!("2 {id} {meta}\nHTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}{END}", body.len())
 }
 
-/// By the documentation's example: a last record without a separator, and no responses.
+/// By the documentation's example: a last record without a separator, no responses, and a request without Host.
 #[test]
 fn the_documented_example_is_read() {
     let file = format!(
@@ -61,7 +61,7 @@ fn the_documented_example_is_read() {
     );
     let all = check(
         &file,
-        &["GET / -> none[\"no_response\"]", "POST /upload a=1&b=2-> none[\"no_response\"]"],
+        &["GET / -> none[\"no_response\", \"ambiguous\"]", "POST /upload a=1&b=2-> none[\"no_response\"]"],
         &[(Loss::RecordCut, 1)],
     );
     assert_eq!(all[0].times.request_first, Timestamp(127345969));
@@ -114,18 +114,18 @@ fn times_are_read_by_the_meaning_that_each_version_gives_them() {
 #[test]
 fn bodies_are_framed_by_the_one_reader_of_http() {
     let chunked = format!(
-        "1 a 1\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{END}\
+        "1 a 1\nPOST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{END}\
          2 a 2 1\nHTTP/1.0 200 OK\r\n\r\nuntil close{END}"
     );
     check(&chunked, &["POST / abc-> 200 until close[\"until_close\"]"], &[]);
     let head = format!(
-        "1 a 1\nHEAD / HTTP/1.1\r\n\r\n{END}2 a 2 1\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{END}"
+        "1 a 1\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n{END}2 a 2 1\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{END}"
     );
     check(&head, &["HEAD / -> 200 []"], &[]);
-    let cut = format!("1 a 1\nPOST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc{END}");
+    let cut = format!("1 a 1\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc{END}");
     check(&cut, &["POST / abc-> none[\"truncated\", \"no_response\"]"], &[]);
     let both = format!(
-        "1 a 1\nPOST / HTTP/1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{END}"
+        "1 a 1\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{END}"
     );
     check(&both, &["POST / -> none[\"no_response\", \"ambiguous\"]"], &[]);
 }
@@ -139,14 +139,14 @@ fn what_cannot_be_read_is_left_out_and_counted() {
         "3 b 9 9\nHTTP/1.1 200 OK\r\n\r\n".to_owned() + END,
         get("b", "3", "/again"),
         "2 b 4 4\nnot HTTP at all".to_owned() + END,
-        "1 c 5\nGET /c HTTP/1.1\r\n\r\nGET /hidden HTTP/1.1\r\n\r\n".to_owned() + END,
+        "1 c 5\nGET /c HTTP/1.1\r\nHost: x\r\n\r\nGET /hidden HTTP/1.1\r\n\r\n".to_owned() + END,
     ]
     .concat();
     check(
         &file,
         &[
             "GET /b -> none[\"no_response\"]",
-            "GET /again -> none[\"no_response\"]",
+            "GET /again -> none[\"no_response\", \"ambiguous\"]",
             "GET /c -> none[\"no_response\"]",
         ],
         &[
@@ -274,7 +274,7 @@ proptest! {
         let length = |body: &[u8]| body.len().to_string();
         let fields = |body: &[u8]| if chunked { ("Transfer-Encoding", "chunked".to_owned()) } else { ("Content-Length", length(body)) };
         let (name, value) = fields(&sent);
-        exchange.request = samples::request("POST", "/x", &[(name, &value)]);
+        exchange.request = samples::request("POST", "/x", &[("Host", "x"), (name, &value)]);
         exchange.request.body = Body::whole(sent);
         let (name, value) = fields(&answered);
         exchange.response = Some(samples::response(201, &[(name, &value)], answered));

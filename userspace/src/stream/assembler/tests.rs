@@ -19,7 +19,7 @@ fn take(
     payload: &[u8],
 ) -> String {
     let mut out = String::new();
-    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), u64::MAX, tally) {
+    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), u64::MAX, u64::MAX, tally) {
         out += &String::from_utf8_lossy(bytes);
     }
     drain(assembler, limits, tally, &mut out);
@@ -31,6 +31,7 @@ fn drain(assembler: &mut Assembler, limits: &StreamLimits, tally: &mut StreamTal
         match ready {
             Ready::Bytes(bytes, _, _) => *out += &String::from_utf8_lossy(&bytes),
             Ready::Gap(bytes, _) => *out += &".".repeat(bytes as usize),
+            Ready::Disputed(_, _) => {}
             Ready::End(_) => *out += "|",
         }
     }

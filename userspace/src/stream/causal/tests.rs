@@ -64,6 +64,9 @@ fn segment(sent: &Sent, captured_at: Timestamp) -> Segment<'_> {
         source,
         destination,
         scope: 0,
+        network: 0,
+        window: 0,
+        window_scale: None,
         direction: Some(sent.direction),
         seq: if opens { own } else { own.plus(1 + sent.at) },
         ack: (!opens || sent.direction == DOWN).then_some(other.plus(1 + sent.acknowledged)),
@@ -101,6 +104,7 @@ impl Table {
             Chunk::Bytes(bytes) => *heard += &String::from_utf8_lossy(bytes),
             Chunk::Gap { bytes } => *heard += &format!("[{bytes}]"),
             Chunk::End => *heard += "end",
+            Chunk::Disputed { bytes } => *heard += &format!("{{{bytes}}}"),
             Chunk::Abort => *heard += "abort",
         }
         Interest::Keep
@@ -345,6 +349,7 @@ fn read(order: &[Sent]) -> (Vec<String>, [Vec<u8>; 2], StreamTally) {
                 said[side].push(b'|');
                 handed_on[side] += 1;
             }
+            Chunk::Disputed { .. } => {}
             Chunk::Gap { .. } | Chunk::Abort => said[side].push(b'!'),
         }
         connection.read(event, &mut http)

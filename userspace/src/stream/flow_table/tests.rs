@@ -56,6 +56,9 @@ fn segment(
         source,
         destination,
         scope: 0,
+        network: 0,
+        window: 0,
+        window_scale: None,
         direction: Some(direction),
         seq: Seq(seq),
         ack: (ack != 0).then_some(Seq(ack)),
@@ -85,6 +88,7 @@ impl Table {
             Chunk::Bytes(bytes) => *heard += &String::from_utf8_lossy(bytes),
             Chunk::Gap { bytes } => *heard += &format!("[{bytes}]"),
             Chunk::End => *heard += "end",
+            Chunk::Disputed { bytes } => *heard += &format!("{{{bytes}}}"),
             Chunk::Abort => *heard += "abort",
         }
         *heard += " ";
@@ -175,6 +179,87 @@ fn a_port_used_again_is_a_new_flow() {
     }
     assert_eq!(table.heard.trim(), ">old >abort <abort >new");
     assert_eq!((table.table.tally().flows, table.table.flows()), (2, 1));
+}
+
+fn within(network: u32, segment: Segment<'static>) -> Segment<'static> {
+    Segment { network, ..segment }
+}
+
+#[test]
+fn the_same_ends_in_another_network_are_another_flow() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [
+        within(5, up(100, 0, "S", "")),
+        within(6, up(70_000, 0, "S", "")),
+        within(5, down(400, 101, "S", "")),
+        within(6, down(80_000, 70_001, "S", "")),
+        within(5, up(101, 401, "", "a")),
+        within(6, up(70_001, 80_001, "", "b")),
+        within(6, down(80_001, 70_002, "", "B")),
+        within(5, down(401, 102, "", "A")),
+        within(6, up(70_002, 80_002, "", "c")),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    assert_eq!(table.heard.trim(), ">a >b <B <A >c");
+    let tally = table.table.tally();
+    assert_eq!((tally.flows, tally.flows_divided, tally.gaps, table.table.flows()), (2, 1, 0, 2));
+}
+
+#[test]
+fn a_network_that_is_met_second_goes_on_without_the_first() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [
+        within(5, up(100, 0, "S", "")),
+        within(6, up(70_000, 0, "S", "")),
+        within(5, down(400, 101, "S", "")),
+        within(6, down(80_000, 70_001, "S", "")),
+        within(5, up(101, 401, "R", "")),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    table.wait(Duration::from_secs(6));
+    assert_eq!(table.table.flows(), 1);
+    table.accept(within(6, up(70_001, 80_001, "", "b"))).unwrap();
+    table.accept(within(5, up(900, 0, "S", ""))).unwrap();
+    table.accept(within(5, up(901, 0, "", "new"))).unwrap();
+    assert_eq!(table.heard.trim(), ">abort <abort >b >new");
+    assert_eq!((table.table.tally().flows, table.table.flows()), (3, 2));
+}
+
+#[test]
+fn one_connection_may_pass_through_several_networks() {
+    let mut table = Table::new(StreamLimits::default());
+    for segment in [
+        within(5, up(100, 0, "S", "")),
+        within(7, up(100, 0, "S", "")),
+        within(0, down(400, 101, "S", "")),
+        within(5, up(101, 401, "", "a")),
+        within(7, up(101, 401, "", "a")),
+        within(0, down(401, 102, "", "A")),
+        within(7, up(102, 402, "", "b")),
+    ] {
+        table.accept(segment).unwrap();
+    }
+    assert_eq!(table.heard.trim(), ">a <A >b");
+    assert_eq!((table.table.tally().flows, table.table.tally().flows_divided), (1, 0));
+}
+
+#[test]
+fn bytes_beyond_the_window_do_not_win() {
+    let segments = |scale: Option<u8>| {
+        let opening = |segment| Segment { window: 10, window_scale: scale, ..segment };
+        [
+            opening(up(9, 0, "S", "")),
+            opening(down(99, 10, "S", "")),
+            up(40, 100, "", "XX"),
+            up(10, 100, "", "0123456789"),
+            up(20, 100, "", "0123456789"),
+            up(30, 100, "", "01234567890123"),
+        ]
+    };
+    check(&segments(None), ">0123456789 >0123456789 >0123456789 >{4} >0123");
+    check(&segments(Some(4)), ">0123456789 >0123456789 >0123456789 >{2} >XX >23");
 }
 
 #[test]
