@@ -270,16 +270,8 @@ impl<H> MessageReader<H> {
 
     /// True when this many bytes from here on lie in a body whose end does not depend on them.
     pub(super) fn is_inside_body(&self, bytes: u64) -> bool {
-        match &self.state {
-            State::Length { left } => *left >= bytes,
-            State::UntilClose => true,
-            State::Head
-            | State::Framing
-            | State::End
-            | State::Chunked(_)
-            | State::Lost
-            | State::Stopped { passed: _ } => false,
-        }
+        matches!(self.state, State::UntilClose)
+            || matches!(self.state, State::Length { left } if left >= bytes)
     }
 
     /// True when nothing but its looks says that the head just read begins where it does.

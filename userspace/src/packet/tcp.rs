@@ -1,6 +1,7 @@
 //! The TCP header (RFC 9293 section 3.1).
 //!
-//! Looks at no checksum: offloading leaves them unset.
+//! Looks at no checksum: offloading leaves them unset, or set for another packet than the one that was captured. So a
+//! segment that was damaged on its way, which its receiver drops, is read like any other.
 
 use super::WantedPorts;
 use super::ip::Datagram;

@@ -53,9 +53,9 @@ pub(super) struct Half {
     /// Segments of this direction are captured, as far as is known.
     pub(super) heard: bool,
     /// The widest window that it has announced, as the field says it; 0 while none is known.
-    window: u16,
+    pub(super) window: u16,
     /// By how many bits that is to be shifted, where its SYN says so.
-    window_scale: Option<u8>,
+    pub(super) window_scale: Option<u8>,
     /// A reset that waits for what was sent before it.
     pub(super) reset: Option<Box<Stamp>>,
     /// This direction is in `waits`.
@@ -68,9 +68,6 @@ pub(super) struct Shared<'a> {
     pub(super) tally: &'a mut StreamTally,
     pub(super) waiting_bytes: &'a mut usize,
 }
-
-/// Windows are shifted by no more (RFC 7323 section 2.3).
-const WINDOW_SHIFT_MAX: u8 = 14;
 
 // === impl Entry ===
 
@@ -311,38 +308,6 @@ impl<R: StreamReader> Entry<R> {
                 self.hearing.tell(event, shared.limits, read)
             }
         }
-    }
-
-    /// The widest window, in bytes, that the receiver of `direction` has announced; what is not known counts as wide.
-    #[inline]
-    fn announced(&self, direction: Direction) -> u64 {
-        let (sender, receiver) = (self.half(direction), self.half(direction.reversed()));
-        // Both have to agree on shifting in their SYNs (RFC 7323 section 2.2).
-        let refused = |half: &Half| half.initial.is_some() && half.window_scale.is_none();
-        let shift = match receiver.window_scale {
-            _ if refused(sender) || refused(receiver) => 0,
-            Some(shift) => shift,
-            None => WINDOW_SHIFT_MAX,
-        };
-        match receiver.window {
-            0 => u64::MAX,
-            window => u64::from(window).checked_shl(u32::from(shift)).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// True when a segment of another virtual network may belong to this connection all the same: the tags of its
-    /// directions differ, or it was captured at several places. Its numbers say so.
-    #[cold]
-    pub(super) fn may_own(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        let (half, other) = (self.half(direction), self.half(direction.reversed()));
-        let is_close = |half: &Half, seq| {
-            half.assembler.as_ref().is_none_or(|assembler: &Assembler| assembler.is_close(seq))
-        };
-        let seq_fits = match (half.initial, segment.flags.syn) {
-            (Some(initial), true) => initial == segment.seq,
-            (_, syn) => is_close(half, if syn { segment.seq.plus(1) } else { segment.seq }),
-        };
-        seq_fits && segment.ack.is_none_or(|ack| is_close(other, ack))
     }
 
     /// False for a segment whose number lies outside of its stream: its receiver drops it with all that it says

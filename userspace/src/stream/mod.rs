@@ -20,9 +20,11 @@ mod assembler;
 mod causal;
 mod entry;
 mod flow_table;
+mod network;
 mod recency;
 mod rival;
 mod undecided;
+mod window;
 
 use std::time::Duration;
 
