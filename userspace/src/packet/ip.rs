@@ -47,7 +47,7 @@ const EXTENSION_HEADERS_MAX: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const IPV4: u8 = 4;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
 const IPV6: u8 = 41;
 const ROUTING: u8 = 43;

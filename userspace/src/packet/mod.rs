@@ -19,6 +19,7 @@
 mod fragment;
 mod ip;
 mod link;
+mod plain;
 mod probe;
 mod rest;
 mod tcp;
@@ -100,6 +101,9 @@ pub fn parse<'a>(packet: &Packet<'a>, wanted: &WantedPorts) -> Result<Segment<'a
     if packet.link == LinkType::Probe {
         return probe::segment(packet);
     }
+    if let Some(datagram) = plain::tcp(packet) {
+        return tcp::segment(packet.captured_at, &datagram, wanted);
+    }
     match link::outermost(packet).and_then(descend) {
         Ok(Found::Tcp(datagram)) => tcp::segment(packet.captured_at, &datagram, wanted),
         Ok(Found::Fragment(_)) => Err(Unused::Fragment),
@@ -170,6 +174,9 @@ impl PacketReader {
             return probe::segment(packet);
         }
         let Self { wanted, fragments, tally } = self;
+        if let Some(datagram) = plain::tcp(packet) {
+            return tcp::segment(packet.captured_at, &datagram, wanted);
+        }
         let found = match link::outermost(packet).and_then(descend) {
             Ok(Found::Fragment(fragment)) => {
                 let whole = fragments.insert(&fragment, packet.captured_at).ok_or(Unused::Fragment)?;
