@@ -2,11 +2,10 @@
 //!
 //! Reads no file: it is given bytes, and says how many more it needs.
 
-use pcap_parser::nom::{Err, IResult, Needed};
+use pcap_parser::nom::{Err, Needed};
 use pcap_parser::{
-    Block, EPB_MAGIC, IDB_MAGIC, InterfaceDescriptionBlock, LegacyPcapBlock, PcapError, SHB_MAGIC, SPB_MAGIC,
-    UnknownBlock, parse_block_be, parse_block_le, parse_pcap_frame, parse_pcap_frame_be,
-    parse_pcap_frame_modified, parse_pcap_header,
+    Block, EPB_MAGIC, IDB_MAGIC, InterfaceDescriptionBlock, PcapError, SHB_MAGIC, SPB_MAGIC, UnknownBlock,
+    parse_block_be, parse_block_le, parse_pcap_header,
 };
 
 use super::PcapLimits;
@@ -23,13 +22,12 @@ pub(super) enum Format {
     Pcapng(Section),
 }
 
-/// Reads a packet of a pcap file in one byte order.
-type ParsePacket = for<'a> fn(&'a [u8]) -> IResult<&'a [u8], LegacyPcapBlock<'a>, PcapError<&'a [u8]>>;
-
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pcap {
     link: LinkType,
-    parse: ParsePacket,
+    big_endian: bool,
+    /// What stands before the bytes of a packet.
+    packet_header_bytes: usize,
     nanos_per_tick: u64,
 }
 
@@ -112,6 +110,12 @@ pub enum Damage {
 /// The header of a pcap file, and less than any section header of pcapng.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
 
+/// Seconds, their fraction, bytes kept and bytes on the wire.
+const PACKET_HEADER_BYTES: usize = 16;
+
+/// The same, then interface, protocol and kind of packet.
+const MODIFIED_HEADER_BYTES: usize = 24;
+
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// The packet block that pcapng had before the enhanced one.
@@ -126,16 +130,17 @@ impl Format {
             return Some((Format::Pcapng(Section::default()), 0));
         }
         let (_, header) = parse_pcap_header(start).ok()?;
-        let parse = match (header.is_modified_format(), header.is_bigendian()) {
-            (true, _) => parse_pcap_frame_modified,
-            (false, true) => parse_pcap_frame_be,
-            (false, false) => parse_pcap_frame,
+        // The modified format, which has more to say of each packet, was written on one byte order only.
+        let (big_endian, packet_header_bytes) = match (header.is_modified_format(), header.is_bigendian()) {
+            (true, _) => (false, MODIFIED_HEADER_BYTES),
+            (false, big_endian) => (big_endian, PACKET_HEADER_BYTES),
         };
         let nanos_per_tick = if header.is_nanosecond_precision() { 1 } else { 1_000 };
         // The upper half holds the length of the frame check sequence.
         let [l0, l1, _, _] = header.network.0.to_le_bytes();
         let link = LinkType::from_number(u16::from_le_bytes([l0, l1]));
-        Some((Format::Pcap(Pcap { link, parse, nanos_per_tick }), header.size()))
+        let pcap = Pcap { link, big_endian, packet_header_bytes, nanos_per_tick };
+        Some((Format::Pcap(pcap), header.size()))
     }
 
     /// Reads the block at the front.
@@ -166,18 +171,31 @@ fn needs(error: Err<PcapError<&[u8]>>, unread: &[u8], limits: &PcapLimits) -> Re
 // === impl Pcap ===
 
 impl Pcap {
+    /// Four numbers, which are read here and not by a parser for all kinds of blocks: this runs once for each packet.
+    #[inline]
     fn next<'a>(&self, unread: &'a [u8], limits: &PcapLimits) -> Result<Record<'a>, Damage> {
-        let Self { link, parse, nanos_per_tick } = *self;
-        match parse(unread) {
-            Ok((rest, LegacyPcapBlock { ts_sec, ts_usec, caplen: _, origlen, data })) => {
-                let fraction = u64::from(ts_usec).saturating_mul(nanos_per_tick);
-                let nanos =
-                    u64::from(ts_sec).saturating_mul(NANOS_PER_SECOND as u64).saturating_add(fraction);
-                let captured_at = Timestamp(nanos);
-                let packet = Packet { captured_at, link, wire_bytes: origlen, bytes: data };
-                Ok(Record::Packet { packet, bytes: unread.len().saturating_sub(rest.len()) })
+        let Self { link, big_endian, packet_header_bytes, nanos_per_tick } = *self;
+        let Some(header) = unread.first_chunk::<PACKET_HEADER_BYTES>() else {
+            return Ok(Record::Needs { bytes: packet_header_bytes });
+        };
+        let [s0, s1, s2, s3, f0, f1, f2, f3, c0, c1, c2, c3, w0, w1, w2, w3] = *header;
+        let number = |bytes| if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let bytes = packet_header_bytes.saturating_add(number([c0, c1, c2, c3]) as usize);
+        match unread.get(packet_header_bytes..bytes) {
+            Some(captured) => {
+                let fraction = u64::from(number([f0, f1, f2, f3])).saturating_mul(nanos_per_tick);
+                let seconds = u64::from(number([s0, s1, s2, s3])).saturating_mul(NANOS_PER_SECOND as u64);
+                let captured_at = Timestamp(seconds.saturating_add(fraction));
+                let wire_bytes = number([w0, w1, w2, w3]);
+                Ok(Record::Packet {
+                    packet: Packet { captured_at, link, wire_bytes, bytes: captured },
+                    bytes,
+                })
             }
-            Err(error) => Ok(Record::Needs { bytes: needs(error, unread, limits)? }),
+            None if bytes > limits.block_bytes_max => {
+                Err(Damage::TooLong { bytes: bytes as u64, bytes_max: limits.block_bytes_max as u64 })
+            }
+            None => Ok(Record::Needs { bytes }),
         }
     }
 }

@@ -208,9 +208,11 @@ impl PcapSource {
     fn hand_over(&mut self, take: &mut dyn FnMut(&Packet<'_>)) -> Result<(usize, usize), CaptureError> {
         let mut packets: usize = 0;
         loop {
-            self.advance_skip();
             if self.skip > 0 {
-                return Ok((packets, 1));
+                self.advance_skip();
+                if self.skip > 0 {
+                    return Ok((packets, 1));
+                }
             }
             let unread = self.buffer.get(self.from..self.to).unwrap_or_default();
             let record = self.format.next(unread, &self.limits);
