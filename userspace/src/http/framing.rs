@@ -113,7 +113,8 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     let mut ambiguous = false;
     let mut hosts = 0usize;
     let mut hosts_are_valid = true;
-    for (name, value) in headers.iter() {
+    // As long as Host, Content-Length and Transfer-Encoding.
+    for (name, value) in headers.iter_by_name_bytes(|bytes| matches!(bytes, 4 | 14 | 17)) {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 hosts = hosts.saturating_add(1);
@@ -152,15 +153,16 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     Lengths { transfer, content, hosts, hosts_are_valid, marks }
 }
 
-/// `1*DIGIT`, and nothing else: `from_str` alone would take a sign.
+/// `1*DIGIT`, and nothing else.
 fn content_length(value: &[u8]) -> ContentLength {
     let digits = value.trim_ascii();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return ContentLength::Invalid;
-    }
-    match std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
-        Some(bytes) => ContentLength::Bytes(bytes),
-        None => ContentLength::Invalid,
+    let number = digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    });
+    match number {
+        Some(bytes) if !digits.is_empty() => ContentLength::Bytes(bytes),
+        Some(_) | None => ContentLength::Invalid,
     }
 }
 

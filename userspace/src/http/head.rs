@@ -269,7 +269,13 @@ fn whole_request(
     let part = |range: Range<usize>| {
         if range.end <= raw.len() && range.start <= range.end { raw.slice(range) } else { Bytes::new() }
     };
-    let (method, target) = (part(method), part(target));
+    // A known method needs no share in the head's bytes, which has to be counted.
+    let method_bytes = bytes.get(method.clone()).unwrap_or_default();
+    let method = match METHODS.iter().find(|known| **known == method_bytes) {
+        Some(known) => Bytes::from_static(known),
+        None => part(method),
+    };
+    let target = part(target);
     let (headers, marks) = headers(raw, bytes, fields);
     RequestHead { method, target, version, headers, marks }
 }
@@ -306,12 +312,15 @@ fn headers(raw: Bytes, bytes: &[u8], fields: impl Iterator<Item = FieldRange>) -
     (headers, marks)
 }
 
+/// Where names and values lie in `bytes`, whose slices they are. What did not would lie beyond its end, and read as
+/// empty; so nothing has to be checked for each field.
 fn field_ranges(bytes: &[u8], fields: &[httparse::Header<'_>]) -> impl Iterator<Item = FieldRange> {
-    fields.iter().map(|field| {
-        let name = span(bytes, field.name.as_bytes()).unwrap_or_default();
-        let value = span(bytes, field.value).unwrap_or(name.end..name.end);
-        (name, value)
-    })
+    let first = bytes.as_ptr() as usize;
+    let place = move |part: &[u8]| {
+        let start = (part.as_ptr() as usize).wrapping_sub(first);
+        start..start.saturating_add(part.len())
+    };
+    fields.iter().map(move |field| (place(field.name.as_bytes()), place(field.value)))
 }
 
 /// Where `part`, a slice of `whole`, lies in it.

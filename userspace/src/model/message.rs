@@ -151,6 +151,18 @@ impl Headers {
         self.iter().find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
+    /// The same for fields whose names have as many bytes as `is_wanted` wants. To look at few of many fields, their
+    /// lengths are enough to pass over the others.
+    pub fn iter_by_name_bytes(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let name_bytes = |field: &Field| field.name_end.saturating_sub(field.name_start) as usize;
+        self.fields.iter().filter(move |field| is_wanted(name_bytes(field))).map(|field| {
+            (self.slice(field.name_start, field.name_end), self.slice(field.value_start, field.value_end))
+        })
+    }
+
     /// Bytes of memory that this holds, roughly.
     pub fn memory_bytes(&self) -> usize {
         self.raw.len().saturating_add(self.fields.len().saturating_mul(size_of::<Field>()))
