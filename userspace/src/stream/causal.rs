@@ -13,7 +13,7 @@ use super::entry::{Entry, Half, Shared};
 
 impl<R: StreamReader> Entry<R> {
     /// Hands on everything that needs no more waiting, of `direction` first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pump(
         &mut self,
         direction: Direction,
