@@ -28,6 +28,7 @@ mod headers;
 mod json;
 mod json_text;
 pub mod latency;
+pub mod noise;
 mod rules;
 mod status;
 mod text;

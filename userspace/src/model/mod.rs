@@ -10,6 +10,7 @@ mod field;
 mod flow;
 mod hash;
 mod message;
+mod noise;
 mod packet;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -26,6 +27,10 @@ pub use field::{REDACTED, host_of, is_per_connection, is_secret, is_token};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
 pub use message::{Body, Headers, Request, Response, Version};
+pub use noise::{
+    EvidenceCounts, EvidenceSource, Needs, NoiseReport, PathState, PathSummary, Rate, RouteMeasure,
+    Transition, ValueClass,
+};
 pub use packet::{LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
 pub use seq::Seq;
 pub use time::Timestamp;

@@ -1,0 +1,20 @@
+//! Says which differences are B's doing and which are noise, from how often one version differs from itself.
+//!
+//! Reads no clock and compares nothing: it counts comparisons and is told at which paths two answers differ.
+//! `docs/statistics.md` says what is claimed, under which assumptions, and by which theorems.
+//!
+//! Evidence comes in triples of answers to one request, two of them from one version ([`triple`]). At each path
+//! a triple is a coin: does the pair A/B differ and the pair of one version not, or the other way round? Where
+//! B does as A does, both are equally likely. [`NoiseModel`] bets on that coin, path by path.
+
+mod again;
+mod class;
+mod model;
+mod repeats;
+mod triple;
+
+pub use again::AgainConfig;
+pub use class::{Trend, class_of, transition_of};
+pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
+pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};
+pub use triple::{DifferingPaths, PathDifference, Sign, Signed, Triple};
