@@ -1,30 +1,44 @@
-//! Says whether B is slower than A on the same requests, with a confidence interval.
+//! Says whether B is slower than A on the same requests, with intervals that hold however often one looks.
 //!
-//! Makes no assumption on how latencies are distributed. Holds for one look at the end of a run: an interval
-//! that is looked at again and again until it says something covers less than its level promises.
+//! Makes no assumption on how latencies are distributed, and judges no single request.
 //!
-//! Each pair gives a ratio B/A and a difference B − A. For the median of each, the interval runs from the
-//! k-th smallest to the k-th largest value, where k is the largest rank with P(Bin(n, ½) < k) ≤ (1 − level)/2:
-//! the number of values below the true median is binomial whatever the distribution, as long as pairs are
-//! independent (W. J. Conover, "Practical Nonparametric Statistics", 3rd ed., section 3.2; G. J. Hahn and
-//! W. Q. Meeker, "Statistical Intervals", 1991, section 5.2). Coverage is at least the level. B is called slower
-//! only when the lower ends of both intervals clear their margins, so that neither a doubled 40 µs nor 5 ms on
-//! top of 3 s is an alarm.
+//! For each route, and for the first and the last byte of an answer, three things are compared: the median of the
+//! paired ratio B/A together with the median of the paired difference B − A, and the 95th and 99th percentile of B
+//! against those of A. Each quantile has an interval of order statistics that is valid at every moment at once, as
+//! `compare::confidence` says. B is called slower at one of them only when the lower ends of both the ratio and the
+//! difference clear their margins, so that neither a doubled 40 µs nor 5 ms on top of 3 s is an alarm.
+//!
+//! The allowance of the level is divided evenly over these six, and for a percentile over A's and B's interval: a route
+//! on which B is within the margins is ever called slower with a chance of at most one minus the level. This takes pairs
+//! to be independent of each other and their distribution to stay the same; pairs that wait in one queue are not
+//! independent, and their intervals are too narrow. The first pairs of a route are left out, since caches are cold.
+
+use std::time::Duration;
+
+use super::buckets::Buckets;
+use super::confidence::quantile_ranks;
+use crate::model::Timestamp;
 
 /// When B counts as slower.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyPolicy {
-    /// The median of B/A that is still allowed. Default 1.25.
+    /// The ratio B/A that is still allowed. Default 1.25.
     pub ratio_max: f64,
-    /// The median of B − A in milliseconds that is still allowed. Default 5.
+    /// The difference B − A in milliseconds that is still allowed. Default 5.
     pub extra_ms_max: f64,
-    /// Pairs below which nothing is said. Default 30.
+    /// The ratio that is still allowed at the 95th and the 99th percentile; the difference is the same. Default 1.5.
+    pub tail_ratio_max: f64,
+    /// Pairs below which nothing is said; those of the warm-up do not count. Default 30.
     pub pairs_min: usize,
-    /// Level of both intervals, above 0 and below 1. Default 0.99.
+    /// Level of all intervals of a route together, above 0 and below 1. Default 0.99.
     pub confidence: f64,
+    /// First pairs of a route that are left out. Default 10.
+    pub warm_up_pairs: usize,
+    /// Time from the first pair of a route during which pairs are left out. Default none.
+    pub warm_up: Duration,
 }
 
-/// Time from the last request byte to the last response byte on both branches, for one request.
+/// How long both branches took for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatencyPair {
     /// A's, in microseconds.
@@ -33,12 +47,41 @@ pub struct LatencyPair {
     pub candidate_us: u64,
 }
 
-/// A median with its confidence interval.
+/// Both times of one request, from its last byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencySample {
+    /// To the first byte of the answer, where both are known.
+    pub first_byte: Option<LatencyPair>,
+    /// To its last byte.
+    pub last_byte: LatencyPair,
+}
+
+/// The pairs of one route, in bounded memory: usually some tens of kilobytes, at most 3 MB.
+#[derive(Clone, Debug)]
+pub struct LatencyTally {
+    policy: LatencyPolicy,
+    began: Option<Timestamp>,
+    warm_up_pairs: usize,
+    is_warm: bool,
+    first_byte: PointTally,
+    last_byte: PointTally,
+}
+
+#[derive(Clone, Debug, Default)]
+struct PointTally {
+    control: Buckets,
+    candidate: Buckets,
+    /// B/A, times [`RATIO_SCALE`].
+    ratio: Buckets,
+    extra: Buckets,
+}
+
+/// The middle with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Lower end.
     pub low: f64,
-    /// The median of the sample.
+    /// The value of the sample.
     pub median: f64,
     /// Upper end.
     pub high: f64,
@@ -47,36 +90,298 @@ pub struct Interval {
 /// What the pairs of one route say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencySummary {
-    /// Number of pairs.
+    /// Number of pairs that the rest tells of: without those of the warm-up, or nothing but these.
     pub pairs: usize,
+    /// Pairs of the warm-up.
+    pub warm_up_pairs: usize,
+    /// To the last byte of the answer.
+    pub last_byte: PointSummary,
+    /// To the first byte; none when it was never known.
+    pub first_byte: Option<PointSummary>,
+    /// The conclusion.
+    pub verdict: LatencyVerdict,
+    /// What B is slower at, most ordinary first: where, and by how much.
+    pub slower: Option<Slower>,
+}
+
+/// One point of the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PointSummary {
     /// Median of A in microseconds.
     pub control_median_us: f64,
     /// Median of B in microseconds.
     pub candidate_median_us: f64,
-    /// B/A over pairs; absent when there are too few pairs for any interval at this level.
+    /// Median of B/A over pairs; absent when there are too few pairs for any interval at this level.
     pub ratio: Option<Interval>,
-    /// B − A over pairs in microseconds; absent as above.
+    /// Median of B − A over pairs in microseconds; absent as above.
     pub extra_us: Option<Interval>,
-    /// The conclusion.
-    pub verdict: LatencyVerdict,
+    /// The 95th percentile.
+    pub p95: TailSummary,
+    /// The 99th percentile.
+    pub p99: TailSummary,
+}
+
+/// One percentile of B against the same one of A.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TailSummary {
+    /// A's in microseconds.
+    pub control_us: f64,
+    /// B's in microseconds.
+    pub candidate_us: f64,
+    /// B's over A's; absent when there are too few pairs: about 200 for the 95th and 1,100 for the 99th percentile at a
+    /// level of 0.99.
+    pub ratio: Option<Interval>,
+    /// B's minus A's in microseconds; absent as above.
+    pub extra_us: Option<Interval>,
+}
+
+/// Where B is slower.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slower {
+    /// Which byte of the answer.
+    pub point: LatencyPoint,
+    /// What of its times.
+    pub part: LatencyPart,
+    /// B/A.
+    pub ratio: Interval,
+    /// B − A in microseconds.
+    pub extra_us: Interval,
+}
+
+/// A point of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyPoint {
+    /// Its first byte.
+    FirstByte,
+    /// Its last byte.
+    LastByte,
+}
+
+/// What of many times is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencyPart {
+    /// The median over pairs.
+    Median,
+    /// The 95th percentile.
+    P95,
+    /// The 99th percentile.
+    P99,
 }
 
 /// Whether B is slower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatencyVerdict {
-    /// Both intervals lie above their margins.
+    /// Both intervals of some part lie above their margins.
     Slower,
-    /// At least one does not.
+    /// Of no part do both.
     NotSlower,
     /// Fewer pairs than the policy asks for.
     NotEnoughData,
 }
 
+/// Over these the allowance of the level is divided: two points, three parts.
+const CLAIMS: f64 = 6.0;
+
+/// What ratios are kept in: millionths, so that buckets are fine around 1 and below.
+const RATIO_SCALE: f64 = 1e6;
+
 // === impl LatencyPolicy ===
 
 impl Default for LatencyPolicy {
     fn default() -> Self {
-        Self { ratio_max: 1.25, extra_ms_max: 5.0, pairs_min: 30, confidence: 0.99 }
+        Self {
+            ratio_max: 1.25,
+            extra_ms_max: 5.0,
+            tail_ratio_max: 1.5,
+            pairs_min: 30,
+            confidence: 0.99,
+            warm_up_pairs: 10,
+            warm_up: Duration::ZERO,
+        }
+    }
+}
+
+// === impl LatencyTally ===
+
+impl LatencyTally {
+    /// An empty one, for one route.
+    pub fn new(policy: LatencyPolicy) -> Self {
+        Self {
+            policy,
+            began: None,
+            warm_up_pairs: 0,
+            is_warm: false,
+            first_byte: PointTally::default(),
+            last_byte: PointTally::default(),
+        }
+    }
+
+    /// Takes in what one request took, compared at `at`.
+    pub fn observe(&mut self, at: Timestamp, sample: &LatencySample) {
+        let began = *self.began.get_or_insert(at);
+        if !self.is_warm {
+            self.is_warm =
+                self.warm_up_pairs >= self.policy.warm_up_pairs && at.since(began) >= self.policy.warm_up;
+            if self.is_warm {
+                // Until now they were all there was to show.
+                (self.first_byte, self.last_byte) = (PointTally::default(), PointTally::default());
+            } else {
+                self.warm_up_pairs = self.warm_up_pairs.saturating_add(1);
+            }
+        }
+        if let Some(pair) = &sample.first_byte {
+            self.first_byte.add(pair);
+        }
+        self.last_byte.add(&sample.last_byte);
+    }
+
+    /// What the pairs say so far; none when there are none. Those of the warm-up are shown until others come, and
+    /// never judged.
+    pub fn summary(&self) -> Option<LatencySummary> {
+        let last_byte = self.last_byte.summary(self.policy.confidence)?;
+        let first_byte = self.first_byte.summary(self.policy.confidence);
+        let pairs = usize::try_from(self.last_byte.ratio.len()).unwrap_or(usize::MAX);
+        let is_enough =
+            pairs >= self.policy.pairs_min && last_byte.ratio.is_some() && last_byte.extra_us.is_some();
+        let slower = is_enough.then(|| {
+            let last = last_byte.slower(LatencyPoint::LastByte, &self.policy);
+            last.or_else(|| first_byte?.slower(LatencyPoint::FirstByte, &self.policy))
+        });
+        let (verdict, slower) = match slower {
+            None => (LatencyVerdict::NotEnoughData, None),
+            Some(None) => (LatencyVerdict::NotSlower, None),
+            Some(Some(slower)) => (LatencyVerdict::Slower, Some(slower)),
+        };
+        Some(LatencySummary {
+            pairs,
+            warm_up_pairs: self.warm_up_pairs,
+            last_byte,
+            first_byte,
+            verdict,
+            slower,
+        })
+    }
+}
+
+// === impl PointTally ===
+
+impl PointTally {
+    fn add(&mut self, pair: &LatencyPair) {
+        let (control, candidate) = (pair.control_us as f64, pair.candidate_us as f64);
+        self.control.add(control);
+        self.candidate.add(candidate);
+        // Clocks have steps: an answer within the same microsecond counts as one microsecond.
+        self.ratio.add(candidate.max(1.0) / control.max(1.0) * RATIO_SCALE);
+        self.extra.add(candidate - control);
+    }
+
+    fn summary(&self, confidence: f64) -> Option<PointSummary> {
+        let each = 1.0 - (1.0 - confidence) / CLAIMS;
+        Some(PointSummary {
+            control_median_us: self.control.quantile(0.5)?,
+            candidate_median_us: self.candidate.quantile(0.5)?,
+            ratio: interval(&self.ratio, 0.5, each).map(|interval| interval.scaled(RATIO_SCALE)),
+            extra_us: interval(&self.extra, 0.5, each),
+            p95: self.tail(0.95, confidence)?,
+            p99: self.tail(0.99, confidence)?,
+        })
+    }
+
+    fn tail(&self, quantile: f64, confidence: f64) -> Option<TailSummary> {
+        let each = 1.0 - (1.0 - confidence) / CLAIMS / 2.0;
+        let (control_us, candidate_us) =
+            (self.control.quantile(quantile)?, self.candidate.quantile(quantile)?);
+        let both = interval(&self.control, quantile, each).zip(interval(&self.candidate, quantile, each));
+        let over = |a: f64, b: f64| b.max(1.0) / a.max(1.0);
+        Some(TailSummary {
+            control_us,
+            candidate_us,
+            ratio: both.map(|(a, b)| Interval {
+                low: over(a.high, b.low),
+                median: over(a.median, b.median),
+                high: over(a.low, b.high),
+            }),
+            extra_us: both.map(|(a, b)| Interval {
+                low: b.low - a.high,
+                median: b.median - a.median,
+                high: b.high - a.low,
+            }),
+        })
+    }
+}
+
+/// The interval of a quantile; none when the sample is too small for it.
+fn interval(sample: &Buckets, quantile: f64, confidence: f64) -> Option<Interval> {
+    let (low, high) = quantile_ranks(quantile, sample.len(), confidence);
+    Some(Interval {
+        low: sample.at_rank(low?)?.0,
+        median: sample.quantile(quantile)?,
+        high: sample.at_rank(high?)?.1,
+    })
+}
+
+// === impl Interval ===
+
+impl Interval {
+    fn scaled(self, unit: f64) -> Self {
+        Self { low: self.low / unit, median: self.median / unit, high: self.high / unit }
+    }
+}
+
+// === impl LatencySummary ===
+
+impl LatencySummary {
+    /// Sums up pairs of one route that are known to the last byte only and have no times of their own; none when there
+    /// are none.
+    pub fn new(pairs: &[LatencyPair], policy: &LatencyPolicy) -> Option<Self> {
+        let mut tally = LatencyTally::new(*policy);
+        for last_byte in pairs {
+            tally.observe(Timestamp::default(), &LatencySample { first_byte: None, last_byte: *last_byte });
+        }
+        tally.summary()
+    }
+}
+
+// === impl PointSummary ===
+
+impl PointSummary {
+    fn slower(&self, point: LatencyPoint, policy: &LatencyPolicy) -> Option<Slower> {
+        let Self { control_median_us: _, candidate_median_us: _, ratio, extra_us, p95, p99 } = *self;
+        let parts = [
+            (LatencyPart::Median, ratio, extra_us, policy.ratio_max),
+            (LatencyPart::P95, p95.ratio, p95.extra_us, policy.tail_ratio_max),
+            (LatencyPart::P99, p99.ratio, p99.extra_us, policy.tail_ratio_max),
+        ];
+        parts.into_iter().find_map(|(part, ratio, extra_us, ratio_max)| {
+            let (ratio, extra_us) = (ratio?, extra_us?);
+            let clears = ratio.low > ratio_max && extra_us.low > policy.extra_ms_max * 1000.0;
+            clears.then_some(Slower { point, part, ratio, extra_us })
+        })
+    }
+}
+
+// === impl LatencyPoint ===
+
+impl LatencyPoint {
+    /// The point as output names it; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            LatencyPoint::FirstByte => "first_byte",
+            LatencyPoint::LastByte => "last_byte",
+        }
+    }
+}
+
+// === impl LatencyPart ===
+
+impl LatencyPart {
+    /// The part as output names it; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            LatencyPart::Median => "median",
+            LatencyPart::P95 => "p95",
+            LatencyPart::P99 => "p99",
+        }
     }
 }
 
@@ -93,70 +398,6 @@ impl LatencyVerdict {
     }
 }
 
-// === impl LatencySummary ===
-
-impl LatencySummary {
-    /// Sums the pairs of one route up; none when there are no pairs.
-    pub fn new(pairs: &[LatencyPair], policy: &LatencyPolicy) -> Option<Self> {
-        let control = sorted(pairs.iter().map(|pair| pair.control_us as f64));
-        let candidate = sorted(pairs.iter().map(|pair| pair.candidate_us as f64));
-        // Clocks have steps: an answer within the same microsecond counts as one microsecond.
-        let whole = |us: u64| us.max(1) as f64;
-        let ratio = sorted(pairs.iter().map(|pair| whole(pair.candidate_us) / whole(pair.control_us)));
-        let extra = sorted(pairs.iter().map(|pair| pair.candidate_us as f64 - pair.control_us as f64));
-        let (ratio, extra_us) =
-            (median_interval(&ratio, policy.confidence), median_interval(&extra, policy.confidence));
-        let verdict = match (ratio, extra_us) {
-            (Some(ratio), Some(extra)) if pairs.len() >= policy.pairs_min => {
-                let slower = ratio.low > policy.ratio_max && extra.low > policy.extra_ms_max * 1000.0;
-                if slower { LatencyVerdict::Slower } else { LatencyVerdict::NotSlower }
-            }
-            (Some(_) | None, _) => LatencyVerdict::NotEnoughData,
-        };
-        Some(Self {
-            pairs: pairs.len(),
-            control_median_us: median(&control)?,
-            candidate_median_us: median(&candidate)?,
-            ratio,
-            extra_us,
-            verdict,
-        })
-    }
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    let upper = sorted.get(sorted.len() / 2)?;
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some((lower + upper) / 2.0)
-}
-
-/// The interval for the median of sorted values; none when even the extremes do not reach the level.
-pub fn median_interval(sorted: &[f64], confidence: f64) -> Option<Interval> {
-    let rank = interval_rank(sorted.len(), confidence)?;
-    Some(Interval {
-        low: *sorted.get(rank.checked_sub(1)?)?,
-        median: median(sorted)?,
-        high: *sorted.get(sorted.len().checked_sub(rank)?)?,
-    })
-}
-
-/// The largest k with P(Bin(n, ½) < k) ≤ (1 − confidence)/2; none when there is none from 1 on.
-fn interval_rank(n: usize, confidence: f64) -> Option<usize> {
-    let tail = (1.0 - confidence) / 2.0;
-    // In logarithms, since 2⁻ⁿ is zero as a float from n = 1075 on.
-    let mut log_term = -(n as f64) * std::f64::consts::LN_2;
-    let mut sum = log_term.exp();
-    let mut rank = 0_usize;
-    while sum <= tail && rank < n {
-        rank = rank.saturating_add(1);
-        log_term += (n.saturating_sub(rank).saturating_add(1) as f64 / rank as f64).ln();
-        sum += log_term.exp();
-    }
-    (rank > 0).then_some(rank)
-}
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
+mod tests;

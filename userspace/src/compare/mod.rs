@@ -21,6 +21,8 @@
 
 mod align;
 mod body;
+mod buckets;
+mod confidence;
 mod decode;
 mod findings;
 pub mod group;
@@ -30,6 +32,8 @@ mod json_text;
 pub mod latency;
 pub mod noise;
 mod rules;
+#[cfg(test)]
+mod sim;
 mod status;
 mod text;
 

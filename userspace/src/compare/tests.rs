@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::latency::{LatencyPair, LatencyPolicy, LatencySummary, LatencyVerdict};
 use super::*;
 use crate::model::samples::{self, response};
 use crate::model::{Body, BranchFailure, DifferenceKind, ExchangeId, Timestamp};
@@ -588,81 +587,4 @@ fn one_cause_whatever_the_values_and_positions() {
     assert_eq!(cause, of(r#"[{"p":1},{"p":5}]"#, r#"[{"p":1},{"p":6}]"#));
     assert_ne!(cause.id, of(r#"[{"p":1}]"#, r#"[{"p":"1"}]"#).id);
     assert_ne!(cause.id, group::cause("/other", &[]).id);
-}
-
-// === Latency ===
-
-/// Uniform numbers in 0..1 (Knuth's 64-bit linear congruential generator), the same in every run.
-struct Uniform(u64);
-
-impl Uniform {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Skewed as latencies are: mean 1, long tail.
-    fn exponential(&mut self) -> f64 {
-        -(1.0 - self.next()).ln()
-    }
-}
-
-fn pairs(count: usize, seed: u64, factor: f64, extra_ms: f64) -> Vec<LatencyPair> {
-    let mut random = Uniform(seed);
-    (0..count)
-        .map(|_| {
-            let base = 2_000.0 + 10_000.0 * random.exponential();
-            let mut noisy = |factor: f64| (base * factor + 3_000.0 * random.exponential()) as u64;
-            let control_us = noisy(1.0);
-            LatencyPair { control_us, candidate_us: noisy(factor) + (extra_ms * 1000.0) as u64 }
-        })
-        .collect()
-}
-
-#[test]
-fn the_interval_covers_the_median_as_often_as_it_says() {
-    for (n, confidence) in [(30, 0.95), (101, 0.95), (300, 0.99)] {
-        let covered = (0..2_000)
-            .filter(|seed| {
-                let mut random = Uniform(seed * 7_919 + 1);
-                let mut sample: Vec<f64> = (0..n).map(|_| random.exponential()).collect();
-                sample.sort_by(f64::total_cmp);
-                let interval = latency::median_interval(&sample, confidence).unwrap();
-                (interval.low..=interval.high).contains(&std::f64::consts::LN_2)
-            })
-            .count();
-        let share = covered as f64 / 2_000.0;
-        assert!((confidence - 0.01..confidence + 0.035).contains(&share), "n {n}: covered {share}");
-    }
-}
-
-#[test]
-fn interval_ranks_are_those_of_the_tables() {
-    // Conover, table A3: n = 10 gives the 2nd to the 9th value at 97.9 %, n = 20 the 6th to the 15th at 95.9 %.
-    for (n, confidence, low, high) in [(10, 0.95, 2.0, 9.0), (20, 0.95, 6.0, 15.0), (6, 0.95, 1.0, 6.0)] {
-        let sample: Vec<f64> = (1..=n).map(f64::from).collect();
-        let interval = latency::median_interval(&sample, confidence).unwrap();
-        assert_eq!((interval.low, interval.high), (low, high), "n {n}");
-    }
-    assert_eq!(latency::median_interval(&[1.0; 5], 0.95), None);
-    assert!(latency::median_interval(&vec![1.0; 100_000], 0.99).is_some());
-}
-
-#[test]
-fn equal_noise_is_never_called_slower() {
-    for seed in 0..2_000 {
-        let summary = LatencySummary::new(&pairs(60, seed, 1.0, 0.0), &LatencyPolicy::default()).unwrap();
-        assert_eq!(summary.verdict, LatencyVerdict::NotSlower, "seed {seed}");
-    }
-}
-
-#[test]
-fn a_slower_branch_is_named_only_when_both_margins_are_cleared() {
-    let verdict = |count, factor, extra_ms| {
-        LatencySummary::new(&pairs(count, 5, factor, extra_ms), &LatencyPolicy::default()).unwrap().verdict
-    };
-    assert_eq!(verdict(200, 1.0, 40.0), LatencyVerdict::Slower);
-    assert_eq!(verdict(200, 3.0, 0.0), LatencyVerdict::Slower);
-    assert_eq!(verdict(200, 1.0, 4.0), LatencyVerdict::NotSlower);
-    assert_eq!(verdict(29, 1.0, 40.0), LatencyVerdict::NotEnoughData);
 }

@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::curl::{Curl, curl};
 use super::verdict::{Evidence, Verdict, VerdictPolicy};
 use super::words::{gloss, gloss_of_reason, time};
-use crate::compare::latency::{Interval, LatencyPair, LatencySummary, LatencyVerdict};
+use crate::compare::latency::{
+    Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
+};
 use crate::journal::{
     CauseRecord, Example, ExperimentRecord, Journal, JournalError, RunId, RunRecord, StoredDifference,
 };
@@ -133,6 +135,26 @@ pub struct LatencyReport {
     pub confidence: f64,
     /// `slower`, `not_slower`, `not_enough_data`, or `not_judged` where the policy wants no judgement.
     pub verdict: &'static str,
+    /// First pairs that were left out, since caches are cold.
+    pub warm_up_pairs: usize,
+    /// What B is slower at.
+    pub slower: Option<SlowerReport>,
+}
+
+/// What B is slower at.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlowerReport {
+    /// `first_byte` or `last_byte` of the answer.
+    pub point: &'static str,
+    /// `median`, `p95` or `p99`.
+    pub part: &'static str,
+    /// B/A there.
+    pub ratio: IntervalReport,
+    /// B − A there.
+    pub extra_ms: IntervalReport,
+    /// The same as people read it.
+    #[serde(skip)]
+    words: &'static str,
 }
 
 /// A median with its confidence interval.
@@ -367,9 +389,9 @@ fn routes(record: &ExperimentRecord, policy: &VerdictPolicy) -> Vec<RouteReport>
 
 fn slower(route: &RouteReport) -> Option<String> {
     let latency = route.latency.as_ref().filter(|latency| latency.is_slower())?;
-    let (ratio, extra) = (latency.ratio.as_ref()?, latency.extra_ms.as_ref()?);
+    let SlowerReport { point: _, part: _, ratio, extra_ms: extra, words } = latency.slower.as_ref()?;
     Some(format!(
-        "{} is slower: B takes {:.2} times A's time [{:.2}, {:.2}], {:+.1} ms [{:+.1}, {:+.1}].",
+        "{} is slower: {words} {:.2} times A's time [{:.2}, {:.2}], {:+.1} ms [{:+.1}, {:+.1}].",
         route.route, ratio.median, ratio.low, ratio.high, extra.median, extra.low, extra.high
     ))
 }
@@ -381,25 +403,59 @@ const NOT_JUDGED: &str = "not_judged";
 
 impl LatencyReport {
     fn new(summary: LatencySummary, policy: &VerdictPolicy) -> Self {
-        let LatencySummary { pairs, control_median_us, candidate_median_us, ratio, extra_us, verdict } =
-            summary;
-        let scaled = |interval: Interval, unit: f64| {
-            let Interval { low, median, high } = interval;
-            IntervalReport { low: low / unit, median: median / unit, high: high / unit }
-        };
+        let LatencySummary { pairs, warm_up_pairs, last_byte, first_byte: _, verdict, slower } = summary;
+        let PointSummary { control_median_us, candidate_median_us, ratio, extra_us, p95: _, p99: _ } =
+            last_byte;
         Self {
             pairs,
             control_median_ms: control_median_us / 1000.0,
             candidate_median_ms: candidate_median_us / 1000.0,
-            ratio: ratio.map(|interval| scaled(interval, 1.0)),
-            extra_ms: extra_us.map(|interval| scaled(interval, 1000.0)),
+            ratio: ratio.map(|interval| IntervalReport::new(interval, 1.0)),
+            extra_ms: extra_us.map(|interval| IntervalReport::new(interval, 1000.0)),
             confidence: policy.latency_confidence,
             verdict: if policy.latency_judged { verdict.label() } else { NOT_JUDGED },
+            warm_up_pairs,
+            slower: slower.map(SlowerReport::new),
         }
     }
 
     pub(super) fn is_slower(&self) -> bool {
         self.verdict == LatencyVerdict::Slower.label()
+    }
+}
+
+// === impl SlowerReport ===
+
+impl SlowerReport {
+    fn new(slower: Slower) -> Self {
+        let Slower { point, part, ratio, extra_us } = slower;
+        Self {
+            point: point.label(),
+            part: part.label(),
+            ratio: IntervalReport::new(ratio, 1.0),
+            extra_ms: IntervalReport::new(extra_us, 1000.0),
+            words: match (point, part) {
+                (LatencyPoint::LastByte, LatencyPart::Median) => "B takes",
+                (LatencyPoint::LastByte, LatencyPart::P95) => "at the 95th percentile B takes",
+                (LatencyPoint::LastByte, LatencyPart::P99) => "at the 99th percentile B takes",
+                (LatencyPoint::FirstByte, LatencyPart::Median) => "to its first byte B takes",
+                (LatencyPoint::FirstByte, LatencyPart::P95) => {
+                    "to its first byte at the 95th percentile B takes"
+                }
+                (LatencyPoint::FirstByte, LatencyPart::P99) => {
+                    "to its first byte at the 99th percentile B takes"
+                }
+            },
+        }
+    }
+}
+
+// === impl IntervalReport ===
+
+impl IntervalReport {
+    fn new(interval: Interval, unit: f64) -> Self {
+        let Interval { low, median, high } = interval;
+        Self { low: low / unit, median: median / unit, high: high / unit }
     }
 }
 

@@ -13,7 +13,7 @@ mod words;
 
 pub use facts::{
     CauseReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
-    Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport,
+    Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, SlowerReport,
 };
 pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
 pub use words::plain;

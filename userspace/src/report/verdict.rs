@@ -74,16 +74,16 @@ pub struct PolicyError(#[from] serde_json::Error);
 
 impl Default for VerdictPolicy {
     fn default() -> Self {
-        let LatencyPolicy { ratio_max, extra_ms_max, pairs_min, confidence } = LatencyPolicy::default();
+        let latency = LatencyPolicy::default();
         Self {
             comparisons_min: 20,
             mismatch_share_max: 0.0,
             incomparable_share_max: 0.1,
             latency_judged: true,
-            latency_ratio_max: ratio_max,
-            latency_extra_ms_max: extra_ms_max,
-            latency_pairs_min: pairs_min,
-            latency_confidence: confidence,
+            latency_ratio_max: latency.ratio_max,
+            latency_extra_ms_max: latency.extra_ms_max,
+            latency_pairs_min: latency.pairs_min,
+            latency_confidence: latency.confidence,
         }
     }
 }
@@ -112,6 +112,7 @@ impl VerdictPolicy {
             extra_ms_max: self.latency_extra_ms_max,
             pairs_min: self.latency_pairs_min,
             confidence: self.latency_confidence,
+            ..LatencyPolicy::default()
         }
     }
 

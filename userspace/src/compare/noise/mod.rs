@@ -9,12 +9,20 @@
 
 mod again;
 mod class;
+mod fdr;
 mod model;
+mod path;
 mod repeats;
+mod summary;
 mod triple;
+mod wealth;
 
 pub use again::AgainConfig;
-pub use class::{Trend, class_of, transition_of};
+pub use class::{class_of, transition_of};
 pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
 pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};
 pub use triple::{DifferingPaths, PathDifference, Sign, Signed, Triple};
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
+mod tests;

@@ -1,16 +1,24 @@
-//! Keeps the evidence of one experiment, path by path.
+//! Keeps the evidence of one experiment over all its routes and paths.
 //!
 //! Counts comparisons instead of time. Holds no answer and no value.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::fdr::Discoveries;
+use super::path::{Bet, Faded, PathRecord};
 use super::triple::{DifferingPaths, Triple};
-use crate::model::{NoiseReport, PathState};
+use crate::model::{EvidenceSource, PathState, Transition};
 
 /// How evidence is weighed. Levels are above 0 and below 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseConfig {
     /// Share of false ones among reported paths, in expectation, at any moment of looking. Default 0.05.
     pub false_discovery_rate: f64,
-    /// Chance that a path is ever called noise of which at least `excess_max` of what differs is B's doing. Default 0.05.
+    /// Chance that a path is ever called noise of which at least `excess_max` of what differs is B's doing.
+    /// Default 0.05.
     pub noise_error_max: f64,
     /// Share of hits among what differs from which on a path is never noise; above 0.5. Default 0.75.
     pub excess_max: f64,
@@ -21,7 +29,7 @@ pub struct NoiseConfig {
     /// Comparisons on a route that must lie between two triples that count at one path. More than 0 helps where noise
     /// comes in runs, such as caches that each keep their own value for a while. Default 0.
     pub spacing: u32,
-    /// Paths with evidence; beyond, a path is unmeasured. Default 4,096.
+    /// Paths with evidence, about 600 bytes each with their names; beyond, a path is unmeasured. Default 4,096.
     pub paths_max: usize,
 }
 
@@ -40,7 +48,26 @@ pub struct NoiseConfigError {
 /// What is known about the noise of one experiment.
 #[derive(Debug)]
 pub struct NoiseModel {
-    config: NoiseConfig,
+    pub(super) config: NoiseConfig,
+    pub(super) routes: Vec<RouteRecord>,
+    route_by_name: HashMap<Arc<str>, usize, RandomState>,
+    pub(super) paths: Vec<PathRecord>,
+    pub(super) discoveries: Discoveries,
+    /// Paths that have a rank.
+    ranked: usize,
+    pub(super) differences_unmeasured: u64,
+}
+
+/// One route.
+#[derive(Debug)]
+pub(super) struct RouteRecord {
+    pub(super) name: Arc<str>,
+    paths: HashMap<Arc<str>, usize, RandomState>,
+    pub(super) comparisons: u64,
+    pub(super) comparisons_recently: Faded,
+    pub(super) triples: [u64; 3],
+    /// Those of twins and repeats.
+    pub(super) triples_recently: Faded,
 }
 
 // === impl NoiseConfig ===
@@ -59,6 +86,38 @@ impl Default for NoiseConfig {
     }
 }
 
+impl NoiseConfig {
+    fn validate(&self) -> Result<(), NoiseConfigError> {
+        let Self {
+            false_discovery_rate,
+            noise_error_max,
+            excess_max,
+            confidence,
+            half_life,
+            spacing: _,
+            paths_max,
+        } = *self;
+        let level = |value: f64| value > 0.0 && value < 1.0;
+        let checks = [
+            (
+                "false_discovery_rate",
+                "above 0 and below 1",
+                false_discovery_rate,
+                level(false_discovery_rate),
+            ),
+            ("noise_error_max", "above 0 and below 1", noise_error_max, level(noise_error_max)),
+            ("excess_max", "above 0.5 and below 1", excess_max, excess_max > 0.5 && excess_max < 1.0),
+            ("confidence", "above 0 and below 1", confidence, level(confidence)),
+            ("half_life", "at least 1", f64::from(half_life), half_life > 0),
+            ("paths_max", "between 1 and 1,000,000", paths_max as f64, (1..=1_000_000).contains(&paths_max)),
+        ];
+        match checks.into_iter().find(|(_, _, _, fits)| !fits) {
+            None => Ok(()),
+            Some((key, range, value, _)) => Err(NoiseConfigError { key, range, value }),
+        }
+    }
+}
+
 // === impl NoiseModel ===
 
 impl NoiseModel {
@@ -67,33 +126,159 @@ impl NoiseModel {
     /// # Errors
     /// Names the first key that is out of its range.
     pub fn new(config: NoiseConfig) -> Result<Self, NoiseConfigError> {
-        Ok(Self { config })
+        config.validate()?;
+        Ok(Self {
+            discoveries: Discoveries::new(config.false_discovery_rate, config.paths_max),
+            config,
+            routes: Vec::new(),
+            route_by_name: HashMap::default(),
+            paths: Vec::new(),
+            ranked: 0,
+            differences_unmeasured: 0,
+        })
     }
 
     /// Counts one comparison of A and B. Call it for each that could be made, also where nothing differs.
+    ///
+    /// Routes come from the configuration: their number is not bounded here.
     pub fn observe(&mut self, route: &str, candidate: &DifferingPaths) {
-        let _ = (route, candidate);
+        let at = self.route(route);
+        let half_life = self.config.half_life;
+        let Some(record) = self.routes.get_mut(at) else { return };
+        record.comparisons = record.comparisons.saturating_add(1);
+        let now = record.comparisons;
+        record.comparisons_recently.add(now, half_life);
+        for difference in candidate.iter() {
+            match self.path(at, &difference.path, difference.transition) {
+                Some(path) => path.differs(difference, now, half_life),
+                None => self.differences_unmeasured = self.differences_unmeasured.saturating_add(1),
+            }
+        }
     }
 
     /// Takes one triple in, after the comparison of its A and B was counted. One exchange gives at most one triple.
     pub fn evidence(&mut self, route: &str, triple: &Triple<'_>) {
-        let _ = (route, triple);
+        let at = self.route(route);
+        let (half_life, spacing) = (self.config.half_life, self.config.spacing);
+        let excess_max = self.config.excess_max;
+        let Some(record) = self.routes.get_mut(at) else { return };
+        let now = record.comparisons;
+        let source = triple.source;
+        let slot = EvidenceSource::ALL.iter().position(|have| *have == source).unwrap_or(0);
+        if let Some(count) = record.triples.get_mut(slot) {
+            *count = count.saturating_add(1);
+        }
+        if source != EvidenceSource::Again {
+            record.triples_recently.add(now, half_life);
+        }
+        let bet = Bet { source, fair: triple.fair, now, half_life, spacing, excess_max };
+        let signs = triple.signs();
+        let mut ranked = self.ranked;
+        for signed in &signs {
+            if let Some(path) = self.path(at, signed.path, signed.transition) {
+                path.take(signed, &bet, &mut ranked);
+            }
+        }
+        self.ranked = ranked;
+        if !signs.is_empty() {
+            self.judge();
+        }
     }
 
     /// What is known about one path; two look-ups, no allocation. [`PathState::Unmeasured`] for one never seen.
     pub fn state(&self, route: &str, path: &str) -> PathState {
-        let _ = (route, path);
-        PathState::Unmeasured
+        let record = self
+            .route_by_name
+            .get(route)
+            .and_then(|at| self.routes.get(*at))
+            .and_then(|route| route.paths.get(path))
+            .and_then(|at| self.paths.get(*at));
+        record.map_or(PathState::Unmeasured, |record| self.state_of(record))
     }
 
-    /// All that is known, for the journal and the report.
-    pub fn report(&self) -> NoiseReport {
-        NoiseReport {
-            false_discovery_rate: self.config.false_discovery_rate,
-            confidence: self.config.confidence,
-            routes: Vec::new(),
-            paths: Vec::new(),
-            differences_unmeasured: 0,
+    pub(super) fn state_of(&self, record: &PathRecord) -> PathState {
+        let comparisons = self.routes.get(record.route).map_or(0, |route| route.comparisons);
+        if self.is_reported(record) {
+            return match record.quiet_since(comparisons) {
+                Some(_) => PathState::Ceased,
+                None => PathState::Reported,
+            };
         }
+        let is_noise = record.noise.ln() >= self.ln_noise_needed() && !record.only_candidate_strays();
+        if is_noise {
+            PathState::Noise
+        } else if record.was_reported {
+            PathState::Ceased
+        } else if record.is_measured() || record.is_volatile() {
+            PathState::Undecided
+        } else {
+            PathState::Unmeasured
+        }
+    }
+
+    /// How many paths had a trial.
+    pub(super) fn ranks_given(&self) -> usize {
+        self.ranked
+    }
+
+    pub(super) fn ln_noise_needed(&self) -> f64 {
+        -self.config.noise_error_max.ln()
+    }
+
+    fn is_reported(&self, record: &PathRecord) -> bool {
+        record.rank.is_some_and(|rank| {
+            self.discoveries.reports(self.discoveries.weighted(record.against.ln(), rank))
+        })
+    }
+
+    /// Judges all paths anew: what one path shows changes what suffices for another.
+    fn judge(&mut self) {
+        let discoveries = &self.discoveries;
+        let weighted = self
+            .paths
+            .iter()
+            .filter_map(|record| Some(discoveries.weighted(record.against.ln(), record.rank?)))
+            .collect::<Vec<f64>>();
+        self.discoveries.judge(weighted.into_iter(), self.ranked);
+        let discoveries = &self.discoveries;
+        for record in &mut self.paths {
+            let reported = record
+                .rank
+                .is_some_and(|rank| discoveries.reports(discoveries.weighted(record.against.ln(), rank)));
+            record.was_reported |= reported;
+        }
+    }
+
+    fn route(&mut self, name: &str) -> usize {
+        if let Some(at) = self.route_by_name.get(name) {
+            return *at;
+        }
+        let (at, name) = (self.routes.len(), Arc::<str>::from(name));
+        self.route_by_name.insert(Arc::clone(&name), at);
+        self.routes.push(RouteRecord {
+            name,
+            paths: HashMap::default(),
+            comparisons: 0,
+            comparisons_recently: Faded::default(),
+            triples: [0; 3],
+            triples_recently: Faded::default(),
+        });
+        at
+    }
+
+    /// The record of a path, a new one if need be; none beyond the bound.
+    fn path(&mut self, route: usize, path: &str, transition: Transition) -> Option<&mut PathRecord> {
+        let paths = &mut self.routes.get_mut(route)?.paths;
+        let at = match paths.get(path) {
+            Some(at) => *at,
+            None if self.paths.len() >= self.config.paths_max => return None,
+            None => {
+                let (at, path) = (self.paths.len(), Arc::<str>::from(path));
+                paths.insert(Arc::clone(&path), at);
+                self.paths.push(PathRecord::new(route, path, transition));
+                at
+            }
+        };
+        self.paths.get_mut(at)
     }
 }

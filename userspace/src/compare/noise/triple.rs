@@ -8,22 +8,37 @@
 //! | again B₂ | B₁ | A, B₁ | B₁, B₂ | A, B₂ |
 //! | repeat A₁, A₂ | A₂ | A₂, B | A₁, A₂ | A₁, B |
 //!
-//! Both first pairs share the middle answer, so that B's answer and the second one of the known version are like the
-//! two ends of a stick: if B does as A does, turning the stick round changes no probability.
+//! Both first pairs share the middle answer, so that the other two answers are like the ends of a stick: if B does as A
+//! does, turning the stick round changes no probability. So a hit and a miss are then equally likely. What only the
+//! third pair could tell (which of three different answers is the odd one) enters no bet.
+//!
+//! | A/B | one version | third | sign |
+//! |---|---|---|---|
+//! | differ | equal | | hit |
+//! | equal | differ | | miss |
+//! | differ | differ | equal | middle different |
+//! | differ | differ | differ or unknown | by class of value if only one pair changes it: hit or miss; else all different |
+//! | equal | equal | | none |
+//! | not compared | | | none |
+//!
+//! A path was not compared where a list of differences was cut off at its bound and does not name it, or where the
+//! statuses are of different classes, so that nothing else was looked at.
 
+use super::class::{number_of, transition_of};
+use crate::compare::CompareLimits;
 use crate::model::{Difference, EvidenceSource, Outcome, Transition};
 
 /// The paths at which two answers differ.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DifferingPaths {
     /// By path, each once.
     paths: Vec<PathDifference>,
-    /// False when differences were left out for their number: a path that is not listed may then differ all the same.
+    /// False when a path that is not listed may differ all the same.
     complete: bool,
 }
 
 /// One path at which two answers differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PathDifference {
     /// The normalised path.
     pub path: Box<str>,
@@ -31,6 +46,8 @@ pub struct PathDifference {
     pub transition: Transition,
     /// True when the values of any difference there are of two classes.
     pub class_changed: bool,
+    /// A's value at the first difference there, where it is a number.
+    pub control_number: Option<f64>,
 }
 
 /// Three answers to one request.
@@ -42,7 +59,7 @@ pub struct Triple<'a> {
     pub candidate: &'a DifferingPaths,
     /// Where the two answers of one version differ.
     pub same_version: &'a DifferingPaths,
-    /// Where the third pair differs, when it was compared; only counts of what differed in the middle need it.
+    /// Where the third pair differs, when it was compared; tells whether the middle answer is the odd one.
     pub third: Option<&'a DifferingPaths>,
     /// False when the answers came at times that favour a hit ([`super::Repeat::is_fair`],
     /// [`super::AgainConfig::is_fair`]): hits then do not count against B; everything else does.
@@ -75,23 +92,95 @@ pub struct Signed<'a> {
 
 // === impl DifferingPaths ===
 
+impl Default for DifferingPaths {
+    /// Two answers that differ nowhere.
+    fn default() -> Self {
+        Self { paths: Vec::new(), complete: true }
+    }
+}
+
 impl DifferingPaths {
-    /// The paths of these differences; `omitted` others were left out.
-    pub fn new(differences: &[Difference], omitted: u32) -> Self {
-        let _ = (differences, omitted);
-        Self::default()
+    /// The paths of these differences; `omitted` others were left out, for the bounds in `limits`.
+    pub fn new(differences: &[Difference], omitted: u32, limits: &CompareLimits) -> Self {
+        // With room left, what was omitted was so for its path, which is listed.
+        let cut_off = omitted > 0 && differences.len() >= limits.differences_max;
+        let mut paths: Vec<PathDifference> = differences.iter().map(PathDifference::new).collect();
+        // Stable: the first difference of a path stays its first.
+        paths.sort_by(|a, b| a.path.cmp(&b.path));
+        paths.dedup_by(|next, first| {
+            let same = next.path == first.path;
+            first.class_changed |= same && next.class_changed;
+            same
+        });
+        Self { paths, complete: !cut_off && !differences.iter().any(ends_comparing) }
     }
 
     /// The paths at which an outcome says that two answers differ; none where nothing could be compared.
-    pub fn of_outcome(outcome: &Outcome) -> Option<Self> {
-        let _ = outcome;
-        None
+    pub fn of_outcome(outcome: &Outcome, limits: &CompareLimits) -> Option<Self> {
+        match outcome {
+            Outcome::Match | Outcome::Ignored(_) => Some(Self::default()),
+            Outcome::Mismatch { differences, ignored: _, omitted } => {
+                Some(Self::new(differences, *omitted, limits))
+            }
+            Outcome::Incomparable(_) => None,
+        }
     }
 
     /// The paths, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &PathDifference> {
         self.paths.iter()
     }
+
+    /// For simulations: these paths, in their order, with values of one class each.
+    #[cfg(test)]
+    pub(super) fn of(paths: &[(&str, crate::model::ValueClass)]) -> Self {
+        let of_class = |(path, class): &(&str, crate::model::ValueClass)| PathDifference {
+            path: (*path).into(),
+            transition: Transition { control: *class, candidate: *class },
+            class_changed: false,
+            control_number: None,
+        };
+        Self { paths: paths.iter().map(of_class).collect(), complete: true }
+    }
+
+    /// True when the answers differ nowhere.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    fn get(&self, path: &str) -> Option<&PathDifference> {
+        let at = self.paths.binary_search_by(|have| (*have.path).cmp(path)).ok()?;
+        self.paths.get(at)
+    }
+
+    /// Whether the answers differ there; none when that is not known.
+    fn differs(&self, path: &str) -> Option<bool> {
+        match self.get(path) {
+            Some(_) => Some(true),
+            None if self.complete => Some(false),
+            None => None,
+        }
+    }
+}
+
+// === impl PathDifference ===
+
+impl PathDifference {
+    fn new(difference: &Difference) -> Self {
+        let transition = transition_of(difference);
+        Self {
+            path: difference.path.as_str().into(),
+            transition,
+            class_changed: transition.is_change(),
+            control_number: difference.control.as_deref().and_then(number_of),
+        }
+    }
+}
+
+/// True for statuses of two classes: the comparator then compares nothing else.
+fn ends_comparing(difference: &Difference) -> bool {
+    let class = |shown: &Option<String>| shown.as_deref().and_then(|status| status.chars().next());
+    difference.path == "status" && class(&difference.control) != class(&difference.candidate)
 }
 
 // === impl Triple ===
@@ -99,6 +188,29 @@ impl DifferingPaths {
 impl<'a> Triple<'a> {
     /// What this triple says at each path where it says anything, in the order of the paths.
     pub fn signs(&self) -> Vec<Signed<'a>> {
-        Vec::new()
+        let Self { source: _, candidate, same_version, third, fair: _ } = *self;
+        let lone = same_version.paths.iter().filter(|same| candidate.get(&same.path).is_none());
+        let mut signs: Vec<Signed<'a>> = lone
+            .filter(|_| candidate.complete)
+            .map(|same| Signed { path: &same.path, sign: Sign::Miss, transition: same.transition })
+            .collect();
+        signs.extend(candidate.paths.iter().filter_map(|differing| {
+            let sign = match same_version.get(&differing.path) {
+                None if same_version.complete => Sign::Hit,
+                None => return None,
+                Some(same) => {
+                    let third = third.and_then(|third| third.differs(&differing.path));
+                    match (third, differing.class_changed, same.class_changed) {
+                        (Some(false), _, _) => Sign::MiddleDifferent,
+                        (Some(true) | None, true, false) => Sign::Hit,
+                        (Some(true) | None, false, true) => Sign::Miss,
+                        (Some(true) | None, _, _) => Sign::AllDifferent,
+                    }
+                }
+            };
+            Some(Signed { path: &differing.path, sign, transition: differing.transition })
+        }));
+        signs.sort_by_key(|signed| signed.path);
+        signs
     }
 }

@@ -1,0 +1,304 @@
+//! The evidence at one path.
+//!
+//! Knows no other path: what is reported follows from all of them, in `model`.
+
+use std::sync::Arc;
+
+use super::class::Trend;
+use super::triple::{PathDifference, Sign, Signed};
+use super::wealth::{STAKES, Wealth};
+use crate::model::{EvidenceCounts, EvidenceSource, Transition, ValueClass};
+
+/// Chances of a hit on which fixed stakes are best, if they were true; above one half, which is what chance gives.
+const HIT_CHANCES: [f64; STAKES] = [0.55, 0.65, 0.8, 0.95];
+
+/// How gamblers divide over them where values are usually stable: most of them expect hits and nothing else.
+const SHARES_BOLD: [f64; STAKES] = [0.05, 0.1, 0.15, 0.7];
+
+/// And where values are volatile: nothing is expected.
+const SHARES_TIMID: [f64; STAKES] = [0.25; STAKES];
+
+/// Parts of the wealth that are at stake on noise.
+const NOISE_STAKES: [f64; STAKES] = [0.125, 0.25, 0.5, 0.75];
+
+/// How gamblers divide over them where values are usually stable.
+const NOISE_SHARES_TIMID: [f64; STAKES] = [0.3, 0.3, 0.3, 0.1];
+
+/// And where values are volatile.
+const NOISE_SHARES_BOLD: [f64; STAKES] = [0.1, 0.1, 0.2, 0.6];
+
+/// Odds at which a stretch of trials, or of silence, is no longer that of a path that is still reported: 1,000.
+pub(super) const LN_QUIET_ODDS: f64 = 6.9;
+
+/// How far beyond these odds the count goes, so that it comes back soon.
+const LN_QUIET_ODDS_MAX: f64 = 10.0;
+
+/// Comparisons without a difference below which no path is called quiet.
+const SILENCE_MIN: u64 = 50;
+
+/// Weight that the share of hits loses with each trial.
+const SHARE_DECAY: f64 = 0.998;
+
+/// Triples of B asked again in which only B's first answer was odd, from which on that is remarkable.
+const STRAYS_MIN: u64 = 8;
+
+/// A sum whose parts lose half their weight every so many comparisons.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faded {
+    sum: f64,
+    at: u64,
+}
+
+/// One path of one route.
+#[derive(Clone, Debug)]
+pub(super) struct PathRecord {
+    pub(super) route: usize,
+    pub(super) path: Arc<str>,
+    pub(super) transition: Transition,
+    trend: Trend,
+    /// False as soon as values differed of which one is neither volatile nor a number, which may become a counter.
+    only_volatile: bool,
+    /// Numbers of comparisons on the route, from 1; 0 for none.
+    pub(super) first_seen: u64,
+    pub(super) last_seen: u64,
+    pub(super) differing: u64,
+    pub(super) differing_recently: Faded,
+    pub(super) sources: [EvidenceCounts; 3],
+    pub(super) same_recently: Faded,
+    /// What counted in the bets against "B does as A does".
+    pub(super) hits: u64,
+    pub(super) trials: u64,
+    pub(super) hits_recently: Faded,
+    pub(super) trials_recently: Faded,
+    pub(super) against: Wealth,
+    pub(super) noise: Wealth,
+    /// Order of its first trial among all paths, from 1.
+    pub(super) rank: Option<usize>,
+    pub(super) was_reported: bool,
+    last_counted: Option<u64>,
+    share_hits: f64,
+    share_trials: f64,
+    /// Logarithm of the odds that the last trials are those of chance.
+    quiet: f64,
+    quiet_since: u64,
+}
+
+// === impl Faded ===
+
+impl Faded {
+    pub(super) fn add(&mut self, now: u64, half_life: u32) {
+        *self = Self { sum: self.get(now, half_life) + 1.0, at: now };
+    }
+
+    pub(super) fn get(&self, now: u64, half_life: u32) -> f64 {
+        let age = now.saturating_sub(self.at) as f64;
+        self.sum * (-age / f64::from(half_life.max(1))).exp2()
+    }
+}
+
+// === impl PathRecord ===
+
+impl PathRecord {
+    pub(super) fn new(route: usize, path: Arc<str>, transition: Transition) -> Self {
+        Self {
+            route,
+            path,
+            transition,
+            trend: Trend::default(),
+            only_volatile: true,
+            first_seen: 0,
+            last_seen: 0,
+            differing: 0,
+            differing_recently: Faded::default(),
+            sources: [EvidenceCounts::default(); 3],
+            same_recently: Faded::default(),
+            hits: 0,
+            trials: 0,
+            hits_recently: Faded::default(),
+            trials_recently: Faded::default(),
+            against: Wealth::default(),
+            noise: Wealth::default(),
+            rank: None,
+            was_reported: false,
+            last_counted: None,
+            share_hits: 0.0,
+            share_trials: 0.0,
+            quiet: 0.0,
+            quiet_since: 0,
+        }
+    }
+
+    /// A and B differ here in comparison number `now` of the route.
+    pub(super) fn differs(&mut self, difference: &PathDifference, now: u64, half_life: u32) {
+        if let Some(number) = difference.control_number {
+            self.trend.observe(number);
+        }
+        self.transition = self.named(difference.transition);
+        let plain_number = difference.transition.control == ValueClass::Number;
+        self.only_volatile &=
+            !difference.class_changed && (plain_number || difference.transition.is_volatile());
+        if self.differing == 0 {
+            self.first_seen = now;
+        }
+        self.last_seen = now;
+        self.differing = self.differing.saturating_add(1);
+        self.differing_recently.add(now, half_life);
+    }
+
+    /// Counts what a triple says here, and bets on it unless the last one that counted is too near.
+    ///
+    /// `excess_max` is the share of hits from which on this is no noise; `rank` is given to a path that has none.
+    pub(super) fn take(&mut self, signed: &Signed<'_>, bet: &Bet, rank: &mut usize) {
+        let Bet { source, fair, now, half_life, spacing, excess_max } = *bet;
+        let counts = match source {
+            EvidenceSource::Twin => self.sources.first_mut(),
+            EvidenceSource::Again => self.sources.get_mut(1),
+            EvidenceSource::Repeat => self.sources.get_mut(2),
+        };
+        let Some(counts) = counts else { return };
+        let (count, both) = match signed.sign {
+            Sign::Hit => (&mut counts.hits, false),
+            Sign::Miss => (&mut counts.misses, false),
+            Sign::AllDifferent => (&mut counts.all_different, true),
+            Sign::MiddleDifferent => (&mut counts.middle_different, true),
+        };
+        *count = count.saturating_add(1);
+        let asked_again = source == EvidenceSource::Again;
+        if !asked_again && signed.sign != Sign::Hit {
+            self.same_recently.add(now, half_life);
+        }
+        if self.differing == 0 {
+            self.transition = self.named(signed.transition);
+        }
+        if self.last_counted.is_some_and(|last| now.saturating_sub(last) < u64::from(spacing)) {
+            return;
+        }
+        self.last_counted = Some(now);
+        let volatile = self.named(signed.transition).is_volatile();
+        self.bet_on_noise(signed.sign, asked_again, volatile, excess_max);
+        // Where B was asked again because it differed, a B that differs from itself too is what a miss is elsewhere.
+        let hit = signed.sign == Sign::Hit;
+        if (both && !asked_again) || (hit && !fair) {
+            return;
+        }
+        self.rank.get_or_insert_with(|| {
+            *rank = rank.saturating_add(1);
+            *rank
+        });
+        self.bet_against(hit, volatile);
+        self.watch(hit, now);
+        self.trials = self.trials.saturating_add(1);
+        self.trials_recently.add(now, half_life);
+        if hit {
+            self.hits = self.hits.saturating_add(1);
+            self.hits_recently.add(now, half_life);
+        }
+    }
+
+    /// Bets on the coin of hits and misses. Fair, or worse, where B does as A does.
+    fn bet_against(&mut self, hit: bool, volatile: bool) {
+        let factor = |chance: f64| (2.0 * if hit { chance } else { 1.0 - chance }).ln();
+        self.against.bet(HIT_CHANCES.map(factor), if volatile { SHARES_TIMID } else { SHARES_BOLD });
+    }
+
+    /// Bets on the share of hits among what differs; at most `excess_max` in the mean for noise.
+    fn bet_on_noise(&mut self, sign: Sign, asked_again: bool, volatile: bool, excess_max: f64) {
+        let share = match sign {
+            Sign::Hit => 1.0,
+            Sign::Miss => 0.0,
+            Sign::AllDifferent | Sign::MiddleDifferent if asked_again => 0.0,
+            Sign::AllDifferent | Sign::MiddleDifferent => 0.5,
+        };
+        let factor = |stake: f64| (stake * (excess_max - share) / (1.0 - excess_max)).ln_1p();
+        let shares = if volatile { NOISE_SHARES_BOLD } else { NOISE_SHARES_TIMID };
+        self.noise.bet(NOISE_STAKES.map(factor), shares);
+    }
+
+    /// Sums up how much likelier chance makes the last trials than the share of hits so far (E. S. Page, "Continuous
+    /// inspection schemes", 1954).
+    fn watch(&mut self, hit: bool, now: u64) {
+        let share = ((self.share_hits + 1.0) / (self.share_trials + 2.0)).clamp(0.5, 0.98);
+        let chance = if hit { share } else { 1.0 - share };
+        if self.quiet == 0.0 {
+            self.quiet_since = now;
+        }
+        self.quiet = (self.quiet + (0.5 / chance).ln()).clamp(0.0, LN_QUIET_ODDS_MAX);
+        self.share_trials = self.share_trials * SHARE_DECAY + 1.0;
+        self.share_hits = self.share_hits * SHARE_DECAY + if hit { 1.0 } else { 0.0 };
+    }
+
+    /// Since which comparison nothing speaks for a difference of B's own any more: no difference at all for so long
+    /// that the rate until then would hardly ever have shown none, or as many misses as hits.
+    pub(super) fn quiet_since(&self, comparisons: u64) -> Option<u64> {
+        let silence = comparisons.saturating_sub(self.last_seen);
+        let active = self.last_seen.saturating_sub(self.first_seen).saturating_add(1);
+        let rate = self.differing as f64 / active as f64;
+        if silence >= SILENCE_MIN && silence as f64 * rate >= LN_QUIET_ODDS {
+            return Some(self.last_seen);
+        }
+        (self.quiet >= LN_QUIET_ODDS).then_some(self.quiet_since)
+    }
+
+    /// True when all that was seen is a B that strays and comes back when asked again: whether A strays too, nobody saw.
+    pub(super) fn only_candidate_strays(&self) -> bool {
+        let [twin, again, repeat] = &self.sources;
+        let seen_on_a = [twin, repeat]
+            .iter()
+            .any(|counts| counts.misses > 0 || counts.all_different > 0 || counts.middle_different > 0);
+        !seen_on_a
+            && again.middle_different >= STRAYS_MIN
+            && again.middle_different > again.all_different
+            && again.hits.saturating_mul(4) < again.middle_different
+    }
+
+    /// True when A and B differed, and only in values of one volatile class: nothing to worry about, nothing measured.
+    pub(super) fn is_volatile(&self) -> bool {
+        self.differing > 0 && self.only_volatile && self.transition.is_volatile()
+    }
+
+    /// True when any triple said anything here.
+    pub(super) fn is_measured(&self) -> bool {
+        self.sources.iter().any(|counts| *counts != EvidenceCounts::default())
+    }
+
+    /// A number that keeps rising is a counter.
+    fn named(&self, transition: Transition) -> Transition {
+        let counter = self.trend.is_counter();
+        let named = |class| if counter && class == ValueClass::Number { ValueClass::Counter } else { class };
+        Transition { control: named(transition.control), candidate: named(transition.candidate) }
+    }
+}
+
+/// What a bet depends on besides the sign.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bet {
+    pub(super) source: EvidenceSource,
+    pub(super) fair: bool,
+    pub(super) now: u64,
+    pub(super) half_life: u32,
+    pub(super) spacing: u32,
+    pub(super) excess_max: f64,
+}
+
+/// How much the logarithm of the evidence would grow with each trial that counts, were things to go on as they did:
+/// against "B does as A does", then for noise.
+pub(super) fn growth(record: &PathRecord, excess_max: f64) -> (f64, f64) {
+    let best = |growths: [f64; STAKES]| growths.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let trials = record.trials as f64;
+    let share = (record.hits as f64 + 0.5) / (trials + 1.0);
+    let against = best(
+        HIT_CHANCES.map(|chance| share * (2.0 * chance).ln() + (1.0 - share) * (2.0 * (1.0 - chance)).ln()),
+    );
+    let [twin, again, repeat] = &record.sources;
+    let sum = |part: fn(&EvidenceCounts) -> u64| (part(twin) as f64, part(again) as f64, part(repeat) as f64);
+    let (hits, misses) = (sum(|counts| counts.hits), sum(|counts| counts.misses));
+    let both = sum(|counts| counts.all_different.saturating_add(counts.middle_different));
+    let (whole, half) = (hits.0 + hits.1 + hits.2, both.0 + both.2);
+    let none = misses.0 + misses.1 + misses.2 + both.1;
+    let all = whole + half + none;
+    let noise = best(NOISE_STAKES.map(|stake| {
+        let won = |share: f64| (stake * (excess_max - share) / (1.0 - excess_max)).ln_1p();
+        if all == 0.0 { 0.0 } else { (whole * won(1.0) + half * won(0.5) + none * won(0.0)) / all }
+    }));
+    (against, noise)
+}
