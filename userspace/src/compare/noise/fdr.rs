@@ -27,9 +27,9 @@ impl Discoveries {
         Self { level, harmonic: harmonic.max(1.0), reported: 0 }
     }
 
-    /// Logarithm of weight times e-value.
-    pub(super) fn weighted(&self, ln_e: f64, rank: usize) -> f64 {
-        ln_e - (rank as f64 * self.harmonic).ln()
+    /// Minus the logarithm of the weight of a rank.
+    pub(super) fn ln_price(&self, rank: usize) -> f64 {
+        (rank as f64 * self.harmonic).ln()
     }
 
     /// Judges all weighted e-values anew.
@@ -49,10 +49,46 @@ impl Discoveries {
 
     /// Logarithm of the e-value from which on one more hypothesis would be reported.
     pub(super) fn ln_e_needed(&self, rank: usize) -> f64 {
-        self.needed(self.reported.saturating_add(1)) + (rank as f64 * self.harmonic).ln()
+        self.needed(self.reported.saturating_add(1)) + self.ln_price(rank)
     }
 
     fn needed(&self, reported: usize) -> f64 {
         -(self.level * reported.max(1) as f64).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `reported` of the hypotheses with these e-values, by rank.
+    #[track_caller]
+    fn check(e_values: &[f64], reported: &[bool]) {
+        let mut discoveries = Discoveries::new(0.1, 4);
+        let ranked = |rank: usize, e: &f64| e.ln() - Discoveries::new(0.1, 4).ln_price(rank);
+        let weighted: Vec<f64> = (1..).zip(e_values).map(|(rank, e)| ranked(rank, e)).collect();
+        discoveries.judge(weighted.iter().copied(), weighted.len());
+        let judged: Vec<bool> = weighted.iter().map(|weighted| discoveries.reports(*weighted)).collect();
+        assert_eq!(judged, reported, "{e_values:?}");
+    }
+
+    #[test]
+    fn the_more_is_reported_the_less_each_must_show() {
+        // H = 1 + 1/2 + 1/3 + 1/4 = 25/12: alone, rank j needs 10 j H, two need half of it.
+        check(&[], &[]);
+        check(&[20.0, 1.0], &[false, false]);
+        check(&[21.0, 1.0], &[true, false]);
+        check(&[11.0, 22.0], &[true, true]);
+        check(&[11.0, 20.0], &[false, false]);
+        check(&[1.0, 1.0, 1.0, 84.0], &[false, false, false, true]);
+        check(&[1.0, 1.0, 1.0, 83.0], &[false; 4]);
+    }
+
+    #[test]
+    fn what_is_needed_for_one_more_falls_with_what_is_reported() {
+        let mut discoveries = Discoveries::new(0.1, 4);
+        let before = discoveries.ln_e_needed(2);
+        discoveries.judge([4.0].into_iter(), 1);
+        assert!((before - discoveries.ln_e_needed(2) - 2_f64.ln()).abs() < 1e-9);
     }
 }

@@ -29,7 +29,7 @@ pub struct NoiseConfig {
     /// Comparisons on a route that must lie between two triples that count at one path. More than 0 helps where noise
     /// comes in runs, such as caches that each keep their own value for a while. Default 0.
     pub spacing: u32,
-    /// Paths with evidence, about 600 bytes each with their names; beyond, a path is unmeasured. Default 4,096.
+    /// Paths with evidence, about 800 bytes each with their names; beyond, a path is unmeasured. Default 4,096.
     pub paths_max: usize,
 }
 
@@ -174,9 +174,11 @@ impl NoiseModel {
         let bet = Bet { source, fair: triple.fair, now, half_life, spacing, excess_max };
         let signs = triple.signs();
         let mut ranked = self.ranked;
+        let discoveries = self.discoveries.clone();
         for signed in &signs {
             if let Some(path) = self.path(at, signed.path, signed.transition) {
                 path.take(signed, &bet, &mut ranked);
+                path.ln_price = path.rank.map(|rank| discoveries.ln_price(rank));
             }
         }
         self.ranked = ranked;
@@ -226,25 +228,14 @@ impl NoiseModel {
     }
 
     fn is_reported(&self, record: &PathRecord) -> bool {
-        record.rank.is_some_and(|rank| {
-            self.discoveries.reports(self.discoveries.weighted(record.against.ln(), rank))
-        })
+        record.ln_weighted().is_some_and(|weighted| self.discoveries.reports(weighted))
     }
 
     /// Judges all paths anew: what one path shows changes what suffices for another.
     fn judge(&mut self) {
-        let discoveries = &self.discoveries;
-        let weighted = self
-            .paths
-            .iter()
-            .filter_map(|record| Some(discoveries.weighted(record.against.ln(), record.rank?)))
-            .collect::<Vec<f64>>();
-        self.discoveries.judge(weighted.into_iter(), self.ranked);
-        let discoveries = &self.discoveries;
+        self.discoveries.judge(self.paths.iter().filter_map(PathRecord::ln_weighted), self.ranked);
         for record in &mut self.paths {
-            let reported = record
-                .rank
-                .is_some_and(|rank| discoveries.reports(discoveries.weighted(record.against.ln(), rank)));
+            let reported = record.ln_weighted().is_some_and(|weighted| self.discoveries.reports(weighted));
             record.was_reported |= reported;
         }
     }

@@ -28,10 +28,13 @@ const NOISE_SHARES_TIMID: [f64; STAKES] = [0.3, 0.3, 0.3, 0.1];
 const NOISE_SHARES_BOLD: [f64; STAKES] = [0.1, 0.1, 0.2, 0.6];
 
 /// Odds at which a stretch of trials, or of silence, is no longer that of a path that is still reported: 1,000.
-pub(super) const LN_QUIET_ODDS: f64 = 6.9;
+const LN_QUIET_ODDS: f64 = 6.9;
 
 /// How far beyond these odds the count goes, so that it comes back soon.
 const LN_QUIET_ODDS_MAX: f64 = 10.0;
+
+/// Where it must come back to, so that no path changes its state with each trial.
+const LN_QUIET_ODDS_END: f64 = 2.0;
 
 /// Comparisons without a difference below which no path is called quiet.
 const SILENCE_MIN: u64 = 50;
@@ -74,6 +77,8 @@ pub(super) struct PathRecord {
     pub(super) noise: Wealth,
     /// Order of its first trial among all paths, from 1.
     pub(super) rank: Option<usize>,
+    /// What that rank costs: minus the logarithm of its weight.
+    pub(super) ln_price: Option<f64>,
     pub(super) was_reported: bool,
     last_counted: Option<u64>,
     share_hits: f64,
@@ -81,6 +86,7 @@ pub(super) struct PathRecord {
     /// Logarithm of the odds that the last trials are those of chance.
     quiet: f64,
     quiet_since: u64,
+    is_quiet: bool,
 }
 
 // === impl Faded ===
@@ -119,12 +125,14 @@ impl PathRecord {
             against: Wealth::default(),
             noise: Wealth::default(),
             rank: None,
+            ln_price: None,
             was_reported: false,
             last_counted: None,
             share_hits: 0.0,
             share_trials: 0.0,
             quiet: 0.0,
             quiet_since: 0,
+            is_quiet: false,
         }
     }
 
@@ -223,6 +231,7 @@ impl PathRecord {
             self.quiet_since = now;
         }
         self.quiet = (self.quiet + (0.5 / chance).ln()).clamp(0.0, LN_QUIET_ODDS_MAX);
+        self.is_quiet = self.quiet >= if self.is_quiet { LN_QUIET_ODDS_END } else { LN_QUIET_ODDS };
         self.share_trials = self.share_trials * SHARE_DECAY + 1.0;
         self.share_hits = self.share_hits * SHARE_DECAY + if hit { 1.0 } else { 0.0 };
     }
@@ -236,7 +245,7 @@ impl PathRecord {
         if silence >= SILENCE_MIN && silence as f64 * rate >= LN_QUIET_ODDS {
             return Some(self.last_seen);
         }
-        (self.quiet >= LN_QUIET_ODDS).then_some(self.quiet_since)
+        self.is_quiet.then_some(self.quiet_since)
     }
 
     /// True when all that was seen is a B that strays and comes back when asked again: whether A strays too, nobody saw.
@@ -254,6 +263,11 @@ impl PathRecord {
     /// True when A and B differed, and only in values of one volatile class: nothing to worry about, nothing measured.
     pub(super) fn is_volatile(&self) -> bool {
         self.differing > 0 && self.only_volatile && self.transition.is_volatile()
+    }
+
+    /// Logarithm of weight times e-value; none before the first trial.
+    pub(super) fn ln_weighted(&self) -> Option<f64> {
+        Some(self.against.ln() - self.ln_price?)
     }
 
     /// True when any triple said anything here.
