@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cause, Comparison, LedgerSnapshot, Timestamp};
+use crate::model::{Cause, Change, Comparison, LedgerSnapshot, Timestamp};
 
 pub use sqlite::SqliteJournal;
 
@@ -49,6 +49,13 @@ pub trait Journal: Send {
         ledger: &LedgerSnapshot,
     ) -> Result<(), JournalError>;
 
+    /// Keeps what is known of the noise at these paths, in place of what was kept of them before.
+    ///
+    /// # Errors
+    /// As for [`Journal::record`].
+    fn record_paths(&mut self, run: RunId, experiment: &str, paths: &[PathRecord])
+    -> Result<(), JournalError>;
+
     /// Notes that an experiment ended before its run, and why in one sentence.
     ///
     /// # Errors
@@ -66,6 +73,12 @@ pub trait Journal: Send {
     /// # Errors
     /// When the store cannot be read.
     fn read(&self, run: Option<RunId>) -> Result<Option<RunRecord>, JournalError>;
+
+    /// What both branches answered in an example; [`Journal::read`] leaves it out for its size.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn answers(&self, run: RunId, experiment: &str, example: &Example) -> Result<Answers, JournalError>;
 }
 
 /// Names a run in one journal; counts up.
@@ -98,6 +111,8 @@ pub struct ExperimentStart {
     pub rules: Vec<Arc<str>>,
     /// The verdict's policy, in a form that `report` reads back.
     pub policy: String,
+    /// Its routes by name, so that those on which nothing was compared are known.
+    pub routes: Vec<Arc<str>>,
 }
 
 /// Bounds of a journal.
@@ -111,12 +126,17 @@ pub struct JournalLimits {
     /// Causes told apart in one experiment; mismatches of further ones are counted without a cause.
     /// Default 1,000.
     pub causes_max: usize,
-    /// Examples kept of one cause; the smallest requests win. Default 3.
+    /// Examples kept of one cause; the smallest win. Default 3.
     pub examples_per_cause_max: usize,
-    /// Bytes of header fields kept of an example; further fields are left out. Default 16 KiB.
+    /// Bytes of header fields kept of the request and of each answer of an example; further fields are left out.
+    /// Default 16 KiB.
     pub example_head_bytes_max: usize,
-    /// Bytes of body kept of an example. Default 64 KiB.
+    /// Bytes of the request's body kept of an example. Default 64 KiB.
     pub example_body_bytes_max: usize,
+    /// Bytes of each answer's body kept of an example, as they were on the wire. Default 64 KiB; zero keeps heads only.
+    pub example_answer_bytes_max: usize,
+    /// Bytes of answers kept of all examples of an experiment; beyond, examples are kept without them. Default 32 MiB.
+    pub answers_bytes_max: u64,
 }
 
 /// A run as it was kept. Its size is bounded by [`JournalLimits`].
@@ -167,6 +187,23 @@ pub struct ExperimentRecord {
     pub rules: Vec<RuleCount>,
     /// Times of the comparisons that are kept and in which B answered.
     pub latencies: Vec<LatencyRow>,
+    /// As in [`ExperimentStart::routes`].
+    pub routes: Vec<String>,
+    /// What is known of the noise at paths, by route and path.
+    pub paths: Vec<PathRecord>,
+}
+
+/// What is known of the noise at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRecord {
+    /// The route.
+    pub route: String,
+    /// The normalised path.
+    pub path: String,
+    /// Whether its differences count: the label of a state of the noise model.
+    pub state: String,
+    /// The evidence, as JSON.
+    pub detail: String,
 }
 
 /// How many comparisons of one route came out in one way.
@@ -191,6 +228,8 @@ pub struct CauseRecord {
     pub route: String,
     /// `Cause::signature`.
     pub signature: String,
+    /// `Cause::changes`; empty where an older program kept it.
+    pub changes: Vec<Change>,
     /// Mismatches.
     pub count: u64,
     /// Time of the first comparison.
@@ -204,6 +243,10 @@ pub struct CauseRecord {
 /// One mismatch, with the request that repeats it.
 #[derive(Clone, Debug)]
 pub struct Example {
+    /// `Cause::id` under which it is kept.
+    pub cause: String,
+    /// Bytes of the request and of both answers, roughly.
+    pub bytes: u64,
     /// `ExchangeId` in its text form.
     pub exchange: String,
     /// Method of the request.
@@ -226,6 +269,30 @@ pub struct Example {
     pub differences: Vec<StoredDifference>,
     /// Differences beyond the limits of the comparison.
     pub differences_omitted: u64,
+}
+
+/// What both branches answered to one request; none where nothing is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// A's answer.
+    pub control: Option<Answer>,
+    /// B's answer.
+    pub candidate: Option<Answer>,
+}
+
+/// An answer as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Header fields as sent; secrets redacted.
+    pub headers: Vec<(String, String)>,
+    /// Header fields left out, since the head is longer than the limit.
+    pub headers_omitted: u64,
+    /// The body as it was on the wire, all of it or its beginning.
+    pub body: Vec<u8>,
+    /// Bytes of the whole body.
+    pub body_bytes: u64,
 }
 
 /// A `Difference` in the form in which it is kept and exported.
@@ -353,7 +420,19 @@ impl Default for JournalLimits {
             examples_per_cause_max: 3,
             example_head_bytes_max: 16 << 10,
             example_body_bytes_max: 64 << 10,
+            example_answer_bytes_max: 64 << 10,
+            answers_bytes_max: 32 << 20,
         }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Bytes that keeping it takes, roughly.
+    fn bytes(&self) -> u64 {
+        let head = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.body.len().saturating_add(head) as u64
     }
 }
 

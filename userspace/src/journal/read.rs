@@ -5,10 +5,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    CauseRecord, Example, ExperimentRecord, JournalError, LatencyRow, OutcomeCount, RuleCount, RunId,
-    RunRecord,
+    Answer, Answers, CauseRecord, Example, ExperimentRecord, JournalError, LatencyRow, OutcomeCount,
+    PathRecord, RuleCount, RunId, RunRecord,
 };
-use crate::model::Timestamp;
+use crate::model::{Change, Timestamp};
 
 /// One run with all that belongs to it.
 pub(super) fn run(connection: &Connection, run: Option<RunId>) -> Result<Option<RunRecord>, JournalError> {
@@ -69,7 +69,7 @@ fn all<T>(
 }
 
 fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentRecord>, JournalError> {
-    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted, stopped
+    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted, stopped, routes
                FROM experiment
                WHERE run = ?1 ORDER BY id";
     let rows = all(connection, "experiments", sql, [run.0], |row| {
@@ -86,10 +86,17 @@ fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentReco
             causes_omitted: count(row, 6)?,
             rules: Vec::new(),
             latencies: Vec::new(),
+            routes: Vec::new(),
+            paths: Vec::new(),
         };
-        Ok((row.get(0)?, record))
+        Ok((row.get(0)?, record, row.get::<_, String>(8)?))
     })?;
-    rows.into_iter().map(|(id, record)| with_parts(connection, id, record)).collect()
+    rows.into_iter()
+        .map(|(id, mut record, routes)| {
+            record.routes = json("the list of routes", &routes)?;
+            with_parts(connection, id, record)
+        })
+        .collect()
 }
 
 fn with_parts(
@@ -122,32 +129,53 @@ fn with_parts(
         Ok(LatencyRow { route: row.get(0)?, control_us: count(row, 1)?, candidate_us: count(row, 2)? })
     })?;
 
-    let sql = "SELECT id, route, signature, count, first_seen, last_seen FROM cause WHERE experiment = ?1
-               ORDER BY count DESC, id";
-    record.causes = all(connection, "causes", sql, [id], |row| {
-        Ok(CauseRecord {
-            id: row.get(0)?,
-            route: row.get(1)?,
-            signature: row.get(2)?,
-            count: count(row, 3)?,
-            first_seen: time(row, 4)?,
-            last_seen: time(row, 5)?,
-            examples: Vec::new(),
-        })
+    let sql = "SELECT route, path, state, detail FROM path WHERE experiment = ?1 ORDER BY route, path";
+    record.paths = all(connection, "paths", sql, [id], |row| {
+        Ok(PathRecord { route: row.get(0)?, path: row.get(1)?, state: row.get(2)?, detail: row.get(3)? })
     })?;
+
+    record.causes = causes(connection, id)?;
     for cause in &mut record.causes {
         cause.examples = examples(connection, id, &cause.id)?;
     }
     Ok(record)
 }
 
+fn causes(connection: &Connection, experiment: i64) -> Result<Vec<CauseRecord>, JournalError> {
+    let sql = "SELECT id, route, signature, count, first_seen, last_seen, changes FROM cause
+               WHERE experiment = ?1 ORDER BY count DESC, id";
+    let rows = all(connection, "causes", sql, [experiment], |row| {
+        let record = CauseRecord {
+            id: row.get(0)?,
+            route: row.get(1)?,
+            signature: row.get(2)?,
+            changes: Vec::new(),
+            count: count(row, 3)?,
+            first_seen: time(row, 4)?,
+            last_seen: time(row, 5)?,
+            examples: Vec::new(),
+        };
+        Ok((record, row.get::<_, String>(6)?))
+    })?;
+    rows.into_iter()
+        .map(|(mut record, changes)| {
+            let changes: Vec<(String, String, Option<String>)> = json("the changes of a cause", &changes)?;
+            let change = |(path, kind, classes)| Change { path, kind, classes };
+            record.changes = changes.into_iter().map(change).collect();
+            Ok(record)
+        })
+        .collect()
+}
+
 fn examples(connection: &Connection, experiment: i64, cause: &str) -> Result<Vec<Example>, JournalError> {
     let sql = "SELECT exchange, method, target, headers, headers_omitted, body, body_bytes, control_status,
-                      candidate_status, differences, differences_omitted
+                      candidate_status, differences, differences_omitted, bytes
                FROM example WHERE experiment = ?1 AND cause = ?2 ORDER BY bytes, exchange";
     let rows = all(connection, "examples", sql, params![experiment, cause], |row| {
         let (headers, differences): (String, String) = (row.get(3)?, row.get(9)?);
         let example = Example {
+            cause: cause.to_owned(),
+            bytes: count(row, 11)?,
             exchange: row.get(0)?,
             method: row.get(1)?,
             target: row.get(2)?,
@@ -169,4 +197,31 @@ fn examples(connection: &Connection, experiment: i64, cause: &str) -> Result<Vec
             Ok(example)
         })
         .collect()
+}
+
+/// What both branches answered in one example.
+pub(super) fn answers(
+    connection: &Connection,
+    experiment: i64,
+    example: &Example,
+) -> Result<Answers, JournalError> {
+    let sql = "SELECT branch, status, headers, headers_omitted, body, body_bytes FROM answer
+               WHERE experiment = ?1 AND cause = ?2 AND exchange = ?3";
+    let rows = all(connection, "answers", sql, params![experiment, example.cause, example.exchange], |row| {
+        let answer = Answer {
+            status: row.get(1)?,
+            headers: Vec::new(),
+            headers_omitted: count(row, 3)?,
+            body: row.get(4)?,
+            body_bytes: count(row, 5)?,
+        };
+        Ok((row.get::<_, String>(0)?, answer, row.get::<_, String>(2)?))
+    })?;
+    let mut answers = Answers::default();
+    for (branch, mut answer, headers) in rows {
+        answer.headers = json("the header fields of an answer", &headers)?;
+        let place = if branch == "a" { &mut answers.control } else { &mut answers.candidate };
+        *place = Some(answer);
+    }
+    Ok(answers)
 }

@@ -3,10 +3,41 @@
 //! Holds no query. A change here needs a new version and a step that brings old files up to it.
 
 /// Value of `PRAGMA user_version` that belongs to [`TABLES`].
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
+
+/// The tables that came with version 3; files of older programs get the same ones.
+macro_rules! tables_since_3 {
+    () => {
+        "
+    -- What both branches answered in an example, as it was on the wire.
+    CREATE TABLE answer (
+        experiment INTEGER NOT NULL,
+        cause TEXT NOT NULL,
+        exchange TEXT NOT NULL,
+        branch TEXT NOT NULL,                             -- a or b
+        status INTEGER NOT NULL,
+        headers TEXT NOT NULL,                            -- JSON: [[name, value]]
+        headers_omitted INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        body_bytes INTEGER NOT NULL,
+        PRIMARY KEY (experiment, cause, exchange, branch)
+    ) STRICT;
+    -- What is known about the noise of a path.
+    CREATE TABLE path (
+        experiment INTEGER NOT NULL,
+        route TEXT NOT NULL,
+        path TEXT NOT NULL,
+        state TEXT NOT NULL,
+        detail TEXT NOT NULL,                             -- JSON
+        PRIMARY KEY (experiment, route, path)
+    ) STRICT, WITHOUT ROWID;
+"
+    };
+}
 
 /// Times are nanoseconds since 1970, UTC. `experiment` in other tables is `experiment.id`.
-pub(super) const TABLES: &str = "
+pub(super) const TABLES: &str = concat!(
+    "
     -- One use of `understudy run` or `replay`.
     CREATE TABLE run (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -27,6 +58,7 @@ pub(super) const TABLES: &str = "
         in_flight INTEGER NOT NULL DEFAULT 0,
         causes_omitted INTEGER NOT NULL DEFAULT 0,
         stopped TEXT,                                     -- why it ended before its run; else null
+        routes TEXT NOT NULL DEFAULT '[]',                -- JSON: [\"/items/{id}\"], the configured ones
         UNIQUE (run, name)
     ) STRICT;
     -- Exchanges by how they left the pipeline.
@@ -71,6 +103,7 @@ pub(super) const TABLES: &str = "
         count INTEGER NOT NULL,
         first_seen INTEGER NOT NULL,
         last_seen INTEGER NOT NULL,
+        changes TEXT NOT NULL DEFAULT '[]',               -- JSON: [[path, kind, classes or null]]
         PRIMARY KEY (experiment, id)
     ) STRICT, WITHOUT ROWID;
     -- The smallest requests that show a cause.
@@ -78,7 +111,7 @@ pub(super) const TABLES: &str = "
         experiment INTEGER NOT NULL,
         cause TEXT NOT NULL,
         exchange TEXT NOT NULL,
-        bytes INTEGER NOT NULL,                           -- size of the request
+        bytes INTEGER NOT NULL,                           -- size of the request and both answers
         method TEXT NOT NULL,
         target TEXT NOT NULL,
         headers TEXT NOT NULL,                            -- JSON: [[name, value]]
@@ -100,12 +133,22 @@ pub(super) const TABLES: &str = "
         differences INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (experiment, position)
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 2;
-";
+",
+    tables_since_3!(),
+    "PRAGMA user_version = 3;"
+);
 
 /// Brings a file of version `index + 1` up to the next.
-pub(super) const STEPS: [&str; 1] =
-    ["ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;"];
+pub(super) const STEPS: [&str; 2] = [
+    "ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;",
+    concat!(
+        "ALTER TABLE experiment ADD COLUMN routes TEXT NOT NULL DEFAULT '[]';
+         ALTER TABLE cause ADD COLUMN changes TEXT NOT NULL DEFAULT '[]';",
+        tables_since_3!(),
+        "PRAGMA user_version = 3;"
+    ),
+];
 
 /// The tables whose rows belong to an experiment.
-pub(super) const OF_EXPERIMENT: [&str; 6] = ["fate", "comparison", "outcome", "cause", "example", "rule"];
+pub(super) const OF_EXPERIMENT: [&str; 8] =
+    ["fate", "comparison", "outcome", "cause", "example", "answer", "path", "rule"];

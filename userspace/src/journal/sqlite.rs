@@ -12,10 +12,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::write::{
-    Additions, experiment_id, insert_comparison, insert_experiment, integer, keep_example, known_causes,
-    nanos, remove_old, remove_runs,
+    Additions, ExperimentState, experiment_id, insert_comparison, insert_experiment, insert_paths, integer,
+    keep_example, known_state, nanos, remove_old, remove_runs,
 };
-use super::{CauseOf, Journal, JournalError, JournalLimits, RunId, RunRecord, RunStart, read, schema};
+use super::{
+    Answers, CauseOf, Example, Journal, JournalError, JournalLimits, PathRecord, RunId, RunRecord, RunStart,
+    read, schema,
+};
 use crate::model::{Comparison, LedgerSnapshot, Timestamp};
 
 /// How long a statement waits for another process that writes to the same file.
@@ -29,13 +32,6 @@ pub struct SqliteJournal {
     cause_of: CauseOf,
     /// What is known of the experiments being written; a copy of what the file holds.
     experiments: HashMap<(RunId, Arc<str>), ExperimentState>,
-}
-
-#[derive(Debug)]
-struct ExperimentState {
-    id: i64,
-    /// By cause: sizes of the requests of its examples, largest last.
-    causes: HashMap<String, Vec<u64>>,
 }
 
 // === impl SqliteJournal ===
@@ -137,9 +133,9 @@ impl SqliteJournal {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => {
                 let id = experiment_id(connection, run, name)?;
-                let causes = known_causes(connection, id)
+                let state = known_state(connection, id)
                     .map_err(|source| JournalError::Read { what: "causes", source })?;
-                Ok(unknown.insert(ExperimentState { id, causes }))
+                Ok(unknown.insert(state))
             }
         }
     }
@@ -160,11 +156,10 @@ impl SqliteJournal {
                 *additions.causes_omitted.entry(state.id).or_default() += 1;
                 continue;
             }
-            let examples = state.causes.entry(cause.id.clone()).or_default();
-            keep_example(&transaction, &self.limits, state.id, &cause, examples, comparison)?;
+            keep_example(&transaction, &self.limits, state, &cause, comparison)?;
             additions.count_cause(state.id, cause, comparison);
         }
-        additions.write(&transaction).map_err(written)?;
+        additions.write(&transaction)?;
         remove_old(&transaction, run, self.limits.comparisons_max).map_err(written)?;
         transaction.commit().map_err(written)
     }
@@ -191,7 +186,10 @@ impl Journal for SqliteJournal {
             .map_err(written)?;
         let id = RunId(transaction.last_insert_rowid());
         for experiment in experiments {
-            insert_experiment(&transaction, id, experiment).map_err(written)?;
+            let routes: Vec<&str> = experiment.routes.iter().map(|route| &**route).collect();
+            let routes = serde_json::to_string(&routes)
+                .map_err(|source| JournalError::Json { what: "the list of routes", source })?;
+            insert_experiment(&transaction, id, experiment, &routes).map_err(written)?;
         }
         remove_runs(&transaction, self.limits.runs_max).map_err(written)?;
         transaction.commit().map_err(written)?;
@@ -234,6 +232,19 @@ impl Journal for SqliteJournal {
         transaction.commit().map_err(written)
     }
 
+    fn record_paths(
+        &mut self,
+        run: RunId,
+        experiment: &str,
+        paths: &[PathRecord],
+    ) -> Result<(), JournalError> {
+        let written = |source| JournalError::Write { what: "paths", source };
+        let id = experiment_id(&self.connection, run, experiment)?;
+        let transaction = write_transaction(&mut self.connection).map_err(written)?;
+        insert_paths(&transaction, id, paths).map_err(written)?;
+        transaction.commit().map_err(written)
+    }
+
     fn stop_experiment(&mut self, run: RunId, experiment: &str, why: &str) -> Result<(), JournalError> {
         let id = experiment_id(&self.connection, run, experiment)?;
         self.connection
@@ -253,5 +264,10 @@ impl Journal for SqliteJournal {
 
     fn read(&self, run: Option<RunId>) -> Result<Option<RunRecord>, JournalError> {
         read::run(&self.connection, run)
+    }
+
+    fn answers(&self, run: RunId, experiment: &str, example: &Example) -> Result<Answers, JournalError> {
+        let id = experiment_id(&self.connection, run, experiment)?;
+        read::answers(&self.connection, id, example)
     }
 }

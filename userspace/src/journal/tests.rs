@@ -47,7 +47,8 @@ fn mismatch(path: &str) -> Outcome {
 fn cause_of(comparison: &Comparison) -> Option<Cause> {
     let Outcome::Mismatch { differences, .. } = &comparison.outcome else { return None };
     let signature = differences.first()?.path.clone();
-    Some(Cause { id: signature.clone(), signature })
+    let change = Change { path: signature.clone(), kind: "value".into(), classes: None };
+    Some(Cause { id: signature.clone(), signature, changes: vec![change] })
 }
 
 fn start() -> RunStart {
@@ -61,6 +62,7 @@ fn start() -> RunStart {
             candidate: "http://b:9090".into(),
             rules: vec!["header:date".into(), "status".into()],
             policy: "{}".into(),
+            routes: Vec::new(),
         }],
     }
 }

@@ -8,9 +8,21 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::example::{example, request_bytes};
-use super::{Example, ExperimentStart, JournalError, JournalLimits, RunId, schema};
-use crate::model::{Cause, Comparison, IncomparableReason, Observation, Outcome, Timestamp};
+use super::example::{answers, example, example_bytes};
+use super::{
+    Answer, Answers, Example, ExperimentStart, JournalError, JournalLimits, PathRecord, RunId, schema,
+};
+use crate::model::{Cause, Change, Comparison, IncomparableReason, Observation, Outcome, Timestamp};
+
+/// What is known of an experiment that is being written; a copy of what the file holds.
+#[derive(Debug)]
+pub(super) struct ExperimentState {
+    pub(super) id: i64,
+    /// By cause: sizes of its examples, largest last.
+    pub(super) causes: HashMap<String, Vec<u64>>,
+    /// Bytes of the answers of all examples.
+    pub(super) answers_bytes: u64,
+}
 
 /// What one batch adds to the counts.
 #[derive(Default)]
@@ -59,8 +71,16 @@ impl Additions {
         addition.last = addition.last.max(at);
     }
 
-    pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        let Self { outcomes, rules, causes, causes_omitted } = self;
+    pub(super) fn write(&self, transaction: &Transaction<'_>) -> Result<(), JournalError> {
+        self.write_counts(transaction).map_err(|source| JournalError::Write { what: "comparisons", source })?;
+        for ((experiment, cause), addition) in &self.causes {
+            addition.write(transaction, *experiment, cause)?;
+        }
+        Ok(())
+    }
+
+    fn write_counts(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let Self { outcomes, rules, causes: _, causes_omitted } = self;
         for ((experiment, route, outcome, reason), count) in outcomes {
             transaction
                 .prepare_cached(
@@ -78,31 +98,55 @@ impl Additions {
                 )?
                 .execute(params![experiment, rule, integer(*comparisons), integer(*differences)])?;
         }
-        for ((experiment, cause), CauseAddition { route, count, first, last }) in causes {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO cause (experiment, id, route, signature, count, first_seen, last_seen)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT DO UPDATE SET count = count + excluded.count,
-                         first_seen = min(first_seen, excluded.first_seen),
-                         last_seen = max(last_seen, excluded.last_seen)",
-                )?
-                .execute(params![
-                    experiment,
-                    cause.id,
-                    route,
-                    cause.signature,
-                    integer(*count),
-                    nanos(*first),
-                    nanos(*last)
-                ])?;
-        }
         for (experiment, count) in causes_omitted {
             transaction.execute(
                 "UPDATE experiment SET causes_omitted = causes_omitted + ?2 WHERE id = ?1",
                 params![experiment, integer(*count)],
             )?;
         }
+        Ok(())
+    }
+}
+
+// === impl CauseAddition ===
+
+impl CauseAddition {
+    fn write(
+        &self,
+        transaction: &Transaction<'_>,
+        experiment: i64,
+        cause: &Cause,
+    ) -> Result<(), JournalError> {
+        let Self { route, count, first, last } = self;
+        let Cause { id, signature, changes } = cause;
+        let stored = |change: &Change| {
+            let Change { path, kind, classes } = change.clone();
+            (path, kind, classes)
+        };
+        let changes: Vec<(String, String, Option<String>)> = changes.iter().map(stored).collect();
+        let changes = serde_json::to_string(&changes)
+            .map_err(|source| JournalError::Json { what: "the changes of a cause", source })?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO cause (experiment, id, route, signature, count, first_seen, last_seen, changes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET count = count + excluded.count,
+                     first_seen = min(first_seen, excluded.first_seen),
+                     last_seen = max(last_seen, excluded.last_seen)",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    experiment,
+                    id,
+                    route,
+                    signature,
+                    integer(*count),
+                    nanos(*first),
+                    nanos(*last),
+                    changes
+                ])
+            })
+            .map_err(|source| JournalError::Write { what: "a cause", source })?;
         Ok(())
     }
 }
@@ -128,10 +172,17 @@ pub(super) fn experiment_id(connection: &Connection, run: RunId, name: &str) -> 
         .ok_or_else(|| JournalError::UnknownExperiment { run: run.0, experiment: name.to_owned() })
 }
 
-pub(super) fn known_causes(
-    connection: &Connection,
-    experiment: i64,
-) -> rusqlite::Result<HashMap<String, Vec<u64>>> {
+pub(super) fn known_state(connection: &Connection, experiment: i64) -> rusqlite::Result<ExperimentState> {
+    let answers_bytes: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(length(body) + length(headers)), 0) FROM answer WHERE experiment = ?1",
+        )?
+        .query_row([experiment], |row| row.get(0))?;
+    let causes = known_causes(connection, experiment)?;
+    Ok(ExperimentState { id: experiment, causes, answers_bytes: answers_bytes.max(0).cast_unsigned() })
+}
+
+fn known_causes(connection: &Connection, experiment: i64) -> rusqlite::Result<HashMap<String, Vec<u64>>> {
     let mut statement = connection.prepare_cached(
         "SELECT cause.id, example.bytes FROM cause
          LEFT JOIN example ON example.experiment = cause.experiment AND example.cause = cause.id
@@ -150,11 +201,12 @@ pub(super) fn insert_experiment(
     transaction: &Transaction<'_>,
     run: RunId,
     experiment: &ExperimentStart,
+    routes: &str,
 ) -> rusqlite::Result<()> {
-    let ExperimentStart { name, candidate, rules, policy } = experiment;
+    let ExperimentStart { name, candidate, rules, policy, routes: _ } = experiment;
     transaction.execute(
-        "INSERT INTO experiment (run, name, candidate, policy) VALUES (?1, ?2, ?3, ?4)",
-        params![run.0, name, candidate, policy],
+        "INSERT INTO experiment (run, name, candidate, policy, routes) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![run.0, name, candidate, policy, routes],
     )?;
     let id = transaction.last_insert_rowid();
     for (position, rule) in rules.iter().enumerate() {
@@ -207,38 +259,65 @@ pub(super) fn insert_comparison(
 pub(super) fn keep_example(
     transaction: &Transaction<'_>,
     limits: &JournalLimits,
-    experiment: i64,
+    state: &mut ExperimentState,
     cause: &Cause,
-    kept: &mut Vec<u64>,
     comparison: &Comparison,
 ) -> Result<(), JournalError> {
-    let bytes = request_bytes(comparison);
+    let ExperimentState { id: experiment, causes, answers_bytes } = state;
+    let kept = causes.entry(cause.id.clone()).or_default();
+    let bytes = example_bytes(comparison);
     let is_full = kept.len() >= limits.examples_per_cause_max;
     if is_full && kept.last().is_none_or(|largest| *largest <= bytes) {
         return Ok(());
     }
-    let Some(example) = example(comparison, limits) else { return Ok(()) };
-    let written = |source| JournalError::Write { what: "an example", source };
+    let Some(example) = example(comparison, &cause.id, limits) else { return Ok(()) };
     if is_full {
-        transaction
-            .prepare_cached(
-                "DELETE FROM example WHERE rowid = (SELECT rowid FROM example
-                 WHERE experiment = ?1 AND cause = ?2 ORDER BY bytes DESC LIMIT 1)",
-            )
-            .and_then(|mut statement| statement.execute(params![experiment, cause.id]))
-            .map_err(written)?;
+        let freed = remove_largest(transaction, *experiment, &cause.id)
+            .map_err(|source| JournalError::Write { what: "an example", source })?;
+        *answers_bytes = answers_bytes.saturating_sub(freed);
         kept.pop();
     }
-    insert_example(transaction, experiment, cause, bytes, &example)?;
+    insert_example(transaction, *experiment, &example)?;
     kept.insert(kept.partition_point(|have| *have <= bytes), bytes);
+    let Answers { control, candidate } = answers(comparison, limits);
+    let answers = [("a", control), ("b", candidate)];
+    let size = answers.iter().filter_map(|(_, answer)| answer.as_ref()).map(Answer::bytes).sum::<u64>();
+    if answers_bytes.saturating_add(size) > limits.answers_bytes_max {
+        return Ok(());
+    }
+    *answers_bytes = answers_bytes.saturating_add(size);
+    for (branch, answer) in answers {
+        if let Some(answer) = answer {
+            insert_answer(transaction, *experiment, &example, branch, &answer)?;
+        }
+    }
     Ok(())
+}
+
+/// Removes the largest example of a cause; says how many bytes its answers had.
+fn remove_largest(transaction: &Transaction<'_>, experiment: i64, cause: &str) -> rusqlite::Result<u64> {
+    let exchange: Option<String> = transaction
+        .prepare_cached(
+            "DELETE FROM example WHERE rowid = (SELECT rowid FROM example
+             WHERE experiment = ?1 AND cause = ?2 ORDER BY bytes DESC LIMIT 1) RETURNING exchange",
+        )?
+        .query_row(params![experiment, cause], |row| row.get(0))
+        .optional()?;
+    let mut statement = transaction.prepare_cached(
+        "DELETE FROM answer WHERE experiment = ?1 AND cause = ?2 AND exchange = ?3
+         RETURNING length(body) + length(headers)",
+    )?;
+    let freed =
+        statement.query_map(params![experiment, cause, exchange], |row| row.get::<_, i64>(0))?.try_fold(
+            0_u64,
+            |sum, bytes| bytes.map(|bytes| sum.saturating_add(bytes.max(0).cast_unsigned())),
+        );
+    freed
 }
 
 fn insert_example(
     transaction: &Transaction<'_>,
     experiment: i64,
-    cause: &Cause,
-    bytes: u64,
     example: &Example,
 ) -> Result<(), JournalError> {
     let encoded = |source| JournalError::Json { what: "an example", source };
@@ -254,9 +333,9 @@ fn insert_example(
         .and_then(|mut statement| {
             statement.execute(params![
                 experiment,
-                cause.id,
+                example.cause,
                 example.exchange,
-                integer(bytes),
+                integer(example.bytes),
                 example.method,
                 example.target,
                 headers,
@@ -270,6 +349,53 @@ fn insert_example(
             ])
         })
         .map_err(|source| JournalError::Write { what: "an example", source })?;
+    Ok(())
+}
+
+fn insert_answer(
+    transaction: &Transaction<'_>,
+    experiment: i64,
+    example: &Example,
+    branch: &str,
+    answer: &Answer,
+) -> Result<(), JournalError> {
+    let Answer { status, headers, headers_omitted, body, body_bytes } = answer;
+    let headers = serde_json::to_string(headers)
+        .map_err(|source| JournalError::Json { what: "an answer", source })?;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO answer
+             (experiment, cause, exchange, branch, status, headers, headers_omitted, body, body_bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                experiment,
+                example.cause,
+                example.exchange,
+                branch,
+                status,
+                headers,
+                integer(*headers_omitted),
+                body,
+                integer(*body_bytes)
+            ])
+        })
+        .map_err(|source| JournalError::Write { what: "an answer", source })?;
+    Ok(())
+}
+
+pub(super) fn insert_paths(
+    transaction: &Transaction<'_>,
+    experiment: i64,
+    paths: &[PathRecord],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO path (experiment, route, path, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for PathRecord { route, path, state, detail } in paths {
+        statement.execute(params![experiment, route, path, state, detail])?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: `compare` fills these in, `report` reads them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +111,19 @@ pub struct Cause {
     pub id: String,
     /// The set in words: `json:$.items[*].price value; status value`.
     pub signature: String,
+    /// The set itself, in order.
+    pub changes: Vec<Change>,
+}
+
+/// One element of a cause: where answers differ, and in which way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Change {
+    /// The normalised path, as in [`Difference::path`].
+    pub path: String,
+    /// [`DifferenceKind::label`].
+    pub kind: String,
+    /// The classes of A's and B's value where they are not the same: `timestamp to text`.
+    pub classes: Option<String>,
 }
 
 /// Why no statement can be made about an exchange.
@@ -163,6 +177,16 @@ impl DifferenceKind {
             DifferenceKind::Added => "added",
             DifferenceKind::Order => "order",
         }
+    }
+}
+
+// === impl Change ===
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, kind, classes } = self;
+        write!(f, "{path} {kind}")?;
+        classes.as_ref().map_or(Ok(()), |classes| write!(f, " ({classes})"))
     }
 }
 

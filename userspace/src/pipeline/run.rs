@@ -356,6 +356,7 @@ async fn prepare_experiment(
         candidate: candidate.url.clone(),
         rules: comparator.rules().map(Arc::clone).collect(),
         policy: verdict.to_text().map_err(|source| RunError::Policy { experiment: named(), source })?,
+        routes: select.route_labels(),
     };
     let anchor = clock::anchor();
     let compare: Compare = Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate));

@@ -66,6 +66,7 @@ fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
                 candidate: "http://b.internal:9090".into(),
                 rules: comparator.rules().cloned().collect(),
                 policy: policy.to_text().unwrap(),
+                routes: Vec::new(),
             }],
         })
         .unwrap();
