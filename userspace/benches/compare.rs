@@ -126,6 +126,7 @@ fn journal(folder: &std::path::Path) -> (SqliteJournal, RunId) {
         candidate: "http://b".into(),
         rules: Vec::new(),
         policy: "{}".into(),
+        routes: Vec::new(),
     }];
     let run = journal.begin(&RunStart { experiments, ..RunStart::default() }).unwrap();
     (journal, run)

@@ -112,13 +112,19 @@ pub(super) fn start_runtime(config: &CaptureConfig) -> anyhow::Result<tokio::run
 
 /// Ends when it is time to stop; also when signals cannot be received, since nobody could stop us then.
 pub(super) async fn stopped(duration: Option<Duration>) {
-    if let Err(error) = signal_or_time(duration).await {
+    stopped_or(duration, std::future::pending()).await;
+}
+
+/// As [`stopped`], and also when `early` ends.
+pub(super) async fn stopped_or(duration: Option<Duration>, early: impl Future<Output = ()>) {
+    if let Err(error) = signal_or_time(duration, early).await {
         tracing::error!(%error, "Signals cannot be received; stopping.");
     }
 }
 
-/// Ends at the first SIGINT or SIGTERM, or when the time is over. Another one after that ends the process at once.
-async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
+/// Ends at the first SIGINT or SIGTERM, when the time is over, or when `early` ends. Another signal after that ends the
+/// process at once.
+async fn signal_or_time(duration: Option<Duration>, early: impl Future<Output = ()>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -134,6 +140,7 @@ async fn signal_or_time(duration: Option<Duration>) -> std::io::Result<()> {
         _ = terminate.recv() => tracing::info!("Stopping; what is under way is finished. A second SIGTERM stops at once."),
         // From here on nothing else looks at signals, so that what follows has to know of a second one, too.
         () = time_over => {}
+        () = early => {}
     }
     std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::model::{Fate, Ledger};
+use crate::model::Ledger;
+use crate::pipeline::live::Live;
+use crate::report::{Look, plain};
 
 /// The line; it goes away when this is dropped.
 pub(super) struct Progress {
@@ -23,19 +25,19 @@ const DRAW_EVERY: Duration = Duration::from_millis(500);
 
 impl Progress {
     /// Shows these ledgers from now on. `None` where there is no terminal, or no thread to draw on.
-    pub(super) fn show(ledgers: Vec<(Arc<str>, Arc<Ledger>)>) -> Option<Self> {
+    pub(super) fn show(ledgers: Vec<(Arc<str>, Arc<Ledger>)>, live: Arc<Live>) -> Option<Self> {
         if !stderr().is_terminal() {
             return None;
         }
         let (ended, wait_ended) = mpsc::sync_channel(0);
         let draw = move || {
-            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}");
+            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {wide_msg}");
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = style {
                 bar.set_style(style);
             }
             while wait_ended.recv_timeout(DRAW_EVERY) == Err(RecvTimeoutError::Timeout) {
-                bar.set_message(message(&ledgers));
+                bar.set_message(message(&ledgers, &live.look()));
                 bar.tick();
             }
             bar.finish_and_clear();
@@ -45,32 +47,40 @@ impl Progress {
     }
 }
 
-fn message(ledgers: &[(Arc<str>, Arc<Ledger>)]) -> String {
-    let parts: Vec<String> = ledgers
-        .iter()
-        .map(|(name, ledger)| {
-            let now = ledger.snapshot();
-            let compared: u64 = [Fate::Matched, Fate::Mismatched, Fate::Ignored, Fate::Incomparable]
-                .into_iter()
-                .map(|fate| now.count(fate))
-                .sum();
-            let mismatched = now.count(Fate::Mismatched);
-            format!("{name}: {} exchanges, {compared} replayed, {mismatched} mismatched", now.seen)
-        })
-        .collect();
-    parts.join("; ")
+fn message(ledgers: &[(Arc<str>, Arc<Ledger>)], looks: &[Look]) -> String {
+    let seen = |name: &Arc<str>| {
+        ledgers.iter().find(|(have, _)| have == name).map_or(0, |(_, ledger)| ledger.snapshot().seen)
+    };
+    let part = |Look { experiment, compared, mismatched, verdict }: &Look| {
+        // The first reason: what is lacking, or what the verdict rests on.
+        let reason = verdict.reasons.first().map(String::as_str).unwrap_or_default();
+        plain(&format!(
+            "{experiment}: {} exchanges, {compared} compared, {mismatched} mismatched; {}: {reason}",
+            seen(experiment),
+            verdict.verdict.title()
+        ))
+    };
+    looks.iter().map(part).collect::<Vec<_>>().join(" | ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Fate;
+    use crate::report::{Conclusion, Verdict};
 
     #[test]
-    fn says_how_far_it_is() {
+    fn says_how_far_it_is_and_what_is_lacking() {
         let ledger = Arc::new(Ledger::default());
-        ledger.admit().settle(Fate::Mismatched);
+        ledger.admit().settle(Fate::Matched);
         ledger.admit().settle(Fate::FilteredMethod);
-        let text = message(&[("search".into(), ledger)]);
-        assert_eq!(text, "search: 2 exchanges, 1 replayed, 1 mismatched");
+        let reasons = vec!["1 of at least 20 comparisons.".to_owned(), "And more.".to_owned()];
+        let verdict = Verdict { verdict: Conclusion::NotEnoughData, reasons };
+        let look = Look { experiment: "search".into(), compared: 1, mismatched: 0, verdict };
+        let text = message(&[("search".into(), ledger)], &[look]);
+        assert_eq!(
+            text,
+            "search: 2 exchanges, 1 compared, 0 mismatched; NOT ENOUGH DATA: 1 of at least 20 comparisons."
+        );
     }
 }

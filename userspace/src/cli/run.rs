@@ -3,16 +3,19 @@
 //! Wires the pipeline to signals and output.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_feed, start_runtime, stopped_or};
 use super::progress::Progress;
 use super::record::RecordFlags;
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
+use crate::pipeline::live::Live;
 use crate::pipeline::run::{LOOPED, Run, RunEnd};
 use crate::report::Report;
 
@@ -26,6 +29,9 @@ pub(super) struct Arguments {
     /// With --pcap or --recording: replay this many times faster than the requests follow each other in the file. Default: 1.
     #[arg(long, value_name = "FACTOR", requires = "offline", value_parser = speed)]
     speed: Option<f64>,
+    /// Stop as soon as the verdict is PASS or FAIL for certain; with --for, after that time at the latest.
+    #[arg(long)]
+    until_verdict: bool,
     #[command(flatten)]
     record: RecordFlags,
     /// SQLite file for the results. Default: `understudy.db` in this folder.
@@ -71,15 +77,26 @@ impl ExperimentFlags {
     }
 }
 
+/// How often it is asked whether there is a verdict.
+const VERDICT_EVERY: Duration = Duration::from_millis(500);
+
+/// Ends when there is a verdict.
+async fn decided(live: Arc<Live>) {
+    while !live.is_decided() {
+        tokio::time::sleep(VERDICT_EVERY).await;
+    }
+    tracing::info!("There is a verdict; stopping.");
+}
+
 /// A factor that makes sense.
 fn speed(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
     factor.ok_or_else(|| "must be a number above 0, such as 10 or 0.5".to_owned())
 }
 
-/// Runs until it is stopped or the file ends, prints the report, and exits with its verdict.
+/// Runs until it is stopped, the file ends, or there is the verdict that was asked for, prints the report, and exits with its verdict.
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { capture, experiment, speed, record, journal, admin, format } = arguments;
+    let Arguments { capture, experiment, speed, until_verdict, record, journal, admin, format } = arguments;
     if record.record.as_deref() == Some(Path::new("-")) {
         bail!(
             "--record - would mix the recording with the report: name a file, or use `understudy capture --record -`"
@@ -93,11 +110,18 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         let run = Run::prepare(config).await?;
         let admin = run.admin_address();
         let feed = open_feed(&input)?;
-        let _progress = Progress::show(run.ledgers());
+        let live = run.live();
+        let _progress = Progress::show(run.ledgers(), Arc::clone(&live));
         if let Some(address) = admin {
             tracing::info!(%address, "Serving /metrics, /healthz and /readyz.");
         }
-        let stop = stopped(capture.duration);
+        let verdict = async {
+            match until_verdict {
+                true => decided(live).await,
+                false => std::future::pending().await,
+            }
+        };
+        let stop = stopped_or(capture.duration, verdict);
         anyhow::Ok(run.run(feed, stop).await?)
     })?;
     let RunEnd { journal, recorded, id, capture, ledgers, looped, broken } = end;

@@ -192,7 +192,10 @@ impl RawExperiment {
 fn verdict(policy: Spanned<VerdictPolicy>) -> Result<VerdictPolicy, Fault> {
     let VerdictPolicy {
         comparisons_min: _,
+        route_comparisons_min: _,
         mismatch_share_max,
+        mismatch_share_unseen_max,
+        confidence,
         incomparable_share_max,
         latency_judged: _,
         latency_ratio_max,
@@ -203,6 +206,12 @@ fn verdict(policy: Spanned<VerdictPolicy>) -> Result<VerdictPolicy, Fault> {
     let shares = 0.0..=1.0;
     let faults = [
         ("mismatch_share_max", shares.contains(&mismatch_share_max), "must be from 0 to 1"),
+        (
+            "mismatch_share_unseen_max",
+            mismatch_share_unseen_max > 0.0 && mismatch_share_unseen_max <= 1.0,
+            "must be above 0, and 1 at most",
+        ),
+        ("confidence", confidence > 0.0 && confidence < 1.0, "must lie between 0 and 1, such as 0.95"),
         ("incomparable_share_max", shares.contains(&incomparable_share_max), "must be from 0 to 1"),
         ("latency_ratio_max", latency_ratio_max.is_finite() && latency_ratio_max > 0.0, "must be above 0"),
         ("latency_extra_ms_max", latency_extra_ms_max.is_finite(), "must be a number of milliseconds"),

@@ -91,6 +91,8 @@ pub(super) struct RawJournal {
     pub(super) examples_per_cause_max: Option<usize>,
     pub(super) example_head_bytes_max: Option<usize>,
     pub(super) example_body_bytes_max: Option<usize>,
+    pub(super) example_answer_bytes_max: Option<usize>,
+    pub(super) answers_bytes_max: Option<u64>,
     pub(super) waiting_max: Option<usize>,
     pub(super) waiting_bytes_max: Option<usize>,
 }
@@ -265,6 +267,8 @@ impl RawJournal {
         set(&mut limits.examples_per_cause_max, self.examples_per_cause_max);
         set(&mut limits.example_head_bytes_max, self.example_head_bytes_max);
         set(&mut limits.example_body_bytes_max, self.example_body_bytes_max);
+        set(&mut limits.example_answer_bytes_max, self.example_answer_bytes_max);
+        set(&mut limits.answers_bytes_max, self.answers_bytes_max);
         let mut handover = HandoverLimits::default();
         set(&mut handover.waiting_max, self.waiting_max);
         set(&mut handover.waiting_bytes_max, self.waiting_bytes_max);

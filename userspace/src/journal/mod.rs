@@ -53,8 +53,12 @@ pub trait Journal: Send {
     ///
     /// # Errors
     /// As for [`Journal::record`].
-    fn record_paths(&mut self, run: RunId, experiment: &str, paths: &[PathRecord])
-    -> Result<(), JournalError>;
+    fn record_paths(
+        &mut self,
+        run: RunId,
+        experiment: &str,
+        paths: &[PathRecord],
+    ) -> Result<(), JournalError>;
 
     /// Notes that an experiment ended before its run, and why in one sentence.
     ///

@@ -207,16 +207,17 @@ pub(super) fn answers(
 ) -> Result<Answers, JournalError> {
     let sql = "SELECT branch, status, headers, headers_omitted, body, body_bytes FROM answer
                WHERE experiment = ?1 AND cause = ?2 AND exchange = ?3";
-    let rows = all(connection, "answers", sql, params![experiment, example.cause, example.exchange], |row| {
-        let answer = Answer {
-            status: row.get(1)?,
-            headers: Vec::new(),
-            headers_omitted: count(row, 3)?,
-            body: row.get(4)?,
-            body_bytes: count(row, 5)?,
-        };
-        Ok((row.get::<_, String>(0)?, answer, row.get::<_, String>(2)?))
-    })?;
+    let rows =
+        all(connection, "answers", sql, params![experiment, example.cause, example.exchange], |row| {
+            let answer = Answer {
+                status: row.get(1)?,
+                headers: Vec::new(),
+                headers_omitted: count(row, 3)?,
+                body: row.get(4)?,
+                body_bytes: count(row, 5)?,
+            };
+            Ok((row.get::<_, String>(0)?, answer, row.get::<_, String>(2)?))
+        })?;
     let mut answers = Answers::default();
     for (branch, mut answer, headers) in rows {
         answer.headers = json("the header fields of an answer", &headers)?;

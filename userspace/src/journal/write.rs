@@ -72,7 +72,8 @@ impl Additions {
     }
 
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> Result<(), JournalError> {
-        self.write_counts(transaction).map_err(|source| JournalError::Write { what: "comparisons", source })?;
+        self.write_counts(transaction)
+            .map_err(|source| JournalError::Write { what: "comparisons", source })?;
         for ((experiment, cause), addition) in &self.causes {
             addition.write(transaction, *experiment, cause)?;
         }
@@ -307,11 +308,9 @@ fn remove_largest(transaction: &Transaction<'_>, experiment: i64, cause: &str) -
         "DELETE FROM answer WHERE experiment = ?1 AND cause = ?2 AND exchange = ?3
          RETURNING length(body) + length(headers)",
     )?;
-    let freed =
-        statement.query_map(params![experiment, cause, exchange], |row| row.get::<_, i64>(0))?.try_fold(
-            0_u64,
-            |sum, bytes| bytes.map(|bytes| sum.saturating_add(bytes.max(0).cast_unsigned())),
-        );
+    let freed = statement
+        .query_map(params![experiment, cause, exchange], |row| row.get::<_, i64>(0))?
+        .try_fold(0_u64, |sum, bytes| bytes.map(|bytes| sum.saturating_add(bytes.max(0).cast_unsigned())));
     freed
 }
 
@@ -360,8 +359,8 @@ fn insert_answer(
     answer: &Answer,
 ) -> Result<(), JournalError> {
     let Answer { status, headers, headers_omitted, body, body_bytes } = answer;
-    let headers = serde_json::to_string(headers)
-        .map_err(|source| JournalError::Json { what: "an answer", source })?;
+    let headers =
+        serde_json::to_string(headers).map_err(|source| JournalError::Json { what: "an answer", source })?;
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO answer

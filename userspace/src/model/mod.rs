@@ -19,7 +19,8 @@ mod time;
 
 pub use chunk::{Chunk, Interest, Opened, Sender, StreamEvent, StreamReader};
 pub use comparison::{
-    BranchFailure, Cause, Change, Comparison, Difference, DifferenceKind, IncomparableReason, Observation, Outcome,
+    BranchFailure, Cause, Change, Comparison, Difference, DifferenceKind, IncomparableReason, Observation,
+    Outcome,
 };
 pub use exchange::{Exchange, ExchangeId, Mark, Marks, REPLAY_HEADER, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};

@@ -13,6 +13,7 @@ pub mod governor;
 pub mod handover;
 pub mod inspect;
 mod lane;
+pub mod live;
 pub mod pace;
 mod patience;
 mod record;

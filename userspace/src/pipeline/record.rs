@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock;
 use super::handover::{ComparisonReceiver, Handed};
+use super::live::Live;
 use crate::journal::{Journal, JournalError, RunId};
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Comparison;
@@ -23,6 +24,8 @@ pub(super) struct Recorder<J> {
     pub(super) metrics: ComparisonMetrics,
     /// The ledgers to keep.
     pub(super) status: Arc<Status>,
+    /// What the run would be judged as now.
+    pub(super) live: Arc<Live>,
 }
 
 /// Comparisons that are kept in one transaction.
@@ -72,6 +75,7 @@ impl<J: Journal> Recorder<J> {
         // The room stays taken until the comparisons are gone.
         let (comparisons, _room): (Vec<Comparison>, Vec<_>) = handed.unzip();
         comparisons.iter().for_each(|comparison| self.metrics.observe(comparison));
+        self.live.observe(&comparisons);
         let kept = self.journal.record(self.run, &comparisons);
         if kept.is_err() {
             self.metrics.lose(comparisons.len());
@@ -81,7 +85,7 @@ impl<J: Journal> Recorder<J> {
     }
 
     fn keep_ledgers(&mut self) -> Result<(), JournalError> {
-        let Self { journal, run, status, comparisons: _, metrics: _ } = self;
+        let Self { journal, run, status, comparisons: _, metrics: _, live: _ } = self;
         // What is not replayed, such as a recording, is no experiment of the journal.
         for ExperimentStatus { name, ledger, replay: _ } in
             status.experiments.iter().filter(|experiment| experiment.replay.is_some())

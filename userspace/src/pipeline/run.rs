@@ -11,6 +11,7 @@ use super::clock;
 use super::feed::{Feed, FeedError};
 use super::handover::{ComparisonReceiver, ComparisonSender, handover};
 use super::lane::Lane;
+use super::live::Live;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::record::Recorder;
@@ -24,10 +25,10 @@ use crate::compare::group::cause_of;
 use crate::compare::{Comparator, CompareConfigError};
 use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
-use crate::model::{Ledger, LedgerSnapshot};
+use crate::model::{Ledger, LedgerSnapshot, PathState};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::recording::RecordingError;
-use crate::report::{PolicyError, VerdictPolicy};
+use crate::report::{LiveExperiment, LiveLimits, PathName, PolicyError, VerdictPolicy};
 use crate::select::{SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
 
@@ -42,6 +43,7 @@ pub struct Run {
     comparisons: ComparisonReceiver,
     comparison_metrics: ComparisonMetrics,
     experiments: Vec<ExperimentStatus>,
+    live: Arc<Live>,
     record: RecordConfig,
 }
 
@@ -189,13 +191,19 @@ impl Run {
             comparisons,
             comparison_metrics,
             experiments: Vec::new(),
+            live: Arc::new(Live::new(Vec::new(), Box::new(unmeasured))),
             record,
         };
-        for Prepared { start: _, lane, replayer, status } in parts {
+        let mut live = Vec::new();
+        for Prepared { start, verdict, lane, replayer, status } in parts {
+            let ExperimentStart { name, candidate: _, rules: _, policy: _, routes } = start;
+            let limits = LiveLimits { causes_max: run.journal.limits.causes_max, ..LiveLimits::default() };
+            live.push(LiveExperiment::new(name, verdict, routes, limits));
             run.lanes.push(lane);
             run.replayers.push(replayer);
             run.experiments.push(status);
         }
+        run.live = Arc::new(Live::new(live, Box::new(unmeasured)));
         Ok(run)
     }
 
@@ -203,6 +211,11 @@ impl Run {
     pub fn ledgers(&self) -> Vec<(Arc<str>, Arc<Ledger>)> {
         let ledger = |status: &ExperimentStatus| (Arc::clone(&status.name), Arc::clone(&status.ledger));
         self.experiments.iter().map(ledger).collect()
+    }
+
+    /// What the run would be judged as now, to be looked at while it runs.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Where the admin listener listens.
@@ -230,6 +243,7 @@ impl Run {
             comparisons,
             comparison_metrics,
             mut experiments,
+            live,
             record,
         } = self;
         // Not earlier, so that a run that cannot start leaves no trace.
@@ -264,7 +278,7 @@ impl Run {
             })
             .collect();
         let metrics = comparison_metrics;
-        let recorder = Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status) };
+        let recorder = Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status), live };
         // The journal blocks on its file; it gets a thread of its own and leaves the others to the network.
         let runtime = tokio::runtime::Handle::current();
         let mut recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
@@ -317,9 +331,15 @@ impl Run {
     }
 }
 
+/// Nothing is known of the noise at any path.
+fn unmeasured(_: &PathName<'_>) -> PathState {
+    PathState::Unmeasured
+}
+
 /// One experiment, set up.
 struct Prepared {
     start: ExperimentStart,
+    verdict: VerdictPolicy,
     lane: Lane<MemoryOffer>,
     replayer: Replayer<HttpBranch, MemoryQueue>,
     status: ExperimentStatus,
@@ -362,6 +382,7 @@ async fn prepare_experiment(
     let compare: Compare = Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate));
     Ok(Prepared {
         start,
+        verdict,
         lane: Lane {
             selector,
             offer,

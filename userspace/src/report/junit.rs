@@ -4,8 +4,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::facts::{ExperimentReport, LatencyReport, Report, RouteReport};
-use super::verdict::Conclusion;
+use super::facts::{ExperimentReport, Report, RouteReport};
+use super::verdict::{Conclusion, Verdict};
 use super::words::plain;
 
 impl Report {
@@ -27,9 +27,9 @@ impl Report {
 
 impl ExperimentReport {
     fn write_junit(&self, out: &mut String) -> fmt::Result {
-        let failed = self.routes.iter().filter(|route| self.failure(route).is_some()).count()
-            + usize::from(self.verdict.verdict == Conclusion::Fail);
-        let skipped = usize::from(self.verdict.verdict == Conclusion::NotEnoughData);
+        let verdicts = || self.routes.iter().map(|route| &route.verdict).chain([&self.verdict]);
+        let count = |conclusion| verdicts().filter(|verdict| verdict.verdict == conclusion).count();
+        let (failed, skipped) = (count(Conclusion::Fail), count(Conclusion::NotEnoughData));
         let name = xml(&self.name);
         let tests = self.routes.len() + 1;
         writeln!(
@@ -37,55 +37,42 @@ impl ExperimentReport {
             r#"  <testsuite name="{name}" tests="{tests}" failures="{failed}" skipped="{skipped}">"#
         )?;
         for route in &self.routes {
-            write!(out, r#"    <testcase classname="{name}" name="{}""#, xml(&route.route))?;
-            match self.failure(route) {
-                None => writeln!(out, "/>")?,
-                Some((message, details)) => {
-                    let (message, details) = (xml(&message), xml_lines(&details));
-                    writeln!(
-                        out,
-                        ">\n      <failure message=\"{message}\">{details}</failure>\n    </testcase>"
-                    )?;
-                }
-            }
+            write_case(out, &name, &route.route, &route.verdict, &self.details(route))?;
         }
-        let reason = xml(&self.verdict.reasons.join(" "));
-        write!(out, r#"    <testcase classname="{name}" name="verdict""#)?;
-        match self.verdict.verdict {
-            Conclusion::Pass => writeln!(out, "/>")?,
-            Conclusion::Fail => writeln!(out, ">\n      <failure message=\"{reason}\"/>\n    </testcase>")?,
-            Conclusion::NotEnoughData => {
-                writeln!(out, ">\n      <skipped message=\"{reason}\"/>\n    </testcase>")?;
-            }
-        }
+        write_case(out, &name, "verdict", &self.verdict, &[])?;
         writeln!(out, "  </testsuite>")
     }
 
-    /// Message and details of a route that failed: by mismatches where the verdict fails, or by latency.
-    fn failure(&self, route: &RouteReport) -> Option<(String, Vec<String>)> {
-        let slower = route.latency.as_ref().is_some_and(LatencyReport::is_slower);
-        let differs = route.mismatched > 0 && self.verdict.verdict == Conclusion::Fail;
-        if !slower && !differs {
-            return None;
-        }
-        let mut messages = Vec::new();
-        if differs {
-            messages.push(format!("{} mismatches", route.mismatched));
-        }
-        if slower {
-            messages.push("B is slower".to_owned());
-        }
-        let details = self
-            .causes
-            .iter()
-            .filter(|cause| cause.route == route.route)
+    /// The causes on a route, each with a command.
+    fn details(&self, route: &RouteReport) -> Vec<String> {
+        let causes = self.causes.iter().filter(|cause| cause.route == route.route);
+        causes
             .flat_map(|cause| {
                 let curl = cause.examples.first().map(|example| example.curl.clone());
                 [Some(format!("{} times: {}", cause.count, cause.signature)), curl]
             })
             .flatten()
-            .collect();
-        Some((messages.join(", "), details))
+            .collect()
+    }
+}
+
+fn write_case(
+    out: &mut String,
+    suite: &str,
+    name: &str,
+    verdict: &Verdict,
+    details: &[String],
+) -> fmt::Result {
+    write!(out, r#"    <testcase classname="{suite}" name="{}""#, xml(name))?;
+    let (message, details) = (xml(&verdict.reasons.join(" ")), xml_lines(details));
+    match verdict.verdict {
+        Conclusion::Pass => writeln!(out, "/>"),
+        Conclusion::Fail => {
+            writeln!(out, ">\n      <failure message=\"{message}\">{details}</failure>\n    </testcase>")
+        }
+        Conclusion::NotEnoughData => {
+            writeln!(out, ">\n      <skipped message=\"{message}\"/>\n    </testcase>")
+        }
     }
 }
 

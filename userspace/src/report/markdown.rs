@@ -30,8 +30,14 @@ impl Report {
 impl ExperimentReport {
     fn write_markdown(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n## {}: {}\n", escaped(&self.name), self.verdict.verdict.title())?;
-        writeln!(out, "| route | match | mismatch | ignored | incomparable | A ms | B ms | latency |")?;
-        writeln!(out, "|---|--:|--:|--:|--:|--:|--:|---|")?;
+        for reason in &self.verdict.reasons {
+            writeln!(out, "- {}", escaped(reason))?;
+        }
+        writeln!(
+            out,
+            "\n| route | verdict | match | mismatch | undecided | ignored | noise | incomparable | A ms | B ms | latency |"
+        )?;
+        writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")?;
         for route in &self.routes {
             let (a, b, verdict) = match &route.latency {
                 Some(latency) => (
@@ -43,11 +49,14 @@ impl ExperimentReport {
             };
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {a} | {b} | {verdict} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {a} | {b} | {verdict} |",
                 code(&route.route).replace('|', "\\|"),
+                route.verdict.verdict.title(),
                 counted(route.matched),
                 counted(route.mismatched),
+                counted(route.undecided),
                 counted(route.ignored),
+                counted(route.noise),
                 counted(route.incomparable)
             )?;
         }
@@ -64,13 +73,14 @@ impl CauseReport {
     fn write_markdown(&self, out: &mut String, compared: u64) -> fmt::Result {
         writeln!(
             out,
-            "\n### {} on {}\n\n{} of {} comparisons ({}), cause `{}`.",
+            "\n### {} on {}\n\n{} of {} comparisons ({}), cause `{}`{}.",
             code(&self.signature),
             code(&self.route),
             counted(self.count),
             counted(compared),
             percent(self.count, compared),
-            self.id
+            self.id,
+            if self.state == "undecided" { "; undecided: it may be noise" } else { "" }
         )?;
         let Some(example) = self.examples.first() else { return Ok(()) };
         let mut block = format!("{}\n", plain(&example.curl));

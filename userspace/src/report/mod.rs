@@ -2,19 +2,26 @@
 //!
 //! Changes nothing, and trusts nothing that was captured: control characters never reach a terminal.
 
+mod build;
+mod causes;
 mod curl;
 mod facts;
 mod json;
 mod junit;
+mod live;
 mod markdown;
+mod rate;
 mod text;
 mod verdict;
 mod words;
 
+pub use causes::{JudgePath, PathName};
 pub use facts::{
-    CauseReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
-    Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, SlowerReport,
+    CauseReport, ChangeReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport,
+    LatencyReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
+    SlowerReport,
 };
+pub use live::{LiveExperiment, LiveLimits, Look};
 pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
 pub use words::plain;
 

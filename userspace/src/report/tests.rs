@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::verdict::Evidence;
+use super::verdict::{Evidence, RouteEvidence, Tally};
 use super::*;
 use crate::compare::{Comparator, CompareConfig, group};
 use crate::journal::{ExperimentStart, Journal, JournalLimits, RunStart, SqliteJournal};
 use crate::model::{
-    Body, BranchFailure, Comparison, Exchange, ExchangeId, Fate, Ledger, Observation, Response, Timestamp,
-    samples,
+    Body, BranchFailure, Comparison, Exchange, ExchangeId, Fate, Ledger, Observation, PathState, Response,
+    Timestamp, samples,
 };
 
 const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
@@ -95,14 +95,30 @@ fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
         }
     };
     let batch: Vec<_> = (0..).zip(cases).map(compare).collect();
+    let mut live = LiveExperiment::new("shop".into(), policy.clone(), [], LiveLimits::default());
+    batch.iter().for_each(|comparison| live.observe(comparison));
     journal.record(run, &batch).unwrap();
     journal.record_ledger(run, "shop", &ledger.snapshot()).unwrap();
     journal.finish(run, START.after(Duration::from_secs(90))).unwrap();
-    Report::load(&journal, None).unwrap()
+    let report = Report::load(&journal, None).unwrap();
+    // Whoever looks while a run goes on is told what the report at its end says.
+    let look = live.look(&|_| PathState::Unmeasured);
+    assert_eq!(look.verdict, report.experiments[0].verdict);
+    assert_eq!(
+        (look.compared, look.mismatched),
+        (report.experiments[0].compared(), report.experiments[0].mismatched)
+    );
+    report
 }
 
 fn small() -> VerdictPolicy {
-    VerdictPolicy { comparisons_min: 2, ..VerdictPolicy::default() }
+    let (comparisons_min, route_comparisons_min) = (2, 1);
+    VerdictPolicy {
+        comparisons_min,
+        route_comparisons_min,
+        mismatch_share_unseen_max: 1.0,
+        ..VerdictPolicy::default()
+    }
 }
 
 #[track_caller]
@@ -140,15 +156,21 @@ Experiment shop: A :8080 against B http://b.internal:9090
   Comparisons: 0 match, 3 mismatch, 1 ignored, 1 incomparable
              1  candidate_timed_out    B gave no whole answer in time
 
+  Routes: what they show, and how many can differ at most (95 % confidence)
+    /items/   FAIL                  2 compared,       2 differ,   100 %  2 of 2 comparisons (100 %) differ; none allowed.
+    /items/1  PASS                  1 compared,       0 differ,  96.8 %
+    /items/9  NOT ENOUGH DATA       0 compared,       0 differ,   100 %  0 of at least 1 comparison. 1 of 1 replayed exchange (100 %) could not be compared; at most 10 % may be.
+    /orders   FAIL                  1 compared,       1 differ,   100 %  1 of 1 comparison (100 %) differ; none allowed.
+
   Mismatches: 3 in 2 causes
 
   [1] /items/: json:$.price value
       2 of 4 comparisons (50 %), first 2023-11-14T22:13:21Z, last 2023-11-14T22:13:22Z, cause CAUSE1
-      Example: GET /items/7  (A answered 200, B 200)
+      Example: GET /items/7?long=1  (A answered 200, B 200)
         json:$.price (value)
           A: 10
-          B: 11
-      Repeat against B: curl -sS -i --path-as-is -g -H 'Host: shop.example' -H User-Agent: -H Accept: http://b.internal:9090/items/7
+          B: 12
+      Repeat against B: curl -sS -i --path-as-is -g -H 'Host: shop.example' -H User-Agent: -H Accept: 'http://b.internal:9090/items/7?long=1'
 
   [2] /orders: status value
       1 of 4 comparisons (25 %), first 2023-11-14T22:13:23Z, last 2023-11-14T22:13:23Z, cause CAUSE2
@@ -185,7 +207,12 @@ VERDICT: FAIL — 3 of 4 comparisons (75 %) differ, in 2 causes; none allowed.
 fn a_passed_run_is_short() {
     let cases = [Case::get("/a", "{}", "{}"), Case::get("/a", "{}", "{ }")];
     let text = report(&small(), &cases).to_text(false);
-    assert!(text.ends_with("\nVERDICT: PASS — 2 exchanges compared, none differs.\n"), "{text}");
+    assert!(
+        text.ends_with(
+            "\nVERDICT: PASS — 2 exchanges compared, none differs; with 95 % confidence, at most 83.9 % do.\n"
+        ),
+        "{text}"
+    );
     assert!(!text.contains("Mismatches"), "{text}");
 }
 
@@ -195,7 +222,10 @@ fn a_slower_route_fails_a_run_without_a_mismatch() {
     let fast = |_| Case::get("/fast", "{}", "{}");
     let cases: Vec<_> = (0..40).map(slow).chain((0..40).map(fast)).collect();
     let unjudged = report(&VerdictPolicy { latency_judged: false, ..small() }, &cases);
-    assert_eq!(unjudged.verdict.line(), "PASS — 80 exchanges compared, none differs.");
+    assert_eq!(
+        unjudged.verdict.line(),
+        "PASS — 80 exchanges compared, none differs; with 95 % confidence, at most 6.47 % do."
+    );
     assert!(unjudged.to_text(false).contains("not judged: A had these requests at another speed"));
     assert!(unjudged.to_junit().contains(r#"failures="0""#));
     let report = report(&small(), &cases);
@@ -208,19 +238,18 @@ fn a_slower_route_fails_a_run_without_a_mismatch() {
     assert!(junit.contains(r#"<testcase classname="shop" name="/fast"/>"#), "{junit}");
 }
 
+/// A route on which so many match, differ, are undecided, are ignored, and are incomparable.
+fn on_route(route: &str, counts: [u64; 5]) -> RouteEvidence {
+    let [matched, mismatched, undecided, ignored, incomparable] = counts;
+    let tally = Tally { matched, mismatched, undecided, ignored, noise: 0, incomparable };
+    RouteEvidence { route: route.to_owned(), tally, slower: None }
+}
+
 #[track_caller]
-fn check_verdict(policy: &VerdictPolicy, counts: [u64; 4], verdict: Conclusion, reason: &str) {
-    let [matched, mismatched, ignored, incomparable] = counts;
-    let causes = usize::from(mismatched > 0);
-    let judged = policy.judge(&Evidence {
-        matched,
-        mismatched,
-        ignored,
-        incomparable,
-        causes,
-        slower: vec![],
-        stopped: None,
-    });
+fn check_verdict(policy: &VerdictPolicy, counts: [u64; 5], verdict: Conclusion, reason: &str) {
+    let causes = usize::from(counts[1] > 0);
+    let routes = vec![on_route("/x", counts)];
+    let (judged, _) = policy.judge(&Evidence { routes, causes, stopped: None });
     assert_eq!((judged.verdict, judged.reasons.join(" ").as_str()), (verdict, reason));
 }
 
@@ -228,42 +257,104 @@ fn check_verdict(policy: &VerdictPolicy, counts: [u64; 4], verdict: Conclusion, 
 fn a_verdict_gives_its_reason() {
     use Conclusion::{Fail, NotEnoughData, Pass};
     let default = VerdictPolicy::default();
+    let careless = VerdictPolicy { mismatch_share_unseen_max: 1.0, ..VerdictPolicy::default() };
     let lenient =
         VerdictPolicy { mismatch_share_max: 0.01, comparisons_min: 1_000, ..VerdictPolicy::default() };
-    check_verdict(&default, [12, 0, 0, 0], NotEnoughData, "12 of at least 20 comparisons.");
-    check_verdict(&default, [20, 0, 0, 0], Pass, "20 exchanges compared, none differs.");
+    check_verdict(&careless, [12, 0, 0, 0, 0], NotEnoughData, "12 of at least 20 comparisons.");
     check_verdict(
         &default,
-        [18, 0, 2, 0],
-        Pass,
-        "20 exchanges compared, none differs but for what rules hide in 2.",
+        [100, 0, 0, 0, 0],
+        NotEnoughData,
+        "100 of about 387 comparisons that it takes to say with 95 % confidence that at most 1 % differ; now it is \
+         3.38 %.",
     );
     check_verdict(
         &default,
-        [0, 1, 0, 0],
+        [387, 0, 0, 0, 0],
+        Pass,
+        "387 exchanges compared, none differs; with 95 % confidence, at most 0.999 % do.",
+    );
+    check_verdict(
+        &default,
+        [400, 0, 0, 100, 0],
+        Pass,
+        "500 exchanges compared, none differs but for what rules hide in 100; with 95 % confidence, at most 0.795 % do.",
+    );
+    check_verdict(
+        &default,
+        [0, 1, 0, 0, 0],
         Fail,
         "1 of 1 comparison (100 %) differ, in 1 cause; none allowed.",
     );
     check_verdict(
-        &default,
-        [30, 0, 0, 10],
+        &careless,
+        [30, 0, 0, 0, 10],
         NotEnoughData,
         "10 of 40 replayed exchanges (25 %) could not be compared; at most 10 % may be.",
     );
+    check_verdict(
+        &careless,
+        [30, 0, 2, 0, 0],
+        NotEnoughData,
+        "2 of 32 comparisons differ where it is undecided whether that is noise.",
+    );
     // Ten of a thousand are allowed: nine of nine may still become nine of a thousand, eleven may not.
-    check_verdict(&lenient, [0, 9, 0, 0], NotEnoughData, "9 of at least 1,000 comparisons.");
+    check_verdict(&lenient, [0, 9, 0, 0, 0], NotEnoughData, "9 of at least 1,000 comparisons.");
     check_verdict(
         &lenient,
-        [0, 11, 0, 0],
+        [0, 11, 0, 0, 0],
         Fail,
         "11 of 11 comparisons (100 %) differ, in 1 cause; 1 % allowed.",
     );
+    // A little more than is allowed may be chance; much more is not.
     check_verdict(
         &lenient,
-        [1_999, 1, 0, 0],
-        Pass,
-        "2,000 exchanges compared, 1 (0.050 %) differ, as allowed.",
+        [985, 15, 0, 0, 0],
+        NotEnoughData,
+        "1,000 of about 1,527 comparisons that it takes to say with 95 % confidence that at most 2 % differ; now it is \
+         3.05 %. /x: 15 of 1,000 comparisons differ, which may be chance; 1 % allowed.",
     );
+    check_verdict(
+        &lenient,
+        [950, 50, 0, 0, 0],
+        Fail,
+        "50 of 1,000 comparisons (5.0 %) differ, in 1 cause; 1 % allowed.",
+    );
+    check_verdict(
+        &lenient,
+        [1_999, 1, 0, 0, 0],
+        Pass,
+        "2,000 exchanges compared, 1 (0.050 %) differ, as allowed; with 95 % confidence, at most 0.385 % do.",
+    );
+}
+
+#[test]
+fn each_route_has_its_verdict_and_a_poor_one_holds_the_rest_back() {
+    let policy = VerdictPolicy::default();
+    let routes = [("/a", [400, 0, 0, 0, 0]), ("/b", [0, 0, 0, 0, 0]), ("/c", [4, 0, 0, 0, 5])];
+    let routes = routes.map(|(route, counts)| on_route(route, counts)).to_vec();
+    let (whole, verdicts) = policy.judge(&Evidence { routes, causes: 0, stopped: None });
+    let lines: Vec<_> = verdicts.iter().map(Verdict::line).collect();
+    assert_eq!(
+        lines,
+        [
+            "PASS — 400 exchanges compared, none differs.",
+            "NOT ENOUGH DATA — 0 of at least 5 comparisons.",
+            "NOT ENOUGH DATA — 4 of at least 5 comparisons. 5 of 9 replayed exchanges (56 %) could not be compared; at \
+             most 10 % may be.",
+        ]
+    );
+    assert_eq!(whole.verdict, Conclusion::NotEnoughData);
+    assert_eq!(whole.reasons[0], "/b: 0 of at least 5 comparisons.");
+}
+
+#[test]
+fn a_route_that_fails_fails_the_whole_where_its_share_is_lost_in_the_sum() {
+    let policy = VerdictPolicy { mismatch_share_max: 0.01, ..VerdictPolicy::default() };
+    let routes = vec![on_route("/a", [100_000, 0, 0, 0, 0]), on_route("/b", [10, 40, 0, 0, 0])];
+    let (whole, verdicts) = policy.judge(&Evidence { routes, causes: 1, stopped: None });
+    assert_eq!(whole.line(), "FAIL — /b: 40 of 50 comparisons (80 %) differ; 1 % allowed.");
+    assert_eq!(verdicts[0].verdict, Conclusion::Pass);
 }
 
 #[test]
@@ -304,11 +395,14 @@ fn json_has_stable_names() {
     );
     assert_eq!(
         keys(experiment),
-        "name candidate stopped seen in_flight fates matched mismatched ignored incomparable incomparable_reasons routes \
-         causes causes_omitted rules policy verdict"
+        "name candidate stopped seen in_flight fates matched mismatched undecided ignored noise incomparable \
+         incomparable_reasons mismatch_share routes causes causes_omitted rules policy verdict"
     );
     let cause = &experiment["causes"][0];
-    assert_eq!(keys(cause), "id route signature count share first_seen last_seen examples");
+    assert_eq!(
+        keys(cause),
+        "id route signature changes state merged count share first_seen last_seen examples"
+    );
     assert_eq!(
         keys(&cause["examples"][0]),
         "exchange request control_status candidate_status differences differences_omitted curl curl_notes"
@@ -325,7 +419,7 @@ fn markdown_shows_the_verdict_and_each_cause() {
     assert!(text.starts_with("# understudy: FAIL\n\n- 1 of 1 comparison"), "{text}");
     assert!(text.contains("### `json:$.p type` on `/a|b`"), "{text}");
     assert!(text.contains("\n````sh\n"), "{text}");
-    assert!(text.contains("| `/a\\|b` | 0 | 1 |"), "{text}");
+    assert!(text.contains("| `/a\\|b` | FAIL | 0 | 1 |"), "{text}");
 }
 
 #[test]

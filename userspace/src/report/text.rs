@@ -4,15 +4,16 @@
 
 use std::fmt::{self, Write as _};
 
-use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RunReport};
+use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RouteReport, RunReport};
 use super::verdict::Conclusion;
-use super::words::{counted, percent, plain};
+use super::words::{counted, percent, plain, plural, share};
 
 /// Differences shown of one example.
 const DIFFERENCES_SHOWN_MAX: usize = 8;
 
-struct Paint {
-    on: bool,
+/// Colours and bold type, or nothing of the kind.
+pub(super) struct Paint {
+    pub(super) on: bool,
 }
 
 impl Report {
@@ -63,6 +64,7 @@ impl ExperimentReport {
         writeln!(out, "\n{}", paint.bold(&title))?;
         self.write_fates(out)?;
         self.write_outcomes(out)?;
+        self.write_routes(out, paint)?;
         self.write_causes(out, paint)?;
         self.write_latency(out)?;
         self.write_rules(out)?;
@@ -87,18 +89,53 @@ impl ExperimentReport {
             counted(self.ignored),
             counted(self.incomparable)
         )?;
+        if self.noise > 0 {
+            writeln!(out, "  {:>12}  differ in what is noise only", counted(self.noise))?;
+        }
+        if self.undecided > 0 {
+            writeln!(out, "  {:>12}  differ in what may be noise: undecided", counted(self.undecided))?;
+        }
         for reason in &self.incomparable_reasons {
             writeln!(out, "  {:>12}  {:<22} {}", counted(reason.count), reason.name, reason.meaning)?;
         }
         Ok(())
     }
 
+    fn write_routes(&self, out: &mut String, paint: &Paint) -> fmt::Result {
+        let width = |route: &RouteReport| plain(&route.route).chars().count();
+        let width = self.routes.iter().map(width).max().unwrap_or(0).max(5);
+        writeln!(out, "\n  Routes: what they show, and how many can differ at most ({})", self.level())?;
+        for route in &self.routes {
+            let conclusion = route.verdict.verdict;
+            let title = paint.verdict(conclusion, &format!("{:<15}", conclusion.title()));
+            let line = format!(
+                "    {:<width$}  {title} {:>7} compared, {:>7} differ, {:>7}  {}",
+                plain(&route.route),
+                counted(route.compared()),
+                counted(route.mismatched),
+                share(route.mismatch_share.high),
+                if conclusion == Conclusion::Pass {
+                    String::new()
+                } else {
+                    plain(&route.verdict.reasons.join(" "))
+                }
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The level of the bounds on shares, in words.
+    fn level(&self) -> String {
+        format!("{} confidence", share(self.mismatch_share.confidence))
+    }
+
     fn write_causes(&self, out: &mut String, paint: &Paint) -> fmt::Result {
-        if self.mismatched == 0 {
+        if self.causes.is_empty() && self.causes_omitted == 0 {
             return Ok(());
         }
-        let plural = if self.causes.len() == 1 { "" } else { "s" };
-        writeln!(out, "\n  Mismatches: {} in {} cause{plural}", counted(self.mismatched), self.causes.len())?;
+        let mismatches = counted(self.mismatched.saturating_add(self.undecided));
+        writeln!(out, "\n  Mismatches: {mismatches} in {}", plural(self.causes.len() as u64, "cause"))?;
         for (number, cause) in (1..).zip(&self.causes) {
             cause.write_text(out, number, self.compared(), paint)?;
         }
@@ -171,7 +208,8 @@ impl ExperimentReport {
 
 impl CauseReport {
     fn write_text(&self, out: &mut String, number: usize, compared: u64, paint: &Paint) -> fmt::Result {
-        let title = format!("[{number}] {}: {}", plain(&self.route), plain(&self.signature));
+        let undecided = if self.state == "undecided" { " (undecided: it may be noise)" } else { "" };
+        let title = format!("[{number}] {}: {}{undecided}", plain(&self.route), plain(&self.signature));
         writeln!(out, "\n  {}", paint.bold(&title))?;
         writeln!(
             out,
@@ -219,7 +257,7 @@ impl ExampleReport {
 
 /// Codes of ECMA-48 section 8.3.117.
 impl Paint {
-    fn bold(&self, text: &str) -> String {
+    pub(super) fn bold(&self, text: &str) -> String {
         self.with("1", text)
     }
 
@@ -231,7 +269,7 @@ impl Paint {
         }
     }
 
-    fn with(&self, code: &str, text: &str) -> String {
+    pub(super) fn with(&self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

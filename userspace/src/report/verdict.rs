@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{counted, percent};
+use super::rate::{Bounds, RateBounds};
+use super::words::{counted, percent, plural, share};
 use crate::compare::latency::LatencyPolicy;
 
 /// What an experiment must show. Kept with its run, so that a report needs no configuration.
@@ -13,8 +14,16 @@ use crate::compare::latency::LatencyPolicy;
 pub struct VerdictPolicy {
     /// Comparisons that could be made below which nothing passes. Default 20.
     pub comparisons_min: u64,
-    /// Share of mismatches among them that is still allowed, 0 to 1. Default 0.
+    /// The same for each route that is configured or was seen. Default 5.
+    pub route_comparisons_min: u64,
+    /// Share of mismatches among comparisons that is still allowed, 0 to 1. Default 0: the first one fails it.
     pub mismatch_share_max: f64,
+    /// Share of all exchanges, above 0 to 1, that may differ beyond `mismatch_share_max` without having been seen to:
+    /// nothing passes before it is certain at `confidence` that no more do. Default 0.01; 1 asks for no certainty.
+    pub mismatch_share_unseen_max: f64,
+    /// Level of what is said about the share of mismatches, above 0 and below 1. It holds however often one looks.
+    /// Default 0.95.
+    pub confidence: f64,
     /// Share of incomparable exchanges among all that were replayed above which nothing passes, 0 to 1.
     /// Default 0.1.
     pub incomparable_share_max: f64,
@@ -52,18 +61,41 @@ pub enum Conclusion {
     Fail,
 }
 
-/// What a verdict is based on.
-pub(super) struct Evidence {
+/// What came of comparisons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
     pub(super) matched: u64,
+    /// With differences that count.
     pub(super) mismatched: u64,
+    /// With differences of which it is not known yet whether they are noise, and none that count.
+    pub(super) undecided: u64,
+    /// With differences that rules hide.
     pub(super) ignored: u64,
+    /// With differences that are noise.
+    pub(super) noise: u64,
     pub(super) incomparable: u64,
+}
+
+/// What the verdict on a route is based on.
+#[derive(Clone, Debug)]
+pub(super) struct RouteEvidence {
+    pub(super) route: String,
+    pub(super) tally: Tally,
+    /// That B is slower there, with the measured words.
+    pub(super) slower: Option<String>,
+}
+
+/// What the verdict on an experiment is based on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Evidence {
+    pub(super) routes: Vec<RouteEvidence>,
     pub(super) causes: usize,
     /// Why the experiment ended before its run.
     pub(super) stopped: Option<String>,
-    /// Routes on which B is slower, with the measured words.
-    pub(super) slower: Vec<String>,
 }
+
+/// Sentences about routes in the verdict on an experiment.
+const ROUTES_NAMED_MAX: usize = 3;
 
 /// A policy that cannot be written down, or read back.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +109,10 @@ impl Default for VerdictPolicy {
         let latency = LatencyPolicy::default();
         Self {
             comparisons_min: 20,
+            route_comparisons_min: 5,
             mismatch_share_max: 0.0,
+            mismatch_share_unseen_max: 0.01,
+            confidence: 0.95,
             incomparable_share_max: 0.1,
             latency_judged: true,
             latency_ratio_max: latency.ratio_max,
@@ -116,65 +151,261 @@ impl VerdictPolicy {
         }
     }
 
-    /// Judges one experiment.
+    /// What is certain about the share of mismatches among all exchanges.
     ///
-    /// Mismatches fail it as soon as `comparisons_min` comparisons could not make their share small enough any
-    /// more; it takes no twenty comparisons to see that none may differ and one does.
-    pub(super) fn judge(&self, evidence: &Evidence) -> Verdict {
-        let Evidence { matched, mismatched, ignored, incomparable, causes, slower, stopped } = evidence;
-        let compared = matched + mismatched + ignored;
-        let replayed = compared + incomparable;
+    /// What is undecided may be a mismatch, and counts for the upper bound only.
+    pub(super) fn bounds(&self, tally: &Tally) -> Bounds {
+        let (rate, compared) = (self.rate_bounds(), tally.compared());
+        let low = rate.of(tally.mismatched, compared).low;
+        Bounds { low, high: rate.of(tally.mismatched.saturating_add(tally.undecided), compared).high }
+    }
+
+    fn rate_bounds(&self) -> RateBounds {
+        RateBounds { confidence: self.confidence, of_interest: self.share_passed() }
+    }
+
+    /// The share of mismatches that may remain when an experiment passes.
+    fn share_passed(&self) -> f64 {
+        self.mismatch_share_max + self.mismatch_share_unseen_max
+    }
+
+    /// Judges one experiment, and each of its routes in their order.
+    pub(super) fn judge(&self, evidence: &Evidence) -> (Verdict, Vec<Verdict>) {
+        let Evidence { routes, causes, stopped } = evidence;
+        let tally = evidence.tally();
+        let verdicts: Vec<Verdict> =
+            routes.iter().map(|route| self.judge_route(route, routes.len())).collect();
+        let of_routes = |conclusion| {
+            let with_verdict = routes.iter().zip(&verdicts);
+            let wanted = with_verdict.filter(move |(_, verdict)| verdict.verdict == conclusion);
+            wanted.map(|(route, verdict)| (route, verdict.reasons.join(" "))).collect::<Vec<_>>()
+        };
+
         let mut failed = Vec::new();
-        if *mismatched as f64 > self.mismatch_share_max * compared.max(self.comparisons_min) as f64 {
-            failed.push(format!(
-                "{} of {} ({}) differ, in {}; {} allowed.",
-                counted(*mismatched),
-                plural(compared, "comparison"),
-                percent(*mismatched, compared),
-                plural(*causes as u64, "cause"),
-                share(self.mismatch_share_max),
-            ));
-        }
-        failed.extend(slower.iter().cloned());
+        failed.extend(self.too_many(&tally, self.confidence, Some(*causes)));
+        // What differs on a route was counted above where it is enough to fail the whole.
+        let is_counted = !failed.is_empty();
+        let named = of_routes(Conclusion::Fail);
+        let slower = named.iter().filter_map(|(route, _)| route.slower.clone());
+        let sentences: Vec<String> = if is_counted {
+            slower.collect()
+        } else {
+            named.iter().map(|(route, why)| on_route(route, why)).collect()
+        };
+        failed.extend(first_few(sentences));
         if !failed.is_empty() {
             failed.extend(stopped.clone());
-            return Verdict { verdict: Conclusion::Fail, reasons: failed };
+            return (Verdict { verdict: Conclusion::Fail, reasons: failed }, verdicts);
         }
+
         let mut lacking: Vec<String> = stopped.iter().cloned().collect();
-        if compared < self.comparisons_min {
-            lacking.push(format!("{compared} of at least {} comparisons.", counted(self.comparisons_min)));
-        }
-        if *incomparable as f64 > self.incomparable_share_max * replayed as f64 {
+        if tally.compared() < self.comparisons_min {
             lacking.push(format!(
-                "{} of {} replayed exchanges ({}) could not be compared; at most {} may be.",
-                counted(*incomparable),
-                counted(replayed),
-                percent(*incomparable, replayed),
-                share(self.incomparable_share_max),
+                "{} of at least {} comparisons.",
+                tally.compared(),
+                counted(self.comparisons_min)
             ));
         }
-        if !lacking.is_empty() {
-            return Verdict { verdict: Conclusion::NotEnoughData, reasons: lacking };
+        lacking.extend(undecided(&tally));
+        lacking.extend(self.uncertain(&tally));
+        let incomparable = self.too_incomparable(&tally);
+        if incomparable.is_none() {
+            let short = of_routes(Conclusion::NotEnoughData);
+            // Where there is one route, what it lacks was said of the whole.
+            let short = short.iter().filter(|(_, why)| !lacking.contains(why));
+            let short = short.map(|(route, why)| on_route(route, why)).collect();
+            lacking.extend(first_few(short));
         }
-        let mut reason = format!("{} compared, ", plural(compared, "exchange"));
-        reason += &match mismatched {
-            0 => "none differs".to_owned(),
-            some => format!("{} ({}) differ, as allowed", counted(*some), percent(*some, compared)),
+        lacking.extend(incomparable);
+        let verdict = match lacking.is_empty() {
+            false => Verdict { verdict: Conclusion::NotEnoughData, reasons: lacking },
+            true => Verdict { verdict: Conclusion::Pass, reasons: vec![self.passed(&tally)] },
         };
-        if *ignored > 0 {
-            reason += &format!(" but for what rules hide in {}", counted(*ignored));
+        (verdict, verdicts)
+    }
+
+    /// Judges one route of several. Certainty about the share of mismatches is asked of the experiment as a whole: a
+    /// route passes with the least number of comparisons, of which no larger share differs than is allowed.
+    fn judge_route(&self, evidence: &RouteEvidence, routes: usize) -> Verdict {
+        let RouteEvidence { route: _, tally, slower } = evidence;
+        // Together, the routes are wrong no more often than one statement at the level of the policy.
+        let confidence = 1.0 - (1.0 - self.confidence) / routes.max(1) as f64;
+        let mut failed: Vec<String> = self.too_many(tally, confidence, None).into_iter().collect();
+        failed.extend(slower.clone());
+        if !failed.is_empty() {
+            return Verdict { verdict: Conclusion::Fail, reasons: failed };
         }
-        Verdict { verdict: Conclusion::Pass, reasons: vec![reason + "."] }
+        let compared = tally.compared();
+        let mut lacking = Vec::new();
+        if compared < self.route_comparisons_min {
+            lacking.push(format!(
+                "{compared} of at least {}.",
+                plural(self.route_comparisons_min, "comparison")
+            ));
+        }
+        lacking.extend(undecided(tally));
+        if tally.mismatched as f64 > self.mismatch_share_max * compared as f64 {
+            lacking.push(format!(
+                "{} of {} differ, which may be chance; {} allowed.",
+                counted(tally.mismatched),
+                plural(compared, "comparison"),
+                share(self.mismatch_share_max)
+            ));
+        }
+        lacking.extend(self.too_incomparable(tally));
+        if lacking.is_empty() {
+            let reason = format!("{}.", agreement(tally));
+            Verdict { verdict: Conclusion::Pass, reasons: vec![reason] }
+        } else {
+            Verdict { verdict: Conclusion::NotEnoughData, reasons: lacking }
+        }
+    }
+
+    /// That more differ than are allowed, for certain. Also where the share is certain, a first handful of comparisons
+    /// fails nothing as long as `comparisons_min` of them could still make it small enough.
+    fn too_many(&self, tally: &Tally, confidence: f64, causes: Option<usize>) -> Option<String> {
+        let compared = tally.compared();
+        let rate = RateBounds { confidence, ..self.rate_bounds() };
+        let is_certain = rate.of(tally.mismatched, compared).low > self.mismatch_share_max;
+        let allowed = self.mismatch_share_max * compared.max(self.comparisons_min) as f64;
+        (is_certain && tally.mismatched as f64 > allowed).then(|| {
+            let causes = causes.map(|causes| format!(", in {}", plural(causes as u64, "cause")));
+            format!(
+                "{} of {} ({}) differ{}; {} allowed.",
+                counted(tally.mismatched),
+                plural(compared, "comparison"),
+                percent(tally.mismatched, compared),
+                causes.unwrap_or_default(),
+                share(self.mismatch_share_max),
+            )
+        })
+    }
+
+    /// That too many could not be compared.
+    fn too_incomparable(&self, tally: &Tally) -> Option<String> {
+        let replayed = tally.compared().saturating_add(tally.incomparable);
+        let is_too_many = tally.incomparable as f64 > self.incomparable_share_max * replayed as f64;
+        is_too_many.then(|| {
+            format!(
+                "{} of {} ({}) could not be compared; at most {} may be.",
+                counted(tally.incomparable),
+                plural(replayed, "replayed exchange"),
+                percent(tally.incomparable, replayed),
+                share(self.incomparable_share_max),
+            )
+        })
+    }
+
+    /// That more may differ than are allowed, since too little was compared.
+    fn uncertain(&self, tally: &Tally) -> Option<String> {
+        let high = self.bounds(tally).high;
+        if high <= self.share_passed() {
+            return None;
+        }
+        let hits = tally.mismatched.saturating_add(tally.undecided);
+        let needed = self.rate_bounds().trials_for(hits, self.share_passed());
+        Some(format!(
+            "{} of about {} comparisons that it takes to say with {} confidence that at most {} differ; now it is {}.",
+            counted(tally.compared()),
+            counted(needed),
+            share(self.confidence),
+            share(self.share_passed()),
+            share(high),
+        ))
+    }
+
+    fn passed(&self, tally: &Tally) -> String {
+        let high = self.bounds(tally).high;
+        let mut reason = agreement(tally);
+        if high < 1.0 {
+            reason += &format!("; with {} confidence, at most {} do", share(self.confidence), share(high));
+        }
+        reason + "."
     }
 }
 
-fn share(share: f64) -> String {
-    if share == 0.0 { "none".to_owned() } else { format!("{} %", share * 100.0) }
+/// How far both branches agree, in words.
+fn agreement(tally: &Tally) -> String {
+    let compared = tally.compared();
+    let mut text = format!("{} compared, ", plural(compared, "exchange"));
+    text += &match tally.mismatched {
+        0 => "none differs".to_owned(),
+        some => format!("{} ({}) differ, as allowed", counted(some), percent(some, compared)),
+    };
+    let hidden = [(tally.ignored, "what rules hide in"), (tally.noise, "noise in")];
+    let hidden = hidden.iter().filter(|(count, _)| *count > 0);
+    let hidden: Vec<_> = hidden.map(|(count, what)| format!("{what} {}", counted(*count))).collect();
+    if !hidden.is_empty() {
+        text += &format!(" but for {}", hidden.join(" and "));
+    }
+    text
 }
 
-fn plural(count: u64, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", counted(count))
+/// That some mismatches may be noise.
+fn undecided(tally: &Tally) -> Option<String> {
+    (tally.undecided > 0).then(|| {
+        let compared = tally.compared();
+        format!(
+            "{} of {} differ where it is undecided whether that is noise.",
+            counted(tally.undecided),
+            plural(compared, "comparison")
+        )
+    })
+}
+
+/// A sentence about a route that names it. The one about latency does so already.
+fn on_route(evidence: &RouteEvidence, why: &str) -> String {
+    match &evidence.slower {
+        Some(slower) if slower == why => slower.clone(),
+        Some(_) | None => format!("{}: {why}", evidence.route),
+    }
+}
+
+fn first_few(mut sentences: Vec<String>) -> Vec<String> {
+    let more = sentences.len().saturating_sub(ROUTES_NAMED_MAX);
+    sentences.truncate(ROUTES_NAMED_MAX);
+    if more > 0 {
+        sentences.push(format!("So it is on {} more.", plural(more as u64, "route")));
+    }
+    sentences
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    /// What came of all comparisons.
+    pub(super) fn tally(&self) -> Tally {
+        self.routes.iter().fold(Tally::default(), |sum, route| sum.plus(&route.tally))
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Comparisons that could be made.
+    pub(super) fn compared(&self) -> u64 {
+        let Self { matched, mismatched, undecided, ignored, noise, incomparable: _ } = self;
+        matched + mismatched + undecided + ignored + noise
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        let Self { matched, mismatched, undecided, ignored, noise, incomparable } = self;
+        Self {
+            matched: matched + other.matched,
+            mismatched: mismatched + other.mismatched,
+            undecided: undecided + other.undecided,
+            ignored: ignored + other.ignored,
+            noise: noise + other.noise,
+            incomparable: incomparable + other.incomparable,
+        }
+    }
+
+    /// Moves mismatches to where they belong once their causes were judged.
+    pub(super) fn rejudge(&mut self, noise: u64, undecided: u64) {
+        self.mismatched = self.mismatched.saturating_sub(noise).saturating_sub(undecided);
+        self.noise += noise;
+        self.undecided += undecided;
+    }
 }
 
 // === impl Conclusion ===

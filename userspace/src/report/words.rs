@@ -29,6 +29,28 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
+/// `none`, `1 %`, `0.25 %`: a share of a policy, or a bound.
+pub(super) fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    if share == 0.0 {
+        return "none".to_owned();
+    }
+    // Three digits, without zeros at the end.
+    let text = match percent {
+        percent if percent >= 10.0 => format!("{percent:.1}"),
+        percent if percent >= 1.0 => format!("{percent:.2}"),
+        percent if percent >= 0.1 => format!("{percent:.3}"),
+        percent => format!("{percent:.4}"),
+    };
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// `1 cause`, `1,204 causes`.
+pub(super) fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", counted(count))
+}
+
 /// `2026-11-22T06:17:36Z`.
 pub(super) fn time(at: Timestamp) -> String {
     humantime::format_rfc3339_seconds(at.to_system_time()).to_string()

@@ -1,0 +1,371 @@
+//! Makes a report of what a journal holds.
+//!
+//! Formats nothing, and decides nothing but by the policy that the journal holds.
+
+use std::collections::BTreeMap;
+
+use super::causes::{JudgePath, Judged, JudgedCause, PathName, merge};
+use super::curl::{Curl, curl};
+use super::facts::{
+    CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, IntervalReport, LatencyReport, Report,
+    ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport, SlowerReport,
+};
+use super::rate::Bounds;
+use super::verdict::{Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
+use super::words::{gloss, gloss_of_reason, time};
+use crate::compare::latency::{
+    Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
+};
+use crate::journal::{Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RunId, RunRecord};
+use crate::model::{Change, PathState};
+
+/// The verdict on a route's latency where the policy wants none.
+const NOT_JUDGED: &str = "not_judged";
+
+// === impl Report ===
+
+impl Report {
+    /// Version of the JSON form.
+    pub const SCHEMA: u32 = 1;
+
+    /// The report of a run, or of the newest one, by what the journal knows of the noise at each path.
+    ///
+    /// # Errors
+    /// When there is no such run or the journal cannot be read.
+    pub fn load(journal: &dyn Journal, run: Option<i64>) -> Result<Self, ReportError> {
+        Self::new(Self::record(journal, run)?, None)
+    }
+
+    /// The same, by what `judge` says of each path.
+    ///
+    /// # Errors
+    /// As for [`Report::load`].
+    pub fn load_judged(
+        journal: &dyn Journal,
+        run: Option<i64>,
+        judge: JudgePath<'_>,
+    ) -> Result<Self, ReportError> {
+        Self::new(Self::record(journal, run)?, Some(judge))
+    }
+
+    fn record(journal: &dyn Journal, run: Option<i64>) -> Result<RunRecord, ReportError> {
+        let missing = run.map_or(ReportError::NoRun, ReportError::UnknownRun);
+        journal.read(run.map(RunId))?.ok_or(missing)
+    }
+
+    fn new(record: RunRecord, judge: Option<JudgePath<'_>>) -> Result<Self, ReportError> {
+        let RunRecord { id, started_at, ended_at, version, summary, ports, comparisons_removed, experiments } =
+            record;
+        let experiments: Vec<_> = experiments
+            .into_iter()
+            .map(|experiment| ExperimentReport::new(experiment, judge))
+            .collect::<Result<_, _>>()?;
+        let verdict = Verdict::worst(experiments.iter().map(|e| (e.name.as_str(), &e.verdict)));
+        let run = RunReport {
+            id: id.0,
+            started_at: time(started_at),
+            ended_at: ended_at.map(time),
+            seconds: ended_at.map(|ended_at| ended_at.since(started_at).as_secs()),
+            version,
+            summary,
+            ports,
+            comparisons_removed,
+        };
+        Ok(Self { schema: Self::SCHEMA, run, experiments, verdict })
+    }
+}
+
+// === impl ExperimentReport ===
+
+impl ExperimentReport {
+    fn new(record: ExperimentRecord, judge: Option<JudgePath<'_>>) -> Result<Self, ReportError> {
+        let ExperimentRecord {
+            name,
+            candidate,
+            policy,
+            stopped,
+            seen,
+            in_flight,
+            fates,
+            outcomes,
+            causes,
+            causes_omitted,
+            rules,
+            latencies,
+            routes,
+            paths,
+        } = record;
+        let policy = VerdictPolicy::from_text(&policy)
+            .map_err(|source| ReportError::Policy { experiment: name.clone(), source })?;
+        let known = states(&paths);
+        let judged = merge(causes, |route, path| match judge {
+            Some(judge) => judge(&PathName { experiment: &name, route, path }),
+            None => known.get(&(route, path)).copied().unwrap_or(PathState::Unmeasured),
+        });
+
+        let mut tallies = tallies(&outcomes, &routes);
+        let Judged { causes, noise } = judged;
+        for (route, count) in noise {
+            tallies.entry(route).or_default().rejudge(count, 0);
+        }
+        for cause in causes.iter().filter(|cause| cause.is_undecided) {
+            tallies.entry(cause.route.clone()).or_default().rejudge(0, cause.count);
+        }
+        let mut pairs: BTreeMap<&str, Vec<LatencyPair>> = BTreeMap::new();
+        for row in &latencies {
+            let pair = LatencyPair { control_us: row.control_us, candidate_us: row.candidate_us };
+            pairs.entry(&row.route).or_default().push(pair);
+        }
+        let of_route = |(route, tally): (String, Tally)| {
+            let pairs = pairs.get(route.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let latency = latency(pairs, &policy);
+            let slower = latency.as_ref().and_then(|latency| slower(&route, latency));
+            (RouteEvidence { route, tally, slower }, latency)
+        };
+        let (of_routes, latencies): (Vec<_>, Vec<_>) = tallies.into_iter().map(of_route).unzip();
+        let counting = causes.iter().filter(|cause| !cause.is_undecided).count();
+        let evidence = Evidence { routes: of_routes, causes: counting, stopped: stopped.clone() };
+        let (verdict, verdicts) = policy.judge(&evidence);
+        let tally = evidence.tally();
+
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        for outcome in outcomes.into_iter().filter(|outcome| !outcome.reason.is_empty()) {
+            *reasons.entry(outcome.reason).or_default() += outcome.count;
+        }
+        let of_reason = |(name, count): (String, u64)| Count { meaning: gloss_of_reason(&name), name, count };
+        let of_fate = |(name, count): (String, u64)| Count { meaning: gloss(&name), name, count };
+        let Tally { matched, mismatched, undecided, ignored, noise, incomparable } = tally;
+        let route_reports = evidence.routes.iter().zip(latencies).zip(verdicts);
+        Ok(Self {
+            name,
+            stopped,
+            seen,
+            in_flight,
+            fates: fates.into_iter().map(of_fate).collect(),
+            matched,
+            mismatched,
+            undecided,
+            ignored,
+            noise,
+            incomparable,
+            incomparable_reasons: reasons.into_iter().map(of_reason).collect(),
+            mismatch_share: ShareReport::new(&tally, &policy),
+            routes: route_reports
+                .map(|((evidence, latency), verdict)| RouteReport::new(evidence, latency, verdict, &policy))
+                .collect(),
+            causes: causes
+                .into_iter()
+                .map(|cause| CauseReport::new(cause, tally.compared(), &candidate))
+                .collect(),
+            candidate,
+            causes_omitted,
+            rules: rules
+                .into_iter()
+                .map(|rule| RuleReport {
+                    rule: rule.rule,
+                    comparisons: rule.comparisons,
+                    differences: rule.differences,
+                })
+                .collect(),
+            policy,
+            verdict,
+        })
+    }
+
+    /// Comparisons that could be made.
+    pub fn compared(&self) -> u64 {
+        self.matched + self.mismatched + self.undecided + self.ignored + self.noise
+    }
+}
+
+/// The state of each path that the journal knows something of.
+fn states(paths: &[PathRecord]) -> BTreeMap<(&str, &str), PathState> {
+    let mut states = BTreeMap::new();
+    for PathRecord { route, path, state: label, detail: _ } in paths {
+        let state = PathState::ALL.into_iter().find(|state| state.label() == label);
+        states.extend(state.map(|state| ((route.as_str(), path.as_str()), state)));
+    }
+    states
+}
+
+/// What came of comparisons by route, also of those routes on which there were none.
+fn tallies(outcomes: &[OutcomeCount], routes: &[String]) -> BTreeMap<String, Tally> {
+    let mut tallies: BTreeMap<String, Tally> =
+        routes.iter().map(|route| (route.clone(), Tally::default())).collect();
+    for OutcomeCount { route, outcome, reason: _, count } in outcomes {
+        let tally = tallies.entry(route.clone()).or_default();
+        *match outcome.as_str() {
+            "match" => &mut tally.matched,
+            "mismatch" => &mut tally.mismatched,
+            "ignored" => &mut tally.ignored,
+            _ => &mut tally.incomparable,
+        } += count;
+    }
+    tallies
+}
+
+/// How long both branches took, as the policy judges it.
+pub(super) fn latency(pairs: &[LatencyPair], policy: &VerdictPolicy) -> Option<LatencyReport> {
+    LatencySummary::new(pairs, &policy.latency()).map(|summary| LatencyReport::new(summary, policy))
+}
+
+/// That B is slower, with the measured words.
+pub(super) fn slower(route: &str, latency: &LatencyReport) -> Option<String> {
+    if !latency.is_slower() {
+        return None;
+    }
+    let SlowerReport { point: _, part: _, ratio, extra_ms: extra, words } = latency.slower.as_ref()?;
+    Some(format!(
+        "{route} is slower: {words} {:.2} times A's time [{:.2}, {:.2}], {:+.1} ms [{:+.1}, {:+.1}].",
+        ratio.median, ratio.low, ratio.high, extra.median, extra.low, extra.high
+    ))
+}
+
+// === impl RouteReport ===
+
+impl RouteReport {
+    fn new(
+        evidence: &RouteEvidence,
+        latency: Option<LatencyReport>,
+        verdict: Verdict,
+        policy: &VerdictPolicy,
+    ) -> Self {
+        let RouteEvidence { route, tally, slower: _ } = evidence;
+        let Tally { matched, mismatched, undecided, ignored, noise, incomparable } = *tally;
+        let mismatch_share = ShareReport::new(tally, policy);
+        let route = route.clone();
+        Self {
+            route,
+            matched,
+            mismatched,
+            undecided,
+            ignored,
+            noise,
+            incomparable,
+            latency,
+            mismatch_share,
+            verdict,
+        }
+    }
+
+    /// Comparisons that could be made.
+    pub fn compared(&self) -> u64 {
+        self.matched + self.mismatched + self.undecided + self.ignored + self.noise
+    }
+}
+
+// === impl ShareReport ===
+
+impl ShareReport {
+    fn new(tally: &Tally, policy: &VerdictPolicy) -> Self {
+        let Bounds { low, high } = policy.bounds(tally);
+        let compared = tally.compared();
+        let observed = if compared == 0 { 0.0 } else { tally.mismatched as f64 / compared as f64 };
+        Self { observed, low, high, confidence: policy.confidence }
+    }
+}
+
+// === impl LatencyReport ===
+
+impl LatencyReport {
+    fn new(summary: LatencySummary, policy: &VerdictPolicy) -> Self {
+        let LatencySummary { pairs, warm_up_pairs, last_byte, first_byte: _, verdict, slower } = summary;
+        let PointSummary { control_median_us, candidate_median_us, ratio, extra_us, p95: _, p99: _ } =
+            last_byte;
+        Self {
+            pairs,
+            control_median_ms: control_median_us / 1000.0,
+            candidate_median_ms: candidate_median_us / 1000.0,
+            ratio: ratio.map(|interval| IntervalReport::new(interval, 1.0)),
+            extra_ms: extra_us.map(|interval| IntervalReport::new(interval, 1000.0)),
+            confidence: policy.latency_confidence,
+            verdict: if policy.latency_judged { verdict.label() } else { NOT_JUDGED },
+            warm_up_pairs,
+            slower: slower.map(SlowerReport::new),
+        }
+    }
+
+    pub(super) fn is_slower(&self) -> bool {
+        self.verdict == LatencyVerdict::Slower.label()
+    }
+}
+
+// === impl SlowerReport ===
+
+impl SlowerReport {
+    fn new(slower: Slower) -> Self {
+        let Slower { point, part, ratio, extra_us } = slower;
+        Self {
+            point: point.label(),
+            part: part.label(),
+            ratio: IntervalReport::new(ratio, 1.0),
+            extra_ms: IntervalReport::new(extra_us, 1000.0),
+            words: match (point, part) {
+                (LatencyPoint::LastByte, LatencyPart::Median) => "B takes",
+                (LatencyPoint::LastByte, LatencyPart::P95) => "at the 95th percentile B takes",
+                (LatencyPoint::LastByte, LatencyPart::P99) => "at the 99th percentile B takes",
+                (LatencyPoint::FirstByte, LatencyPart::Median) => "to its first byte B takes",
+                (LatencyPoint::FirstByte, LatencyPart::P95) => {
+                    "to its first byte at the 95th percentile B takes"
+                }
+                (LatencyPoint::FirstByte, LatencyPart::P99) => {
+                    "to its first byte at the 99th percentile B takes"
+                }
+            },
+        }
+    }
+}
+
+// === impl IntervalReport ===
+
+impl IntervalReport {
+    fn new(interval: Interval, unit: f64) -> Self {
+        let Interval { low, median, high } = interval;
+        Self { low: low / unit, median: median / unit, high: high / unit }
+    }
+}
+
+// === impl CauseReport ===
+
+impl CauseReport {
+    fn new(judged: JudgedCause, compared: u64, base: &str) -> Self {
+        let share = if compared == 0 { 0.0 } else { judged.count as f64 / compared as f64 };
+        let change = |Change { path, kind, classes }| ChangeReport { path, kind, classes };
+        Self {
+            id: judged.cause.id,
+            signature: judged.cause.signature,
+            changes: judged.cause.changes.into_iter().map(change).collect(),
+            state: if judged.is_undecided { "undecided" } else { "counts" },
+            merged: judged.merged,
+            route: judged.route,
+            count: judged.count,
+            share,
+            first_seen: time(judged.first_seen),
+            last_seen: time(judged.last_seen),
+            examples: judged.examples.into_iter().map(|example| ExampleReport::new(example, base)).collect(),
+        }
+    }
+}
+
+// === impl ExampleReport ===
+
+impl ExampleReport {
+    fn new(example: Example, base: &str) -> Self {
+        let Curl { command, notes } = curl(&example, base);
+        Self {
+            exchange: example.exchange.clone(),
+            request: RequestReport {
+                method: example.method.clone(),
+                target: example.target.clone(),
+                body_bytes: example.body_bytes,
+            },
+            control_status: example.control_status,
+            candidate_status: example.candidate_status,
+            differences: example.differences.clone(),
+            differences_omitted: example.differences_omitted,
+            curl: command,
+            curl_notes: notes,
+            kept: example,
+        }
+    }
+}

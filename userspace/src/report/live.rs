@@ -1,0 +1,170 @@
+//! What a run would be judged as if it ended now.
+//!
+//! Reads no journal and no clock: it counts comparisons as they are made, within the bounds of a journal.
+//!
+//! Counts are those of the journal. Latency is judged by the newest pairs of each route only, so that a look costs little;
+//! the report at the end judges all that the journal has kept.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::build::{latency, slower};
+use super::causes::{JudgePath, PathName, Standing, standing};
+use super::verdict::{Conclusion, Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
+use crate::compare::group::cause_of;
+use crate::compare::latency::LatencyPair;
+use crate::model::{Change, Comparison, Observation, Outcome};
+
+/// Bounds of what is known while a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveLimits {
+    /// Causes told apart in one experiment; mismatches of further ones count. Default 1,000.
+    pub causes_max: usize,
+    /// Pairs of times kept of one route, the newest. Default 4,096.
+    pub pairs_max: usize,
+}
+
+/// Counts the comparisons of one experiment.
+#[derive(Debug)]
+pub struct LiveExperiment {
+    name: Arc<str>,
+    policy: VerdictPolicy,
+    limits: LiveLimits,
+    routes: BTreeMap<Arc<str>, LiveRoute>,
+    /// By `Cause::id`.
+    causes: HashMap<String, LiveCause>,
+}
+
+/// What can be said of an experiment now.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The experiment.
+    pub experiment: Arc<str>,
+    /// Comparisons that could be made.
+    pub compared: u64,
+    /// Those that differ where it counts.
+    pub mismatched: u64,
+    /// What the verdict would be.
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Default)]
+struct LiveRoute {
+    tally: Tally,
+    pairs: VecDeque<LatencyPair>,
+}
+
+#[derive(Debug)]
+struct LiveCause {
+    route: Arc<str>,
+    changes: Vec<Change>,
+    count: u64,
+}
+
+// === impl LiveLimits ===
+
+impl Default for LiveLimits {
+    fn default() -> Self {
+        Self { causes_max: 1_000, pairs_max: 4_096 }
+    }
+}
+
+// === impl LiveExperiment ===
+
+impl LiveExperiment {
+    /// Nothing was compared yet. `routes` are those that are configured.
+    pub fn new(
+        name: Arc<str>,
+        policy: VerdictPolicy,
+        routes: impl IntoIterator<Item = Arc<str>>,
+        limits: LiveLimits,
+    ) -> Self {
+        let routes = routes.into_iter().map(|route| (route, LiveRoute::default())).collect();
+        Self { name, policy, limits, routes, causes: HashMap::new() }
+    }
+
+    /// The experiment's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts one comparison.
+    pub fn observe(&mut self, comparison: &Comparison) {
+        let Comparison { experiment: _, route, exchange, candidate, compared_at: _, outcome } = comparison;
+        let live = self.routes.entry(Arc::clone(route)).or_default();
+        *match outcome {
+            Outcome::Match => &mut live.tally.matched,
+            Outcome::Mismatch { differences: _, ignored: _, omitted: _ } => &mut live.tally.mismatched,
+            Outcome::Ignored(_) => &mut live.tally.ignored,
+            Outcome::Incomparable(_) => &mut live.tally.incomparable,
+        } += 1;
+        if let Observation::Answered { response: _, ttfb: _, served } = candidate
+            && let Some(control) = exchange.times.served()
+        {
+            let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            if live.pairs.len() >= self.limits.pairs_max {
+                live.pairs.pop_front();
+            }
+            let pair = LatencyPair { control_us: micros(control), candidate_us: micros(*served) };
+            live.pairs.push_back(pair);
+        }
+        let Some(cause) = cause_of(comparison) else { return };
+        if let Some(known) = self.causes.get_mut(&cause.id) {
+            known.count += 1;
+        } else if self.causes.len() < self.limits.causes_max {
+            let route = Arc::clone(route);
+            self.causes.insert(cause.id, LiveCause { route, changes: cause.changes, count: 1 });
+        }
+    }
+
+    /// What can be said now, by what `judge` says of each path.
+    pub fn look(&self, judge: JudgePath<'_>) -> Look {
+        let mut tallies: BTreeMap<&Arc<str>, Tally> =
+            self.routes.iter().map(|(route, live)| (route, live.tally)).collect();
+        let mut counting = 0;
+        for LiveCause { route, changes, count } in self.causes.values() {
+            let of_path = |path: &str| judge(&PathName { experiment: &self.name, route, path });
+            let (noise, undecided) = match standing(changes, of_path) {
+                Standing::Counts(_) => {
+                    counting += 1;
+                    continue;
+                }
+                Standing::Undecided(_) => (0, *count),
+                Standing::Noise => (*count, 0),
+            };
+            tallies.entry(route).or_default().rejudge(noise, undecided);
+        }
+        let routes = tallies.into_iter().map(|(route, tally)| {
+            let pairs = self.routes.get(route).map(|live| &live.pairs);
+            let pairs: Vec<LatencyPair> = pairs.into_iter().flatten().copied().collect();
+            let latency = latency(&pairs, &self.policy);
+            let slower = latency.and_then(|latency| slower(route, &latency));
+            RouteEvidence { route: route.to_string(), tally, slower }
+        });
+        let evidence = Evidence { routes: routes.collect(), causes: counting, stopped: None };
+        let tally = evidence.tally();
+        Look {
+            experiment: Arc::clone(&self.name),
+            compared: tally.compared(),
+            mismatched: tally.mismatched,
+            verdict: self.policy.judge(&evidence).0,
+        }
+    }
+}
+
+// === impl Look ===
+
+impl Look {
+    /// True when the verdict is FAIL.
+    pub fn fails(&self) -> bool {
+        self.verdict.verdict == Conclusion::Fail
+    }
+
+    /// True when the verdict is PASS or FAIL: more comparisons are not needed.
+    pub fn is_decided(&self) -> bool {
+        match self.verdict.verdict {
+            Conclusion::Pass | Conclusion::Fail => true,
+            Conclusion::NotEnoughData => false,
+        }
+    }
+}
