@@ -25,6 +25,12 @@ pub(super) fn wants_colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Columns of the terminal; what fits most of them where there is none.
+pub(super) fn columns() -> usize {
+    terminal_size::terminal_size_of(io::stdout())
+        .map_or(120, |(terminal_size::Width(columns), _)| usize::from(columns))
+}
+
 /// True when the error is that nobody reads our output any more.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error

@@ -9,7 +9,7 @@ use clap::Args;
 use super::{Exit, output};
 use crate::config;
 use crate::pipeline::open_journal;
-use crate::report::{Conclusion, Report};
+use crate::report::{Conclusion, Report, SideBySide, SideLimits};
 
 /// Which report.
 #[derive(Debug, Args)]
@@ -23,6 +23,12 @@ pub(super) struct Arguments {
     /// Number of the run. Default: the newest.
     #[arg(long, value_name = "N")]
     run: Option<i64>,
+    /// Show one cause: both answers of its example beside each other. N is its number in the report, or its id.
+    #[arg(long, value_name = "N", conflicts_with_all = ["markdown", "junit"])]
+    cause: Option<String>,
+    /// The experiment that N counts the causes of, where there are several.
+    #[arg(long, value_name = "NAME", requires = "cause")]
+    experiment: Option<String>,
     #[command(flatten)]
     format: Format,
 }
@@ -67,7 +73,7 @@ pub(super) fn exit_of(report: &Report) -> Exit {
 
 /// Prints the report of a run and exits with its verdict.
 pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let Arguments { journal, config, run, format } = arguments;
+    let Arguments { journal, config, run, cause, experiment, format } = arguments;
     let path = match (journal, config) {
         (Some(path), _) => path.clone(),
         (None, Some(file)) => config::load(Some(file), config::Flags::default())?.journal.path,
@@ -75,6 +81,22 @@ pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let journal = open_journal(&path)?;
     let report = Report::load(&journal, *run)?;
-    show(&report, format)?;
-    Ok(exit_of(&report))
+    match cause {
+        Some(cause) => {
+            let limits = SideLimits { columns: output::columns(), ..SideLimits::default() };
+            let side = SideBySide::load(&journal, &report, experiment.as_deref(), cause, &limits)?;
+            let text = if format.json {
+                side.to_json()? + "\n"
+            } else {
+                side.to_text(output::wants_colours(), &limits)
+            };
+            output::print(&text)?;
+            // Whoever looks at one cause asks for no verdict.
+            Ok(Exit::Success)
+        }
+        None => {
+            show(&report, format)?;
+            Ok(exit_of(&report))
+        }
+    }
 }

@@ -148,6 +148,15 @@ impl<'c> Findings<'c> {
     }
 }
 
+// === impl Place ===
+
+impl Place<'_> {
+    /// The path without array positions, as in `Difference::path`, of no more than `bytes_max` bytes.
+    pub fn normalised(&self, bytes_max: usize) -> String {
+        bounded(&Written { place: self, exact: false }, bytes_max)
+    }
+}
+
 // === impl Written ===
 
 impl Display for Written<'_> {

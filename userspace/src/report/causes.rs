@@ -25,6 +25,37 @@ pub struct PathName<'a> {
     pub path: &'a str,
 }
 
+/// A cause that was asked for and cannot be shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownCause {
+    /// The run has no such experiment.
+    #[error("the run has no experiment `{experiment}`")]
+    Experiment {
+        /// The name.
+        experiment: String,
+    },
+    /// There is no such cause.
+    #[error("there is no cause `{cause}`: name one of {causes} by its number in the report, or by its id")]
+    Cause {
+        /// As it was asked for.
+        cause: String,
+        /// Causes that there are.
+        causes: usize,
+    },
+    /// Each experiment counts its causes from 1.
+    #[error("several experiments have a cause {number}: name one with --experiment, or the cause by its id")]
+    Ambiguous {
+        /// The number.
+        number: usize,
+    },
+    /// The journal keeps no example.
+    #[error("no example of cause `{cause}` was kept: `journal.examples_per_cause_max` must be at least 1")]
+    NoExample {
+        /// The id.
+        cause: String,
+    },
+}
+
 /// Says what state a path is in. [`PathState::Unmeasured`] where nothing is known: its differences count.
 pub type JudgePath<'j> = &'j dyn Fn(&PathName<'_>) -> PathState;
 

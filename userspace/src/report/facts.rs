@@ -282,6 +282,9 @@ pub enum ReportError {
     /// The journal has no such run.
     #[error("the journal holds no run {0}")]
     UnknownRun(i64),
+    /// There is no such cause to show.
+    #[error(transparent)]
+    Cause(#[from] super::UnknownCause),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),

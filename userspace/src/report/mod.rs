@@ -11,17 +11,19 @@ mod junit;
 mod live;
 mod markdown;
 mod rate;
+mod side;
 mod text;
 mod verdict;
 mod words;
 
-pub use causes::{JudgePath, PathName};
+pub use causes::{JudgePath, PathName, UnknownCause};
 pub use facts::{
     CauseReport, ChangeReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport,
     LatencyReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
     SlowerReport,
 };
 pub use live::{LiveExperiment, LiveLimits, Look};
+pub use side::{AnswerReport, SideBySide, SideLimits};
 pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
 pub use words::plain;
 

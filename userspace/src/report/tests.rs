@@ -299,7 +299,13 @@ fn a_verdict_gives_its_reason() {
         "2 of 32 comparisons differ where it is undecided whether that is noise.",
     );
     // Ten of a thousand are allowed: nine of nine may still become nine of a thousand, eleven may not.
-    check_verdict(&lenient, [0, 9, 0, 0, 0], NotEnoughData, "9 of at least 1,000 comparisons.");
+    check_verdict(
+        &lenient,
+        [0, 9, 0, 0, 0],
+        NotEnoughData,
+        "9 of at least 1,000 comparisons. 9 of about 1,073 comparisons that it takes to say with 95 % confidence that at \
+         most 2 % differ; now it is 100 %. /x: 9 of 9 comparisons differ, which may be chance; 1 % allowed.",
+    );
     check_verdict(
         &lenient,
         [0, 11, 0, 0, 0],
@@ -490,4 +496,12 @@ proptest! {
         let read: Vec<_> = output.stdout.split(|b| *b == 0).take(words.len()).map(<[u8]>::to_vec).collect();
         prop_assert_eq!(read, words);
     }
+}
+
+// === Side by side ===
+
+/// An example of a report, for tests that change a part of it.
+pub(super) fn example_report() -> ExampleReport {
+    let mut report = report(&small(), &[Case::get("/x", "1", "2")]);
+    report.experiments.remove(0).causes.remove(0).examples.remove(0)
 }

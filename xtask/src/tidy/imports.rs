@@ -105,7 +105,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "report",
         modules: &["compare", "journal", "model"],
-        crates: &["humantime", "serde", "serde_json", "thiserror"],
+        crates: &["humantime", "serde", "serde_json", "similar", "thiserror", "unicode_width"],
     },
     Rule {
         module: "config",
@@ -146,6 +146,7 @@ const TABLE: &[Rule] = &[
             "indicatif",
             "serde",
             "serde_json",
+            "terminal_size",
             "tokio",
             "tracing",
             "tracing_subscriber",
