@@ -150,6 +150,75 @@ fn the_smallest_examples_of_a_cause_are_kept() {
     assert_eq!((cause.count, targets), (5, vec!["/s", "/long"]));
 }
 
+/// A comparison whose answers have bodies of `bytes` bytes, and cookies.
+fn with_answers(number: u64, target: &str, path: &str, bytes: usize) -> Comparison {
+    let mut comparison = comparison(number, target, mismatch(path));
+    let cookie = [("Set-Cookie", "sid=s3cret; Path=/"), ("Content-Type", "text/plain")];
+    let response = samples::response(500, &cookie, vec![b'x'; bytes]);
+    comparison.candidate = Observation::Answered {
+        response: Box::new(response),
+        ttfb: Duration::from_millis(1),
+        served: Duration::from_millis(1),
+    };
+    comparison
+}
+
+#[test]
+fn both_answers_of_an_example_are_kept_within_their_limit_and_without_secrets() {
+    let (mut journal, run) =
+        journal(JournalLimits { example_answer_bytes_max: 10, ..JournalLimits::default() });
+    journal.record(run, &[with_answers(1, "/a", "status", 30)]).unwrap();
+    let example = experiment(&journal).causes[0].examples[0].clone();
+    let Answers { control, candidate } = journal.answers(run, "shop", &example).unwrap();
+    let (control, candidate) = (control.unwrap(), candidate.unwrap());
+    assert_eq!((control.status, &control.body[..], control.body_bytes), (200, &b"{}"[..], 2));
+    assert_eq!((candidate.status, &candidate.body[..], candidate.body_bytes), (500, &b"xxxxxxxxxx"[..], 30));
+    let headers = [("Set-Cookie", "sid=<redacted>; Path=/"), ("Content-Type", "text/plain")];
+    assert_eq!(candidate.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[test]
+fn answers_go_with_their_example_and_stay_within_the_bound_of_the_experiment() {
+    let limits =
+        JournalLimits { examples_per_cause_max: 1, answers_bytes_max: 600, ..JournalLimits::default() };
+    let (mut journal, run) = journal(limits);
+    let kept = |journal: &SqliteJournal| -> Vec<bool> {
+        let causes = experiment(journal).causes;
+        let answers = |cause: &CauseRecord| journal.answers(run, "shop", &cause.examples[0]).unwrap();
+        causes.iter().map(|cause| answers(cause).candidate.is_some()).collect()
+    };
+    journal.record(run, &[with_answers(1, "/", "a", 400)]).unwrap();
+    assert_eq!(kept(&journal), [true]);
+    // No room beside the first one.
+    journal.record(run, &[with_answers(2, "/", "b", 400)]).unwrap();
+    assert_eq!(kept(&journal), [true, false]);
+    // Smaller examples take the place of both, and with it their room.
+    journal.record(run, &[with_answers(3, "/", "a", 100)]).unwrap();
+    journal.record(run, &[with_answers(4, "/", "b", 100)]).unwrap();
+    assert_eq!(kept(&journal), [true, true]);
+    let rows: i64 =
+        journal.connection.query_row("SELECT count(*) FROM answer", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 4, "what was replaced is gone");
+}
+
+#[test]
+fn paths_and_changes_are_read_back() {
+    let (mut journal, run) = journal(JournalLimits::default());
+    journal.record(run, &[comparison(1, "/a", mismatch("json:$.x"))]).unwrap();
+    let path = |state: &str| PathRecord {
+        route: "/items/{id}".to_owned(),
+        path: "json:$.x".to_owned(),
+        state: state.to_owned(),
+        detail: "{}".to_owned(),
+    };
+    journal.record_paths(run, "shop", &[path("undecided")]).unwrap();
+    journal.record_paths(run, "shop", &[path("noise")]).unwrap();
+    let experiment = experiment(&journal);
+    assert_eq!(experiment.paths, [path("noise")]);
+    let change = Change { path: "json:$.x".into(), kind: "value".into(), classes: None };
+    assert_eq!(experiment.causes[0].changes, [change]);
+}
+
 #[test]
 fn causes_beyond_the_limit_are_counted() {
     let (mut journal, run) = journal(JournalLimits { causes_max: 2, ..JournalLimits::default() });

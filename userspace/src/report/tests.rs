@@ -52,6 +52,11 @@ fn exchange(number: u64, case: &Case) -> Exchange {
 
 /// A report on these cases, as a run makes it.
 fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
+    kept_report(policy, cases).0
+}
+
+/// The same, with the journal that it is made of.
+fn kept_report(policy: &VerdictPolicy, cases: &[Case]) -> (Report, SqliteJournal) {
     let ignore = vec!["json:$.at".to_owned(), "header:date".to_owned()];
     let comparator = Comparator::new(CompareConfig { ignore, ..CompareConfig::default() }).unwrap();
     let mut journal = SqliteJournal::in_memory(JournalLimits::default(), group::cause_of).unwrap();
@@ -108,7 +113,7 @@ fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
         (look.compared, look.mismatched),
         (report.experiments[0].compared(), report.experiments[0].mismatched)
     );
-    report
+    (report, journal)
 }
 
 fn small() -> VerdictPolicy {
@@ -416,6 +421,74 @@ fn json_has_stable_names() {
     assert_eq!(keys(&cause["examples"][0]["differences"][0]), "path kind place control candidate");
     assert_eq!(json["verdict"]["verdict"], "fail");
     assert_eq!(json["schema"], 1);
+}
+
+/// The schema of the JSON form, made to refuse fields that it does not name.
+fn schema() -> serde_json::Value {
+    fn close(schema: &mut serde_json::Value) {
+        if let Some(object) = schema.as_object_mut() {
+            if object.contains_key("properties") {
+                object.insert("additionalProperties".to_owned(), false.into());
+            }
+            object.values_mut().for_each(close);
+        } else if let Some(list) = schema.as_array_mut() {
+            list.iter_mut().for_each(close);
+        }
+    }
+    let mut schema = serde_json::from_str(include_str!("../../../docs/report.schema.json")).unwrap();
+    close(&mut schema);
+    schema
+}
+
+#[track_caller]
+fn check_schema(part: &str, json: &str) {
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    compiler.add_resource("report.schema.json", schema()).unwrap();
+    let compiled = compiler.compile(&format!("report.schema.json{part}"), &mut schemas).unwrap();
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    if let Err(error) = schemas.validate(&value, compiled) {
+        panic!("{error:#}\n{json}");
+    }
+}
+
+#[test]
+fn the_json_form_is_what_its_schema_says() {
+    let mut hung = Case::get("/items/9", "{}", "");
+    hung.b = None;
+    let slow = |_| Case { b_ms: 60, ..Case::get("/slow", "{}", "{}") };
+    let price = || Case::get("/items/7", r#"{"price":10}"#, r#"{"price":null}"#);
+    let cases: Vec<_> =
+        (0..40).map(slow).chain([hung, price(), Case::get("/at", r#"{"at":1}"#, "{}")]).collect();
+    check_schema("", &report(&small(), &cases).to_json().unwrap());
+    check_schema("", &report(&VerdictPolicy::default(), &[]).to_json().unwrap());
+
+    let (report, journal) = kept_report(&small(), &[price()]);
+    let side = SideBySide::load(&journal, &report, None, "1", &SideLimits::default()).unwrap();
+    let json = side.to_json().unwrap();
+    check_schema("#/$defs/side_by_side", &json);
+    assert!(json.contains(r#"{\"price\":null}"#) && json.contains(r#"{\"price\":10}"#), "{json}");
+    let json = SideBySide { control: None, candidate: None, ..side }.to_json().unwrap();
+    check_schema("#/$defs/side_by_side", &json);
+}
+
+#[test]
+fn a_cause_is_found_by_number_and_by_id() {
+    let cases = [Case::get("/a", "1", "2"), Case::get("/b", "1", "2"), Case::get("/b", "1", "3")];
+    let (report, journal) = kept_report(&small(), &cases);
+    let load = |experiment: Option<&str>, cause: &str| {
+        SideBySide::load(&journal, &report, experiment, cause, &SideLimits::default())
+    };
+    let second = load(None, "2").unwrap();
+    assert_eq!((second.number, second.route.as_str(), second.count), (2, "/a", 1));
+    assert_eq!(load(Some("shop"), &second.id).unwrap().number, 2);
+    let refused =
+        |experiment: Option<&str>, cause: &str| load(experiment, cause).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        refused(None, "3"),
+        "there is no cause `3`: name one of 2 by its number in the report, or by its id"
+    );
+    assert_eq!(refused(None, "0"), refused(None, "3").replace('3', "0"));
+    assert_eq!(refused(Some("x"), "1"), "the run has no experiment `x`");
 }
 
 #[test]
