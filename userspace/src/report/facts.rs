@@ -172,7 +172,7 @@ pub struct SlowerReport {
     pub extra_ms: IntervalReport,
     /// The same as people read it.
     #[serde(skip)]
-    words: &'static str,
+    pub(super) words: &'static str,
 }
 
 /// A median with its confidence interval.
