@@ -157,14 +157,15 @@ fn is_random(part: &str) -> bool {
         '+' | '/' => Some(3),
         _ => None,
     };
-    let kinds: Option<Vec<u8>> = part.chars().map(kind).collect();
-    kinds.is_some_and(|kinds| {
-        let changes = kinds.iter().zip(kinds.iter().skip(1)).filter(|(a, b)| a != b).count();
-        let is_path =
-            part.contains('/') && !part.contains('+') && !part.contains(|c: char| c.is_ascii_digit());
-        let digits = kinds.iter().filter(|kind| **kind == 2).count();
-        kinds.len() >= 12 && digits >= 2 && changes.saturating_mul(4) >= kinds.len() && !is_path
-    })
+    let (mut length, mut digits, mut changes, mut last) = (0_usize, 0_usize, 0_usize, None);
+    for c in part.chars() {
+        let Some(kind) = kind(c) else { return false };
+        length = length.saturating_add(1);
+        digits = digits.saturating_add(usize::from(kind == 2));
+        changes = changes.saturating_add(usize::from(last.is_some_and(|last| last != kind)));
+        last = Some(kind);
+    }
+    length >= 12 && digits >= 2 && changes.saturating_mul(4) >= length
 }
 
 #[cfg(test)]

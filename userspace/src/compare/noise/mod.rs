@@ -3,7 +3,7 @@
 //! Reads no clock and compares nothing: it counts comparisons and is told at which paths two answers differ.
 //! `docs/statistics.md` says what is claimed, under which assumptions, and by which theorems.
 //!
-//! Evidence comes in triples of answers to one request, two of them from one version ([`triple`]). At each path
+//! Evidence comes in triples of answers to one request, two of them from one version ([`Triple`]). At each path
 //! a triple is a coin: does the pair A/B differ and the pair of one version not, or the other way round? Where
 //! B does as A does, both are equally likely. [`NoiseModel`] bets on that coin, path by path.
 
