@@ -45,3 +45,33 @@ impl AgainConfig {
         wait.as_secs_f64() * self.share >= lag.as_secs_f64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_as_much_longer_as_the_share_is_small_within_its_bounds() {
+        let config = AgainConfig::default();
+        for (lag_ms, wait_ms, fair) in [
+            (0, 1_500, true),
+            (10, 1_500, true),
+            (100, 5_000, true),
+            (1_200, 60_000, true),
+            (1_300, 60_000, false),
+        ] {
+            let (lag, wait) = (Duration::from_millis(lag_ms), Duration::from_millis(wait_ms));
+            assert_eq!(config.wait(lag), wait, "lag {lag:?}");
+            assert_eq!(config.is_fair(lag, wait), fair, "lag {lag:?}");
+        }
+        let never = AgainConfig { share: 0.0, ..config };
+        assert_eq!(never.wait(Duration::from_secs(1)), Duration::from_secs(60));
+        assert!(!never.is_fair(Duration::from_secs(1), Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_differs_is_asked_and_a_share_of_the_rest() {
+        let config = AgainConfig::default();
+        assert!(config.asks(true, 0.99) && config.asks(false, 0.01) && !config.asks(false, 0.03));
+    }
+}
