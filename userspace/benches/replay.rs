@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use understudy::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
+use understudy::compare::noise::{NoiseConfig, NoiseModel};
 use understudy::metrics::ReplayStats;
 use understudy::model::{
     Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Observation, Outcome,
@@ -18,6 +19,7 @@ use understudy::model::{
 use understudy::pipeline::handover::{HandoverLimits, handover};
 use understudy::pipeline::pace::{Anchor, Pace};
 use understudy::pipeline::replay::{ReplayLimits, Replayer};
+use understudy::pipeline::science::{NoiseSettings, Science};
 use understudy::queue::memory::{MemoryQueueLimits, memory_queue};
 use understudy::queue::{Offer as _, Offered};
 
@@ -121,7 +123,14 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
         pace: Pace::offline(1.0),
         anchor: Anchor { wall: Timestamp(0), at: tokio::time::Instant::now() },
         limits: ReplayLimits { slot_wait_max: Duration::from_secs(60), ..ReplayLimits::default() },
-        compare: Arc::new(same),
+        twin: None,
+        science: Arc::new(Science::new(
+            Arc::new(same),
+            None,
+            32,
+            NoiseSettings::default(),
+            NoiseModel::new(NoiseConfig::default())?,
+        )),
         comparisons,
         loop_guard: Arc::new(LoopGuard::default()),
         stats: Arc::new(ReplayStats::default()),

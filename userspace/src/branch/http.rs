@@ -126,6 +126,11 @@ pub struct HttpBranch {
 // === impl HttpBranchConfig ===
 
 impl HttpBranchConfig {
+    /// `host[:port]` of the URL.
+    pub fn authority(&self) -> Option<&str> {
+        self.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'))
+    }
+
     /// A candidate at `url`, and defaults.
     pub fn new(url: impl Into<String>) -> Self {
         Self {

@@ -51,7 +51,12 @@ struct ExperimentFlags {
     /// Where requests are sent: `http://host:port`. Nothing is sent anywhere else.
     #[arg(long, value_name = "URL")]
     candidate: Option<String>,
-    /// The candidate has an environment of its own: send it methods with effects too (POST, PUT, DELETE, …).
+    /// A second instance of A's own version, in an environment like the candidate's: what differs between A and it is
+    /// noise. Gets every request that the candidate gets.
+    #[arg(long, value_name = "URL", requires = "candidate")]
+    twin: Option<String>,
+    /// The candidate has an environment of its own, and so has the twin: send them methods with effects too (POST, PUT,
+    /// DELETE, …).
     #[arg(long, requires = "candidate")]
     isolated: bool,
     /// Only this route: `/items/{id}`, `/static/{*rest}` or `~regex`. May be given several times.
@@ -72,8 +77,8 @@ struct ExperimentFlags {
 
 impl ExperimentFlags {
     fn into_experiment(self) -> Option<FlagExperiment> {
-        let Self { candidate, isolated, routes, methods, sample, ignore } = self;
-        Some(FlagExperiment { url: candidate?, isolated, routes, methods, sample, ignore })
+        let Self { candidate, twin, isolated, routes, methods, sample, ignore } = self;
+        Some(FlagExperiment { url: candidate?, isolated, twin, routes, methods, sample, ignore })
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::Fault;
+use super::noise::RawNoise;
 use super::raw::{fraction, set, set_duration};
 use crate::branch::{BranchConfigError, CapturedPorts, HostPolicy, HttpBranch, HttpBranchConfig};
 use crate::compare::{Comparator, CompareConfig, CompareConfigError};
@@ -35,12 +36,15 @@ pub(super) struct RawExperiment {
     pub(super) sample: Option<Spanned<String>>,
     pub(super) sample_by: Option<Spanned<String>>,
     pub(super) candidate: Option<Spanned<RawCandidate>>,
+    pub(super) twin: Option<Spanned<RawCandidate>>,
     #[serde(default)]
     pub(super) replay: RawReplay,
     #[serde(default)]
     pub(super) queue: RawQueue,
     #[serde(default)]
     pub(super) compare: RawCompare,
+    #[serde(default)]
+    pub(super) noise: RawNoise,
     pub(super) verdict: Option<Spanned<VerdictPolicy>>,
 }
 
@@ -164,7 +168,8 @@ impl RawExperiment {
             return Err(Fault { key: key("candidate"), span, problem });
         };
         let candidate_span = candidate.span();
-        let (candidate, isolated) = candidate.into_inner().finish(candidate_span)?;
+        let (candidate, isolated) = candidate.into_inner().finish("candidate", candidate_span)?;
+        let twin = self.twin.map(|twin| twin_of(twin, isolated)).transpose()?;
 
         let select = SelectConfig {
             methods: self.methods.as_deref().map(plain),
@@ -184,8 +189,26 @@ impl RawExperiment {
         set(&mut queue.exchanges_max, self.queue.exchanges_max);
         set(&mut queue.bytes_max, self.queue.bytes_max);
         let verdict = self.verdict.map(verdict).transpose()?.unwrap_or_default();
-        Ok(ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict })
+        let noise = self.noise.finish()?;
+        Ok(ExperimentConfig { name, select, candidate, twin, lag, replay, queue, compare, noise, verdict })
     }
+}
+
+/// A twin gets what the candidate gets, so it must be as safe to send to.
+fn twin_of(twin: Spanned<RawCandidate>, isolated: bool) -> Result<HttpBranchConfig, Fault> {
+    let span = twin.span();
+    let (config, twin_isolated) = twin.into_inner().finish("twin", span.clone())?;
+    if isolated && !twin_isolated {
+        return Err(Fault {
+            key: "experiment.twin".to_owned(),
+            span,
+            problem:
+                "the candidate is declared isolated, so the twin gets methods with effects too: declare it \
+                      isolated = true as well, once it has an environment of its own"
+                    .to_owned(),
+        });
+    }
+    Ok(config)
 }
 
 /// A policy that can be met and can be missed.
@@ -273,8 +296,8 @@ fn select_fault(
 // === impl RawCandidate ===
 
 impl RawCandidate {
-    /// The candidate, and whether it is isolated.
-    fn finish(self, span: Range<usize>) -> Result<(HttpBranchConfig, bool), Fault> {
+    /// The candidate or the twin, and whether it is isolated.
+    fn finish(self, part: &str, span: Range<usize>) -> Result<(HttpBranchConfig, bool), Fault> {
         let mut config = HttpBranchConfig::new(self.url);
         config.host = match self.host.as_deref() {
             None | Some("keep") => HostPolicy::Keep,
@@ -284,13 +307,13 @@ impl RawCandidate {
         config.headers = self.headers.into_iter().collect();
         let limits = &mut config.limits;
         set(&mut limits.idle_connections_max, self.idle_connections_max);
-        set_duration(&mut limits.idle_max, "experiment.candidate.idle_max", self.idle_max.as_ref())?;
+        set_duration(&mut limits.idle_max, &format!("experiment.{part}.idle_max"), self.idle_max.as_ref())?;
         set(&mut limits.body_kept_max, self.body_kept_max);
         set(&mut limits.head_bytes_max, self.head_bytes_max);
         set(&mut limits.head_fields_max, self.head_fields_max);
         // The captured ports are guarded when the branch is made; here only its own words are checked.
         HttpBranch::new(config.clone(), CapturedPorts::default()).map_err(|error: BranchConfigError| {
-            Fault { key: "experiment.candidate".to_owned(), span, problem: with_sources(&error) }
+            Fault { key: format!("experiment.{part}"), span, problem: with_sources(&error) }
         })?;
         Ok((config, self.isolated))
     }
@@ -330,14 +353,12 @@ impl RawReplay {
 impl RawCompare {
     fn finish(self, candidate: &HttpBranchConfig) -> Result<CompareConfig, Fault> {
         let lists = [&self.ignore[..], &self.unordered, &self.headers_plus, &self.headers_minus];
-        let authority =
-            candidate.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
         let mut config = CompareConfig {
             ignore: plain(&self.ignore),
             unordered: plain(&self.unordered),
             headers_plus: plain(&self.headers_plus),
             headers_minus: plain(&self.headers_minus),
-            candidate_authority: authority,
+            candidate_authority: candidate.authority().map(str::to_owned),
             ..CompareConfig::default()
         };
         let limits = &mut config.limits;

@@ -42,6 +42,8 @@ pub struct FlagExperiment {
     pub url: String,
     /// `candidate.isolated`
     pub isolated: bool,
+    /// `twin.url`
+    pub twin: Option<String>,
     /// `routes`
     pub routes: Vec<String>,
     /// `methods`; empty for the default.
@@ -109,9 +111,10 @@ impl Flags {
 
 impl FlagExperiment {
     fn into_raw(self) -> RawExperiment {
-        let Self { url, isolated, routes, methods, sample, ignore } = self;
+        let Self { url, isolated, twin, routes, methods, sample, ignore } = self;
         let mut raw = RawExperiment {
             candidate: Some(given(RawCandidate { url, isolated, ..RawCandidate::default() })),
+            twin: twin.map(|url| given(RawCandidate { url, isolated, ..RawCandidate::default() })),
             routes: all_given(routes),
             methods: (!methods.is_empty()).then(|| all_given(methods)),
             sample: sample.map(given),

@@ -5,6 +5,7 @@
 mod error;
 mod experiment;
 mod flags;
+mod noise;
 mod raw;
 mod template;
 

@@ -280,6 +280,18 @@ fn encode_replays(encoder: &mut DescriptorEncoder<'_>, experiments: &[Experiment
         })
         .collect();
     export(encoder, counter, "replay_failures", "Requests that the candidate did not answer", &failures)?;
+    let again = rows(|replay| replay.again_sent.load(Ordering::Relaxed));
+    export(encoder, counter, "replay_again", "Requests sent to the candidate a second time", &again)?;
+    let dropped = rows(|replay| replay.again_dropped.load(Ordering::Relaxed));
+    export(
+        encoder,
+        counter,
+        "replay_again_dropped",
+        "Requests that were to be sent a second time and were not",
+        &dropped,
+    )?;
+    let twin = rows(|replay| replay.twin_failures.load(Ordering::Relaxed));
+    export(encoder, counter, "replay_twin_failures", "Requests that the twin did not answer", &twin)?;
     let gauge = MetricType::Gauge;
     let in_flight = rows(|replay| replay.in_flight.load(Ordering::Relaxed));
     export(encoder, gauge, "replay_in_flight", "Requests under way now", &in_flight)?;

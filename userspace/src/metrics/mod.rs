@@ -99,6 +99,12 @@ pub struct ReplayStats {
     pub waiting: AtomicU64,
     /// True while the breaker is open.
     pub breaker_open: AtomicBool,
+    /// Requests sent to the candidate a second time, to see how it differs from itself.
+    pub again_sent: AtomicU64,
+    /// Requests that were to be sent a second time and were not: no room, no time, no rate.
+    pub again_dropped: AtomicU64,
+    /// Requests that the twin did not answer.
+    pub twin_failures: AtomicU64,
     /// Requests without an answer, in the order of [`BranchFailure::ALL`].
     pub failures: [AtomicU64; BranchFailure::ALL.len()],
 }

@@ -5,6 +5,8 @@
 //! [`tee`] is the pure core; [`capture`] runs it on a thread of its own. [`run`] adds selection, replay, comparison
 //! and the journal; [`inspect`] only shows.
 
+mod again;
+mod ask;
 pub mod breaker;
 pub mod capture;
 pub mod clock;
@@ -20,6 +22,7 @@ mod record;
 pub mod record_only;
 pub mod replay;
 pub mod run;
+pub mod science;
 pub mod settings;
 mod tape;
 mod tasks;

@@ -70,6 +70,11 @@ impl Pace {
         Self(Kind::Live { anchor, lag })
     }
 
+    /// True for a capture that runs now.
+    pub fn is_live(&self) -> bool {
+        matches!(self.0, Kind::Live { anchor: _, lag: _ })
+    }
+
     /// For a capture file or a recording: the first request is sent at once, the others at A's distances divided
     /// by `speed`. A silence longer than [`SILENCE_MAX`] is shortened to that. A speed that is not above zero reads
     /// as 1.

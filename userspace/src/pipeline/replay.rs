@@ -12,13 +12,17 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::again::{AgainLimits, AgainQueue};
+use super::ask::{Done, Question, Shared, ask, ask_again};
 use super::breaker::{Breaker, BreakerChange, BreakerLimits, Report};
 use super::clock::now;
-use super::handover::{Closed, ComparisonSender};
+use super::handover::ComparisonSender;
 use super::pace::{Anchor, Pace, RateLimit};
-use crate::branch::{Branch, LoopGuard, Sent};
+use super::science::Science;
+use crate::branch::{Branch, LoopGuard};
+use crate::compare::noise::Repeat;
 use crate::metrics::ReplayStats;
-use crate::model::{BranchFailure, Comparison, Exchange, Fate, Observation, Outcome};
+use crate::model::{BranchFailure, Fate, Outcome};
 use crate::queue::{Claim, Queue};
 
 /// Bounds of the replay to one candidate.
@@ -41,10 +45,9 @@ pub struct ReplayLimits {
     pub drain_max: Duration,
     /// When to pause.
     pub breaker: BreakerLimits,
+    /// What waits to be asked a second time.
+    pub again: AgainLimits,
 }
-
-/// Compares what two branches did.
-pub type Compare = Arc<dyn Fn(&Exchange, &Observation) -> Outcome + Send + Sync>;
 
 /// The replay of one experiment to one candidate.
 pub struct Replayer<B, Q> {
@@ -52,6 +55,8 @@ pub struct Replayer<B, Q> {
     pub experiment: Arc<str>,
     /// Where requests go.
     pub branch: Arc<B>,
+    /// A second instance of A's version, which is asked the same.
+    pub twin: Option<Arc<B>>,
     /// Where exchanges come from.
     pub queue: Q,
     /// When each is due.
@@ -61,7 +66,7 @@ pub struct Replayer<B, Q> {
     /// Bounds.
     pub limits: ReplayLimits,
     /// How answers are compared.
-    pub compare: Compare,
+    pub science: Arc<Science>,
     /// Where comparisons go. While it is full, requests that are done keep their room in flight.
     pub comparisons: ComparisonSender,
     /// Stops the replay when its own requests come back.
@@ -95,21 +100,15 @@ struct Running<B> {
     claimed: u64,
     /// Claims that are due and wait for room, the one that waits longest in front.
     ready: VecDeque<Scheduled>,
+    /// What the candidate will be asked a second time.
+    again: AgainQueue,
     tasks: JoinSet<Done>,
     /// The claims of `tasks`. They stay here, so that a task that is cut off cannot take a ticket with it.
     in_flight: HashMap<Id, Claim>,
     /// When the drain ends, once it has begun.
     drain_until: Option<Instant>,
-}
-
-/// What the task of every request needs.
-struct Shared<B> {
-    experiment: Arc<str>,
-    branch: Arc<B>,
-    anchor: Anchor,
-    deadline: Duration,
-    compare: Compare,
-    comparisons: ComparisonSender,
+    /// Until when second answers are waited for, once nothing else is.
+    again_until: Option<Instant>,
 }
 
 struct Scheduled {
@@ -118,17 +117,8 @@ struct Scheduled {
     order: u64,
     intended: Instant,
     claim: Claim,
-}
-
-/// What one request came to.
-enum Done {
-    NotSent,
-    Compared {
-        fate: Fate,
-        failure: Option<BranchFailure>,
-    },
-    /// Compared, but nobody takes comparisons any more.
-    Unwanted,
+    /// A's earlier answer to the same request.
+    repeat: Option<Repeat>,
 }
 
 /// The fate of an exchange that was compared.
@@ -153,6 +143,7 @@ impl Default for ReplayLimits {
             waiting_max: 4096,
             drain_max: Duration::from_secs(4),
             breaker: BreakerLimits::default(),
+            again: AgainLimits::default(),
         }
     }
 }
@@ -166,17 +157,26 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
         let Self {
             experiment,
             branch,
+            twin,
             mut queue,
             pace,
             anchor,
             limits,
-            compare,
+            science,
             comparisons,
             loop_guard,
             stats,
         } = self;
-        let deadline = limits.response_wait_max;
-        let shared = Shared { experiment, branch, anchor, deadline, compare, comparisons };
+        let shared = Shared {
+            experiment,
+            branch,
+            twin,
+            anchor,
+            is_live: pace.is_live(),
+            deadline: limits.response_wait_max,
+            science,
+            comparisons,
+        };
         let mut running = Running {
             shared: Arc::new(shared),
             loop_guard: Arc::clone(&loop_guard),
@@ -188,9 +188,11 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
             scheduled: BinaryHeap::new(),
             claimed: 0,
             ready: VecDeque::new(),
+            again: AgainQueue::new(limits.again),
             tasks: JoinSet::new(),
             in_flight: HashMap::new(),
             drain_until: None,
+            again_until: None,
         };
         let end = running.drive(&mut queue, &loop_guard, stop).await;
         running.settle_rest(&mut queue).await;
@@ -214,7 +216,10 @@ impl<B: Branch> Running<B> {
         loop {
             let wake = self.advance(now());
             if queue_ended && self.tasks.is_empty() && self.waiting() == 0 {
-                return if self.drain_until.is_some() { ReplayEnd::Stopped } else { ReplayEnd::Finished };
+                self.drain_again(now());
+                if self.again.is_empty() {
+                    return if self.drain_until.is_some() { ReplayEnd::Stopped } else { ReplayEnd::Finished };
+                }
             }
             if let Some(wake) = wake
                 && timer.deadline() != wake
@@ -260,7 +265,8 @@ impl<B: Branch> Running<B> {
         }
         self.claimed = self.claimed.wrapping_add(1);
         let at = intended.max(now);
-        self.scheduled.push(Reverse(Scheduled { at, order: self.claimed, intended, claim }));
+        let repeat = self.shared.science.note(&claim.exchange);
+        self.scheduled.push(Reverse(Scheduled { at, order: self.claimed, intended, claim, repeat }));
     }
 
     /// Begins the drain: what is due before its end goes on, the rest has its fate.
@@ -274,6 +280,14 @@ impl<B: Branch> Running<B> {
                 self.scheduled.push(Reverse(scheduled));
             }
         }
+    }
+
+    /// Second answers are waited for as long as a drain may take, and no longer.
+    fn drain_again(&mut self, now: Instant) {
+        let until = self.again_until.or(self.drain_until).or_else(|| now.checked_add(self.limits.drain_max));
+        self.again_until = until;
+        let dropped = until.map_or(0, |until| self.again.drop_after(until));
+        self.stats.again_dropped.fetch_add(dropped as u64, Ordering::Relaxed);
     }
 
     /// Sends what is due and has room; says when to look again at the latest.
@@ -301,20 +315,38 @@ impl<B: Branch> Running<B> {
                 due.claim.settle(Fate::BreakerOpen);
             }
         }
+        let again = self.advance_again(now);
         self.stats.waiting.store(self.waiting() as u64, Ordering::Relaxed);
         self.stats.in_flight.store(self.tasks.len() as u64, Ordering::Relaxed);
         let due = self.scheduled.peek().map(|Reverse(next)| next.at);
         let overdue = self.ready.front().and_then(|first| first.at.checked_add(self.limits.slot_wait_max));
-        [due, overdue, self.drain_until].into_iter().flatten().min()
+        [due, overdue, again, self.drain_until].into_iter().flatten().min()
+    }
+
+    /// Asks again what is due, where there is room that nobody else waits for; says when to look again.
+    fn advance_again(&mut self, now: Instant) -> Option<Instant> {
+        while self.tasks.len() < self.limits.in_flight_max {
+            let Some(due) = self.again.pop(now) else { return self.again.next_at() };
+            if self.breaker.is_open() || self.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
+                self.stats.again_dropped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            self.stats.again_sent.fetch_add(1, Ordering::Relaxed);
+            self.loop_guard.note_sent(due.again.exchange.id);
+            self.tasks.spawn(ask_again(Arc::clone(&self.shared), due));
+        }
+        // The next request that is done makes room.
+        None
     }
 
     fn send(&mut self, due: Scheduled, now: Instant) {
-        let Scheduled { at: _, order: _, intended, claim } = due;
+        let Scheduled { at: _, order: _, intended, claim, repeat } = due;
         let late = now.saturating_duration_since(intended);
         self.loop_guard.note_sent(claim.exchange.id);
         self.stats.sent.fetch_add(1, Ordering::Relaxed);
         self.stats.late_us.fetch_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let task = replay(Arc::clone(&self.shared), Arc::clone(&claim.exchange), Arc::clone(&claim.route));
+        let (exchange, route) = (Arc::clone(&claim.exchange), Arc::clone(&claim.route));
+        let task = ask(Arc::clone(&self.shared), Question { exchange, route, repeat });
         let id = self.tasks.spawn(task).id();
         self.in_flight.insert(id, claim);
     }
@@ -335,9 +367,21 @@ impl<B: Branch> Running<B> {
                 self.stats.not_sent.fetch_add(1, Ordering::Relaxed);
                 (Fate::NotReplayable, Report::Nothing, None)
             }
-            Some(Done::Compared { fate, failure: None }) => (fate, Report::Answered, None),
-            Some(Done::Compared { fate, failure: Some(failure) }) => (fate, Report::Failed, Some(failure)),
+            Some(Done::Compared { fate, failure, twin_failure, again }) => {
+                if twin_failure.is_some() {
+                    self.stats.twin_failures.fetch_add(1, Ordering::Relaxed);
+                }
+                if let Some((again, answered_at)) = again
+                    && !self.again.push(again, answered_at)
+                {
+                    self.stats.again_dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                let report = if failure.is_some() { Report::Failed } else { Report::Answered };
+                (fate, report, failure)
+            }
             Some(Done::Unwanted) => (Fate::Drained, Report::Nothing, None),
+            // It has no claim, and says nothing that the first answer did not say.
+            Some(Done::Repeated { failure }) => (Fate::Lost, Report::Nothing, failure),
             None => (Fate::Lost, Report::Nothing, None),
         };
         if let Some(claim) = claim {
@@ -379,7 +423,9 @@ impl<B: Branch> Running<B> {
             }
         }
         let scheduled = std::mem::take(&mut self.scheduled).into_iter().map(|Reverse(scheduled)| scheduled);
-        for Scheduled { at: _, order: _, intended: _, claim } in scheduled.chain(self.ready.drain(..)) {
+        for Scheduled { at: _, order: _, intended: _, claim, repeat: _ } in
+            scheduled.chain(self.ready.drain(..))
+        {
             claim.settle(Fate::Drained);
         }
         while let Some(claim) = queue.claim().await {
@@ -387,32 +433,6 @@ impl<B: Branch> Running<B> {
         }
         self.stats.waiting.store(0, Ordering::Relaxed);
         self.stats.in_flight.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Sends one request and hands on its comparison. Nothing is awaited after that: a task that is cut off has
-/// either handed nothing over, or returns its fate all the same.
-async fn replay<B: Branch>(shared: Arc<Shared<B>>, exchange: Arc<Exchange>, route: Arc<str>) -> Done {
-    let Shared { experiment, branch, anchor, deadline, compare, comparisons } = &*shared;
-    let candidate = match branch.send(exchange.id, &exchange.request, *deadline).await {
-        Sent::NotSent(part) => {
-            tracing::trace!(id = %exchange.id, part = part.label(), "Request cannot be expressed.");
-            return Done::NotSent;
-        }
-        Sent::Observed(observation) => observation,
-    };
-    let failure = match &candidate {
-        Observation::Answered { response: _, ttfb: _, served: _ } => None,
-        Observation::Failed(failure) => Some(*failure),
-    };
-    let outcome = compare(&exchange, &candidate);
-    let fate = fate_of(&outcome);
-    let compared_at = anchor.wall_at(now());
-    let experiment = Arc::clone(experiment);
-    let comparison = Comparison { experiment, route, exchange, candidate, compared_at, outcome };
-    match comparisons.send(comparison).await {
-        Ok(()) => Done::Compared { fate, failure },
-        Err(Closed) => Done::Unwanted,
     }
 }
 

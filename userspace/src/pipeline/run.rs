@@ -15,14 +15,16 @@ use super::live::Live;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::record::Recorder;
-use super::replay::{Compare, ReplayEnd, Replayer};
+use super::replay::{ReplayEnd, Replayer};
+use super::science::{Compare, NOISE_RULE, Science};
 use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
 use super::tape;
 use super::tasks::{spawn, wait, wait_for_admin};
 use super::thread::CaptureThread;
 use crate::branch::{BranchConfigError, CapturedPorts, HttpBranch, LoopGuard};
 use crate::compare::group::cause_of;
-use crate::compare::{Comparator, CompareConfigError};
+use crate::compare::noise::{NoiseConfigError, NoiseModel};
+use crate::compare::{Comparator, CompareConfig, CompareConfigError};
 use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
 use crate::model::{Ledger, LedgerSnapshot, PathState};
@@ -105,6 +107,22 @@ pub enum RunError {
         experiment: String,
         /// What is wrong.
         source: BranchConfigError,
+    },
+    /// A twin cannot be used.
+    #[error("experiment `{experiment}`: twin")]
+    Twin {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: BranchConfigError,
+    },
+    /// Noise cannot be measured like this.
+    #[error("experiment `{experiment}`")]
+    Noise {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: NoiseConfigError,
     },
     /// A verdict policy cannot be kept.
     #[error("experiment `{experiment}`: its verdict policy cannot be written down")]
@@ -351,19 +369,32 @@ async fn prepare_experiment(
     speed: f64,
     comparisons: ComparisonSender,
 ) -> Result<Prepared, RunError> {
-    let ExperimentConfig { name, select, candidate, lag, replay, queue, compare, verdict } = config;
+    let ExperimentConfig { name, select, candidate, twin, lag, replay, queue, compare, noise, verdict } =
+        config;
     let named = || name.clone();
     let selector =
         Selector::new(select.clone()).map_err(|source| RunError::Select { experiment: named(), source })?;
-    let comparator = Comparator::new(compare.clone())
-        .map_err(|source| RunError::Compare { experiment: named(), source })?;
+    let comparator = comparator_of(name, compare.clone())?;
     let is_live = capture.input.is_live();
     // What listens here has nothing to do with what was captured somewhere and some time ago.
     let guarded = if is_live { &capture.kernel.ports[..] } else { &[] };
     let guard = CapturedPorts::new(guarded.iter().copied());
     let refused = |source| RunError::Candidate { experiment: named(), source };
-    let branch = HttpBranch::new(candidate.clone(), guard).map_err(refused)?;
+    let branch = HttpBranch::new(candidate.clone(), guard.clone()).map_err(refused)?;
     branch.resolve().await.map_err(refused)?;
+    let mut compare_twin = None;
+    let mut twin_branch = None;
+    if let Some(twin) = twin {
+        let refused = |source| RunError::Twin { experiment: named(), source };
+        let branch = HttpBranch::new(twin.clone(), guard).map_err(refused)?;
+        branch.resolve().await.map_err(refused)?;
+        twin_branch = Some(Arc::new(branch));
+        let candidate_authority = twin.authority().map(str::to_owned);
+        compare_twin =
+            Some(comparing(comparator_of(name, CompareConfig { candidate_authority, ..compare.clone() })?));
+    }
+    let model = NoiseModel::new(noise.model.clone())
+        .map_err(|source| RunError::Noise { experiment: named(), source })?;
     let experiment: Arc<str> = name.as_str().into();
     let (offer, queue) = memory_queue(*queue);
     let ledger = Arc::new(Ledger::default());
@@ -374,12 +405,14 @@ async fn prepare_experiment(
     let start = ExperimentStart {
         name: Arc::clone(&experiment),
         candidate: candidate.url.clone(),
-        rules: comparator.rules().map(Arc::clone).collect(),
+        rules: comparator.rules().map(Arc::clone).chain([NOISE_RULE.into()]).collect(),
         policy: verdict.to_text().map_err(|source| RunError::Policy { experiment: named(), source })?,
         routes: select.route_labels(),
     };
     let anchor = clock::anchor();
-    let compare: Compare = Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate));
+    let differences_max = compare.limits.differences_max;
+    let science =
+        Arc::new(Science::new(comparing(comparator), compare_twin, differences_max, noise.clone(), model));
     Ok(Prepared {
         start,
         verdict,
@@ -393,16 +426,25 @@ async fn prepare_experiment(
         replayer: Replayer {
             experiment,
             branch: Arc::new(branch),
+            twin: twin_branch,
             queue,
             pace: if is_live { Pace::live(anchor, *lag) } else { Pace::offline(speed) },
             anchor,
             limits: *replay,
-            compare,
+            science: Arc::clone(&science),
             comparisons,
             loop_guard,
             stats,
         },
     })
+}
+
+fn comparator_of(experiment: &str, config: CompareConfig) -> Result<Comparator, RunError> {
+    Comparator::new(config).map_err(|source| RunError::Compare { experiment: experiment.to_owned(), source })
+}
+
+fn comparing(comparator: Comparator) -> Compare {
+    Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
+use super::science::NoiseSettings;
 use crate::branch::HttpBranchConfig;
 use crate::capture::{KernelConfig, PcapLimits};
 use crate::compare::CompareConfig;
@@ -110,8 +111,12 @@ pub struct ExperimentConfig {
     pub replay: ReplayLimits,
     /// Bounds of the queue between capture and replay.
     pub queue: MemoryQueueLimits,
+    /// Where A′ is: a second instance of A's version in B's environment. None: there is none.
+    pub twin: Option<HttpBranchConfig>,
     /// How to compare.
     pub compare: CompareConfig,
+    /// How noise is measured.
+    pub noise: NoiseSettings,
     /// What makes a verdict.
     pub verdict: VerdictPolicy,
 }

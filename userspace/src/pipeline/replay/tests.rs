@@ -8,10 +8,13 @@ use std::sync::atomic::AtomicU64;
 use proptest::prelude::*;
 
 use super::super::handover::{HandoverLimits, handover};
+use super::super::science::{Compare, NoiseSettings};
 use super::*;
-use crate::branch::Inexpressible;
+use crate::branch::{Inexpressible, Sent};
+use crate::compare::noise::{AgainConfig, NoiseModel};
 use crate::model::{
-    ExchangeId, IncomparableReason, Ledger, LedgerSnapshot, Request, Response, Timestamp, samples,
+    Difference, DifferenceKind, Exchange, ExchangeId, IncomparableReason, Ledger, LedgerSnapshot,
+    Observation, Request, Response, Timestamp, samples,
 };
 use crate::queue::memory::{MemoryQueueLimits, memory_queue};
 use crate::queue::{Offer, Offered};
@@ -51,6 +54,8 @@ struct Setup {
     stop_ms: Option<u64>,
     trip_ms: Option<u64>,
     journal_is_gone: bool,
+    /// Whether every answer of B differs from A's, and is asked for again.
+    differs: bool,
 }
 
 struct Ran {
@@ -92,6 +97,28 @@ fn response() -> Response {
     samples::response(200, &[], "")
 }
 
+/// Every answer is like every other and is asked for once; or differs, and is asked for again.
+fn science(differs: bool) -> Science {
+    let compare: Compare = Arc::new(move |_, observation| match observation {
+        Observation::Answered { .. } if differs => {
+            let difference = Difference {
+                path: "status".to_owned(),
+                kind: DifferenceKind::Value,
+                place: "status".to_owned(),
+                control: None,
+                candidate: None,
+            };
+            Outcome::Mismatch { differences: vec![difference], ignored: Vec::new(), omitted: 0 }
+        }
+        Observation::Answered { .. } => Outcome::Match,
+        Observation::Failed(failure) => Outcome::Incomparable(IncomparableReason::from(*failure)),
+    });
+    let again = differs.then(AgainConfig::default);
+    let settings = NoiseSettings { again, repeats: None, ..NoiseSettings::default() };
+    let model = NoiseModel::new(settings.model.clone()).expect("the default is in range");
+    Science::new(compare, None, 32, settings, model)
+}
+
 fn exchange(offset: u64, request_ms: u64) -> Exchange {
     let first = WALL.after(Duration::from_millis(request_ms));
     samples::exchange(ExchangeId { flow: 0, offset }, first, samples::request("GET", "/", &[]), response())
@@ -108,7 +135,7 @@ fn run(items: &[Item], setup: Setup) -> Ran {
 }
 
 async fn run_paused(items: &[Item], setup: Setup) -> Ran {
-    let Setup { limits, stop_ms, trip_ms, journal_is_gone } = setup;
+    let Setup { limits, stop_ms, trip_ms, journal_is_gone, differs } = setup;
     let start = now();
     let sleep_ms = move |ms: u64| tokio::time::sleep_until(start + Duration::from_millis(ms));
     let ledger = Arc::new(Ledger::default());
@@ -126,14 +153,12 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     let replayer = Replayer {
         experiment: "test".into(),
         branch: Arc::clone(&branch),
+        twin: None,
         queue,
         pace: Pace::live(anchor, Duration::from_millis(200)),
         anchor,
         limits,
-        compare: Arc::new(|_, observation| match observation {
-            Observation::Answered { .. } => Outcome::Match,
-            Observation::Failed(failure) => Outcome::Incomparable(IncomparableReason::from(*failure)),
-        }),
+        science: Arc::new(science(differs)),
         comparisons,
         loop_guard: Arc::clone(&loop_guard),
         stats: Arc::new(ReplayStats::default()),
@@ -184,7 +209,10 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     let ledger = ledger.snapshot();
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.seen, ledger.in_flight, ledger.count(Fate::Lost)), (items.len() as u64, 0, 0));
-    let fates = [Fate::Matched, Fate::Incomparable].map(|fate| ledger.count(fate)).iter().sum::<u64>();
+    let fates = [Fate::Matched, Fate::Mismatched, Fate::Incomparable]
+        .map(|fate| ledger.count(fate))
+        .iter()
+        .sum::<u64>();
     assert_eq!(fates, compared as u64, "each comparison that was handed over has its fate, and no other");
     let sent = branch.sent.lock().expect("no test panics here").clone();
     Ran {
@@ -329,6 +357,27 @@ fn without_a_journal_nothing_counts_as_compared() {
     assert_eq!((ran.compared, fates(&ran)), (0, vec!["drained 5".to_owned()]));
 }
 
+#[test]
+fn what_differs_is_asked_again_once_its_wait_is_over() {
+    let limits = ReplayLimits { drain_max: Duration::from_secs(60), ..ReplayLimits::default() };
+    let ran = run(&answers(3, 100, 1), Setup { limits, differs: true, ..Setup::default() });
+    let first: Vec<_> = ran.sent.iter().take(3).copied().collect();
+    assert_eq!(first, [(0, 200), (1, 300), (2, 400)]);
+    // A answered a millisecond after the request; a twentieth of the wait has to be longer than that.
+    let again: Vec<_> = ran.sent.iter().skip(3).map(|(number, ms)| (*number, *ms / 1_000)).collect();
+    assert_eq!((again.len(), ran.compared), (3, 3), "{again:?}");
+    assert!(ran.sent.iter().skip(3).zip(&first).all(|((_, again), (_, first))| *again >= first + 1_500));
+    assert_eq!((ran.end, fates(&ran)), (ReplayEnd::Finished, vec!["mismatched 3".to_owned()]));
+}
+
+#[test]
+fn nobody_waits_for_second_answers_longer_than_a_drain_may_take() {
+    let limits = ReplayLimits { drain_max: Duration::from_secs(1), ..ReplayLimits::default() };
+    let ran = run(&answers(3, 100, 1), Setup { limits, differs: true, ..Setup::default() });
+    assert_eq!((ran.sent.len(), ran.compared), (3, 3));
+    assert!(ran.ended_ms <= 1_500, "{}", ran.ended_ms);
+}
+
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0u64..3_000).prop_map(|after_ms| Act::Answer { after_ms }),
@@ -350,6 +399,7 @@ proptest! {
         rate in proptest::option::of(1u32..100),
         stop_ms in proptest::option::of(0u64..6_000),
         trip_ms in proptest::option::weighted(0.2, 0u64..6_000),
+        differs in any::<bool>(),
     ) {
         let items: Vec<Item> = items
             .into_iter()
@@ -362,7 +412,7 @@ proptest! {
             response_wait_max: Duration::from_secs(2),
             ..ReplayLimits::default()
         };
-        let ran = run(&items, Setup { limits, stop_ms, trip_ms, journal_is_gone: false });
+        let ran = run(&items, Setup { limits, stop_ms, trip_ms, journal_is_gone: false, differs });
         prop_assert!(ran.most_in_flight <= in_flight_max as u64);
         for (number, ms) in &ran.sent {
             let Item { request_ms, offered_ms, act: _ } = items[*number as usize];

@@ -1,0 +1,93 @@
+//! `[experiment.noise]` word by word, and its check.
+//!
+//! Knows no statistics: the model itself says which levels it takes.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::Fault;
+use super::raw::{fraction, set, set_duration};
+use crate::compare::noise::{AgainConfig, NoiseModel, RepeatConfig};
+use crate::pipeline::science::NoiseSettings;
+
+/// `[experiment.noise]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNoise {
+    pub(super) false_discovery_rate: Option<Spanned<f64>>,
+    pub(super) noise_error_max: Option<Spanned<f64>>,
+    pub(super) excess_max: Option<Spanned<f64>>,
+    pub(super) confidence: Option<Spanned<f64>>,
+    pub(super) half_life: Option<Spanned<u32>>,
+    pub(super) spacing: Option<Spanned<u32>>,
+    pub(super) paths_max: Option<usize>,
+    pub(super) again: Option<Spanned<String>>,
+    pub(super) again_wait_min: Option<Spanned<String>>,
+    pub(super) again_wait_max: Option<Spanned<String>>,
+    pub(super) repeats: Option<bool>,
+    pub(super) repeat_window: Option<Spanned<String>>,
+    pub(super) repeat_apart_min: Option<Spanned<String>>,
+    pub(super) repeat_bytes_max: Option<usize>,
+    pub(super) repeat_answers_max: Option<usize>,
+    pub(super) repeat_headers: Option<Vec<String>>,
+    pub(super) repeat_unsafe_ends: Option<bool>,
+}
+
+fn key(key: &str) -> String {
+    format!("experiment.noise.{key}")
+}
+
+// === impl RawNoise ===
+
+impl RawNoise {
+    pub(super) fn finish(self) -> Result<NoiseSettings, Fault> {
+        let mut settings = NoiseSettings::default();
+        let model = &mut settings.model;
+        let levels = [
+            ("false_discovery_rate", &mut model.false_discovery_rate, &self.false_discovery_rate),
+            ("noise_error_max", &mut model.noise_error_max, &self.noise_error_max),
+            ("excess_max", &mut model.excess_max, &self.excess_max),
+            ("confidence", &mut model.confidence, &self.confidence),
+        ];
+        let mut spans = Vec::new();
+        for (name, place, given) in levels {
+            if let Some(given) = given {
+                *place = *given.get_ref();
+                spans.push((name, given.span()));
+            }
+        }
+        for (name, place, given) in [
+            ("half_life", &mut model.half_life, &self.half_life),
+            ("spacing", &mut model.spacing, &self.spacing),
+        ] {
+            if let Some(given) = given {
+                *place = *given.get_ref();
+                spans.push((name, given.span()));
+            }
+        }
+        set(&mut model.paths_max, self.paths_max);
+        NoiseModel::new(model.clone()).map_err(|error| {
+            let span = spans.into_iter().find(|(name, _)| *name == error.key).map_or(0..0, |(_, span)| span);
+            Fault { key: key(error.key), span, problem: error.to_string() }
+        })?;
+
+        let mut again = AgainConfig::default();
+        set_duration(&mut again.wait_min, &key("again_wait_min"), self.again_wait_min.as_ref())?;
+        set_duration(&mut again.wait_max, &key("again_wait_max"), self.again_wait_max.as_ref())?;
+        let is_off = self.again.as_ref().is_some_and(|share| matches!(share.get_ref().trim(), "off" | "0%"));
+        if let Some(share) = self.again.as_ref().filter(|_| !is_off) {
+            again.share = fraction(&key("again"), share)?;
+        }
+        settings.again = (!is_off).then_some(again);
+
+        let mut repeats = RepeatConfig::default();
+        set_duration(&mut repeats.window, &key("repeat_window"), self.repeat_window.as_ref())?;
+        set_duration(&mut repeats.apart_min, &key("repeat_apart_min"), self.repeat_apart_min.as_ref())?;
+        set(&mut repeats.bytes_max, self.repeat_bytes_max);
+        set(&mut repeats.answers_max, self.repeat_answers_max);
+        set(&mut repeats.headers, self.repeat_headers);
+        set(&mut repeats.unsafe_ends, self.repeat_unsafe_ends);
+        settings.repeats = self.repeats.unwrap_or(true).then_some(repeats);
+        Ok(settings)
+    }
+}

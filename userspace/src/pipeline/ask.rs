@@ -1,0 +1,142 @@
+//! One request of a replay: asked of the candidate, and of the twin where there is one, and compared.
+//!
+//! Knows no queue and no other request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::again::Due;
+use super::clock::now;
+use super::handover::{Closed, ComparisonSender};
+use super::pace::Anchor;
+use super::replay::fate_of;
+use super::science::{Again, Draw, Judged, Science, draw};
+use crate::branch::{Branch, Sent};
+use crate::compare::noise::Repeat;
+use crate::model::{BranchFailure, Comparison, Exchange, Fate, Observation};
+
+/// What every request of a replay needs.
+pub(super) struct Shared<B> {
+    pub(super) experiment: Arc<str>,
+    pub(super) branch: Arc<B>,
+    pub(super) twin: Option<Arc<B>>,
+    pub(super) anchor: Anchor,
+    /// Whether A answers now, so that the time from its answer to B's means something.
+    pub(super) is_live: bool,
+    pub(super) deadline: Duration,
+    pub(super) science: Arc<Science>,
+    pub(super) comparisons: ComparisonSender,
+}
+
+/// A request and what is known about it.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) route: Arc<str>,
+    /// A's earlier answer to the same request.
+    pub(super) repeat: Option<Repeat>,
+}
+
+/// What one request came to.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The client cannot say it.
+    NotSent,
+    /// Compared and handed over.
+    Compared {
+        /// Its fate.
+        fate: Fate,
+        /// Why the candidate gave no answer, if so.
+        failure: Option<BranchFailure>,
+        /// Why the twin gave none, if it was asked and did not.
+        twin_failure: Option<BranchFailure>,
+        /// The same request, to be asked again.
+        again: Option<(Box<Again>, Instant)>,
+    },
+    /// Asked for the second time.
+    Repeated {
+        /// Why the candidate gave no answer, if so.
+        failure: Option<BranchFailure>,
+    },
+    /// Compared, but nobody takes comparisons any more.
+    Unwanted,
+}
+
+/// Sends one request and hands on its comparison. Nothing is awaited after that: a task that is cut off has
+/// either handed nothing over, or returns its fate all the same.
+pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -> Done {
+    let Shared { experiment, branch, twin, anchor, is_live, deadline, science, comparisons } = &*shared;
+    let Question { exchange, route, repeat } = question;
+    let send = async |branch: &Arc<B>| {
+        let sent = branch.send(exchange.id, &exchange.request, *deadline).await;
+        (sent, now())
+    };
+    // Whoever comes second meets a warmer cache: the order is drawn for each request.
+    let (sent, twin) = match twin {
+        None => (send(branch).await, None),
+        Some(twin) if draw(exchange.id, Draw::TwinFirst) < 0.5 => {
+            let twin = send(twin).await;
+            (send(branch).await, Some(twin))
+        }
+        Some(twin) => {
+            let sent = send(branch).await;
+            (sent, Some(send(twin).await))
+        }
+    };
+    let (Sent::Observed(candidate), answered_at) = sent else {
+        tracing::trace!(id = %exchange.id, "Request cannot be expressed.");
+        return Done::NotSent;
+    };
+    let failure = failure_of(&candidate);
+    let twin = twin.and_then(|(sent, _)| match sent {
+        Sent::Observed(observation) => Some(observation),
+        Sent::NotSent(_) => None,
+    });
+    let twin_failure = twin.as_ref().and_then(failure_of);
+    let compared_at = anchor.wall_at(now());
+
+    let Judged { outcome, differing } = science.judge(&exchange, &route, &candidate);
+    let mut again = None;
+    if let Some(differing) = differing {
+        // A file says nothing about how long B is behind A: what changed since then is a difference.
+        let lag = match exchange.times.response {
+            Some((first, _)) if *is_live => anchor.wall_at(answered_at).since(first),
+            Some(_) | None => Duration::ZERO,
+        };
+        if let Some(twin) = &twin {
+            science.hear_twin(&exchange, &route, &differing, twin);
+        }
+        let was_heard =
+            repeat.is_some_and(|repeat| science.hear_repeat(&exchange, &route, &differing, &repeat, lag));
+        if !was_heard {
+            let wanted = science.wants_again(&exchange, &route, &candidate, differing, lag);
+            again = wanted.map(|again| (Box::new(again), answered_at));
+        }
+    }
+    let fate = fate_of(&outcome);
+    let experiment = Arc::clone(experiment);
+    let comparison = Comparison { experiment, route, exchange, candidate, compared_at, outcome };
+    match comparisons.send(comparison).await {
+        Ok(()) => Done::Compared { fate, failure, twin_failure, again },
+        Err(Closed) => Done::Unwanted,
+    }
+}
+
+/// Sends one request for the second time.
+pub(super) async fn ask_again<B: Branch>(shared: Arc<Shared<B>>, due: Due) -> Done {
+    let Due { at: _, answered_at, again } = due;
+    let waited = now().saturating_duration_since(answered_at);
+    let sent = shared.branch.send(again.exchange.id, &again.exchange.request, shared.deadline).await;
+    let Sent::Observed(second) = sent else { return Done::NotSent };
+    shared.science.hear_again(&again, &second, waited);
+    Done::Repeated { failure: failure_of(&second) }
+}
+
+fn failure_of(observation: &Observation) -> Option<BranchFailure> {
+    match observation {
+        Observation::Answered { response: _, ttfb: _, served: _ } => None,
+        Observation::Failed(failure) => Some(*failure),
+    }
+}

@@ -1,0 +1,270 @@
+//! Compares the answers of one experiment, and learns which differences are noise.
+//!
+//! Sends nothing and waits for nothing: it says whom to ask a second time and when, and is told what came of it.
+
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::compare::noise::{
+    AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, Repeat, RepeatConfig, RepeatIndex, Triple,
+};
+use crate::model::{
+    EvidenceSource, Exchange, ExchangeId, NoiseReport, Observation, Outcome, PathState, Response,
+};
+
+/// Compares what two branches did.
+pub type Compare = Arc<dyn Fn(&Exchange, &Observation) -> Outcome + Send + Sync>;
+
+/// How the noise of an experiment is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoiseSettings {
+    /// How evidence is weighed.
+    pub model: NoiseConfig,
+    /// When the candidate is asked a second time. None: never. Default: as [`AgainConfig`] says.
+    pub again: Option<AgainConfig>,
+    /// Which requests to A are the same. None: A's answers are not compared with each other. Default: as
+    /// [`RepeatConfig`] says.
+    pub repeats: Option<RepeatConfig>,
+}
+
+/// The science of one experiment: control, candidate, compare.
+pub struct Science {
+    compare: Compare,
+    /// Compares A with A′, whose own address is another.
+    compare_twin: Option<Compare>,
+    /// Differences kept of one comparison: with fewer, every differing path is among them.
+    differences_max: usize,
+    again: Option<AgainConfig>,
+    repeats: Option<Mutex<RepeatIndex>>,
+    model: Mutex<NoiseModel>,
+}
+
+/// The comparison of A's answer with the candidate's.
+pub struct Judged {
+    /// What came of it; noise is hidden in it.
+    pub outcome: Outcome,
+    /// Where they differ, noise or not; none where nothing could be compared.
+    pub differing: Option<DifferingPaths>,
+}
+
+/// A comparison whose request the candidate is to be asked again.
+#[derive(Debug)]
+pub struct Again {
+    /// Request, and A's answer.
+    pub exchange: Arc<Exchange>,
+    /// Its route.
+    pub route: Arc<str>,
+    /// The candidate's first answer, as if it were A's.
+    pub first: Exchange,
+    /// Where A's answer and that one differ.
+    pub differing: DifferingPaths,
+    /// Time from A's answer to the first one of the candidate.
+    pub lag: Duration,
+    /// How long to wait.
+    pub wait: Duration,
+}
+
+/// What hides a difference that is noise, in the place of a rule.
+pub const NOISE_RULE: &str = "noise";
+
+/// What a random number is drawn for.
+#[derive(Clone, Copy, Debug)]
+pub enum Draw {
+    /// Whether the twin goes first.
+    TwinFirst = 1,
+    /// Whether a request without a difference is asked again.
+    Again = 2,
+}
+
+/// A number from 0 up to 1 that is uniform over exchanges, and the same each time for one: a run over the same packets
+/// asks the same questions.
+pub fn draw(id: ExchangeId, purpose: Draw) -> f64 {
+    let hash = foldhash::quality::FixedState::with_seed(purpose as u64).hash_one((id.flow, id.offset));
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept on purpose")]
+    let uniform = (hash >> 11) as f64 / (1_u64 << 53) as f64;
+    uniform
+}
+
+// === impl NoiseSettings ===
+
+impl Default for NoiseSettings {
+    fn default() -> Self {
+        Self {
+            model: NoiseConfig::default(),
+            again: Some(AgainConfig::default()),
+            repeats: Some(RepeatConfig::default()),
+        }
+    }
+}
+
+// === impl Science ===
+
+impl Science {
+    /// With a way to compare A with the candidate, and with the twin where there is one. `differences_max` is the bound
+    /// of both.
+    pub fn new(
+        compare: Compare,
+        compare_twin: Option<Compare>,
+        differences_max: usize,
+        settings: NoiseSettings,
+        model: NoiseModel,
+    ) -> Self {
+        let NoiseSettings { model: _, again, repeats } = settings;
+        // With a twin, nothing else is evidence: what B's environment makes different is no noise of A alone, nor of B.
+        let without_twin = compare_twin.is_none();
+        Self {
+            compare,
+            compare_twin,
+            differences_max,
+            again: again.filter(|_| without_twin),
+            repeats: repeats.filter(|_| without_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
+            model: Mutex::new(model),
+        }
+    }
+
+    /// Takes note of an exchange, in the order of capture: gives A's earlier answer to the same request.
+    pub fn note(&self, exchange: &Arc<Exchange>) -> Option<Repeat> {
+        let repeats = self.repeats.as_ref()?;
+        lock(repeats).observe(exchange, exchange.times.request_first)
+    }
+
+    /// Compares A's answer with the candidate's.
+    pub fn judge(&self, exchange: &Exchange, route: &str, candidate: &Observation) -> Judged {
+        let outcome = (self.compare)(exchange, candidate);
+        let differing = DifferingPaths::of_outcome(&outcome);
+        let Some(paths) = &differing else { return Judged { outcome, differing } };
+        let mut model = self.model();
+        model.observe(route, paths);
+        let outcome = hide_noise(outcome, self.differences_max, |path| {
+            matches!(model.state(route, path), PathState::Noise)
+        });
+        drop(model);
+        Judged { outcome, differing }
+    }
+
+    /// What the twin says about a comparison.
+    pub fn hear_twin(
+        &self,
+        exchange: &Exchange,
+        route: &str,
+        candidate: &DifferingPaths,
+        twin: &Observation,
+    ) {
+        let Some(compare_twin) = &self.compare_twin else { return };
+        let Some(same_version) = DifferingPaths::of_outcome(&compare_twin(exchange, twin)) else { return };
+        let source = EvidenceSource::Twin;
+        let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
+        self.model().evidence(route, &triple);
+    }
+
+    /// What A's own earlier answer says about a comparison. False when it says nothing.
+    pub fn hear_repeat(
+        &self,
+        exchange: &Exchange,
+        route: &str,
+        candidate: &DifferingPaths,
+        repeat: &Repeat,
+        lag: Duration,
+    ) -> bool {
+        let Some(response) = exchange.response.clone().filter(|_| repeat.is_fair(lag)) else { return false };
+        let later = answered(response);
+        let Some(same_version) = DifferingPaths::of_outcome(&(self.compare)(&repeat.earlier, &later)) else {
+            return false;
+        };
+        let source = EvidenceSource::Repeat;
+        let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
+        self.model().evidence(route, &triple);
+        true
+    }
+
+    /// Whether the candidate is to be asked again.
+    pub fn wants_again(
+        &self,
+        exchange: &Arc<Exchange>,
+        route: &Arc<str>,
+        candidate: &Observation,
+        differing: DifferingPaths,
+        lag: Duration,
+    ) -> Option<Again> {
+        let again = self.again.as_ref().filter(|_| exchange.request.is_safe())?;
+        let open = {
+            let model = self.model();
+            let decided =
+                |path: &str| matches!(model.state(route, path), PathState::Noise | PathState::Reported);
+            differing.iter().any(|differing| !decided(&differing.path))
+        };
+        if !again.asks(open, draw(exchange.id, Draw::Again)) {
+            return None;
+        }
+        let Observation::Answered { response, ttfb: _, served: _ } = candidate else { return None };
+        let first = Exchange { response: Some(Response::clone(response)), ..Exchange::clone(exchange) };
+        let wait = again.wait(lag);
+        Some(Again { exchange: Arc::clone(exchange), route: Arc::clone(route), first, differing, lag, wait })
+    }
+
+    /// What the candidate answered when it was asked again, `waited` after its first answer.
+    pub fn hear_again(&self, again: &Again, second: &Observation, waited: Duration) {
+        let Again { exchange, route, first, differing, lag, wait: _ } = again;
+        let Some(same_version) = DifferingPaths::of_outcome(&(self.compare)(first, second)) else { return };
+        let third = DifferingPaths::of_outcome(&(self.compare)(exchange, second));
+        let fair = self.again.as_ref().is_some_and(|config| config.is_fair(*lag, waited));
+        let source = EvidenceSource::Again;
+        let triple =
+            Triple { source, candidate: differing, same_version: &same_version, third: third.as_ref(), fair };
+        self.model().evidence(route, &triple);
+    }
+
+    /// All that is known about noise.
+    pub fn report(&self) -> NoiseReport {
+        self.model().report()
+    }
+
+    fn model(&self) -> MutexGuard<'_, NoiseModel> {
+        lock(&self.model)
+    }
+}
+
+impl std::fmt::Debug for Science {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Science").field("again", &self.again).finish_non_exhaustive()
+    }
+}
+
+// === impl Again ===
+
+impl Again {
+    /// Bytes of memory that this holds, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        let Self { exchange, route: _, first, differing: _, lag: _, wait: _ } = self;
+        size_of::<Self>().saturating_add(exchange.memory_bytes()).saturating_add(first.memory_bytes())
+    }
+}
+
+/// A lock that nothing can break: whoever panicked with it left counts behind, not half a thought.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A's answer in the place of a candidate's; its times are not looked at.
+fn answered(response: Response) -> Observation {
+    let response = Box::new(response);
+    Observation::Answered { response, ttfb: Duration::ZERO, served: Duration::ZERO }
+}
+
+/// Hides the differences at paths that are noise, as a rule would.
+fn hide_noise(outcome: Outcome, differences_max: usize, is_noise: impl Fn(&str) -> bool) -> Outcome {
+    let Outcome::Mismatch { mut differences, mut ignored, omitted } = outcome else { return outcome };
+    // What was left out of a full list may be at any path; of a list with room, only at the paths that are in it.
+    let all_known = omitted == 0 || differences.len() < differences_max;
+    let before = differences.len();
+    differences.retain(|difference| !is_noise(&difference.path));
+    let hidden = u32::try_from(before.saturating_sub(differences.len())).unwrap_or(u32::MAX);
+    if hidden > 0 {
+        ignored.push((NOISE_RULE.into(), hidden));
+    }
+    if differences.is_empty() && all_known {
+        return Outcome::Ignored(ignored);
+    }
+    Outcome::Mismatch { differences, ignored, omitted }
+}
