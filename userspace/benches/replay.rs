@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use understudy::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
+use understudy::compare::CompareLimits;
 use understudy::compare::noise::{NoiseConfig, NoiseModel};
 use understudy::metrics::ReplayStats;
 use understudy::model::{
@@ -127,7 +128,7 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
         science: Arc::new(Science::new(
             Arc::new(same),
             None,
-            32,
+            CompareLimits::default(),
             NoiseSettings::default(),
             NoiseModel::new(NoiseConfig::default())?,
         )),

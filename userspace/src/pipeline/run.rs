@@ -410,9 +410,8 @@ async fn prepare_experiment(
         routes: select.route_labels(),
     };
     let anchor = clock::anchor();
-    let differences_max = compare.limits.differences_max;
-    let science =
-        Arc::new(Science::new(comparing(comparator), compare_twin, differences_max, noise.clone(), model));
+    let limits = compare.limits.clone();
+    let science = Arc::new(Science::new(comparing(comparator), compare_twin, limits, noise.clone(), model));
     Ok(Prepared {
         start,
         verdict,

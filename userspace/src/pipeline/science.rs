@@ -6,6 +6,7 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::compare::CompareLimits;
 use crate::compare::noise::{
     AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, Repeat, RepeatConfig, RepeatIndex, Triple,
 };
@@ -33,8 +34,8 @@ pub struct Science {
     compare: Compare,
     /// Compares A with A′, whose own address is another.
     compare_twin: Option<Compare>,
-    /// Differences kept of one comparison: with fewer, every differing path is among them.
-    differences_max: usize,
+    /// Bounds of both: they say when a list of differences names every path.
+    limits: CompareLimits,
     again: Option<AgainConfig>,
     repeats: Option<Mutex<RepeatIndex>>,
     model: Mutex<NoiseModel>,
@@ -101,12 +102,12 @@ impl Default for NoiseSettings {
 // === impl Science ===
 
 impl Science {
-    /// With a way to compare A with the candidate, and with the twin where there is one. `differences_max` is the bound
+    /// With a way to compare A with the candidate, and with the twin where there is one. `limits` are those
     /// of both.
     pub fn new(
         compare: Compare,
         compare_twin: Option<Compare>,
-        differences_max: usize,
+        limits: CompareLimits,
         settings: NoiseSettings,
         model: NoiseModel,
     ) -> Self {
@@ -116,7 +117,7 @@ impl Science {
         Self {
             compare,
             compare_twin,
-            differences_max,
+            limits,
             again: again.filter(|_| without_twin),
             repeats: repeats.filter(|_| without_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
             model: Mutex::new(model),
@@ -126,17 +127,17 @@ impl Science {
     /// Takes note of an exchange, in the order of capture: gives A's earlier answer to the same request.
     pub fn note(&self, exchange: &Arc<Exchange>) -> Option<Repeat> {
         let repeats = self.repeats.as_ref()?;
-        lock(repeats).observe(exchange, exchange.times.request_first)
+        lock(repeats).observe(exchange)
     }
 
     /// Compares A's answer with the candidate's.
     pub fn judge(&self, exchange: &Exchange, route: &str, candidate: &Observation) -> Judged {
         let outcome = (self.compare)(exchange, candidate);
-        let differing = DifferingPaths::of_outcome(&outcome);
+        let differing = self.paths(&outcome);
         let Some(paths) = &differing else { return Judged { outcome, differing } };
         let mut model = self.model();
         model.observe(route, paths);
-        let outcome = hide_noise(outcome, self.differences_max, |path| {
+        let outcome = hide_noise(outcome, self.limits.differences_max, |path| {
             matches!(model.state(route, path), PathState::Noise)
         });
         drop(model);
@@ -152,7 +153,7 @@ impl Science {
         twin: &Observation,
     ) {
         let Some(compare_twin) = &self.compare_twin else { return };
-        let Some(same_version) = DifferingPaths::of_outcome(&compare_twin(exchange, twin)) else { return };
+        let Some(same_version) = self.paths(&compare_twin(exchange, twin)) else { return };
         let source = EvidenceSource::Twin;
         let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
         self.model().evidence(route, &triple);
@@ -169,7 +170,7 @@ impl Science {
     ) -> bool {
         let Some(response) = exchange.response.clone().filter(|_| repeat.is_fair(lag)) else { return false };
         let later = answered(response);
-        let Some(same_version) = DifferingPaths::of_outcome(&(self.compare)(&repeat.earlier, &later)) else {
+        let Some(same_version) = self.paths(&(self.compare)(&repeat.earlier, &later)) else {
             return false;
         };
         let source = EvidenceSource::Repeat;
@@ -206,8 +207,8 @@ impl Science {
     /// What the candidate answered when it was asked again, `waited` after its first answer.
     pub fn hear_again(&self, again: &Again, second: &Observation, waited: Duration) {
         let Again { exchange, route, first, differing, lag, wait: _ } = again;
-        let Some(same_version) = DifferingPaths::of_outcome(&(self.compare)(first, second)) else { return };
-        let third = DifferingPaths::of_outcome(&(self.compare)(exchange, second));
+        let Some(same_version) = self.paths(&(self.compare)(first, second)) else { return };
+        let third = self.paths(&(self.compare)(exchange, second));
         let fair = self.again.as_ref().is_some_and(|config| config.is_fair(*lag, waited));
         let source = EvidenceSource::Again;
         let triple =
@@ -218,6 +219,10 @@ impl Science {
     /// All that is known about noise.
     pub fn report(&self) -> NoiseReport {
         self.model().report()
+    }
+
+    fn paths(&self, outcome: &Outcome) -> Option<DifferingPaths> {
+        DifferingPaths::of_outcome(outcome, &self.limits)
     }
 
     fn model(&self) -> MutexGuard<'_, NoiseModel> {

@@ -11,6 +11,7 @@ use super::super::handover::{HandoverLimits, handover};
 use super::super::science::{Compare, NoiseSettings};
 use super::*;
 use crate::branch::{Inexpressible, Sent};
+use crate::compare::CompareLimits;
 use crate::compare::noise::{AgainConfig, NoiseModel};
 use crate::model::{
     Difference, DifferenceKind, Exchange, ExchangeId, IncomparableReason, Ledger, LedgerSnapshot,
@@ -116,7 +117,7 @@ fn science(differs: bool) -> Science {
     let again = differs.then(AgainConfig::default);
     let settings = NoiseSettings { again, repeats: None, ..NoiseSettings::default() };
     let model = NoiseModel::new(settings.model.clone()).expect("the default is in range");
-    Science::new(compare, None, 32, settings, model)
+    Science::new(compare, None, CompareLimits::default(), settings, model)
 }
 
 fn exchange(offset: u64, request_ms: u64) -> Exchange {

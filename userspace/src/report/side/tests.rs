@@ -124,7 +124,7 @@ three                            three
 fn bytes_and_answers_that_are_not_there_are_said_in_words() {
     let mut bytes = answer(200, &[], "");
     (bytes.body, bytes.body_bytes) = (None, 9_000);
-    let both = side(&["body"], bytes.clone(), answer(200, &[], "x"));
+    let both = side(&["body"], bytes, answer(200, &[], "x"));
     let text = both.to_text(false, &SideLimits::default());
     assert!(text.contains("(9,000 bytes that are no text, or not kept whole)"), "{text}");
     assert!(text.contains("body (value)\n  A: 1\n  B: (absent)"), "{text}");
