@@ -6,7 +6,9 @@ use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use super::CompareLimits;
+use super::align::Budget;
 use super::rules::Rule;
+use super::url::OwnOrigin;
 use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
 
 /// What was found in one comparison so far.
@@ -14,6 +16,10 @@ use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
 pub struct Findings<'c> {
     rules: &'c [Rule],
     limits: &'c CompareLimits,
+    origin: OwnOrigin<'c>,
+    budget: Budget,
+    /// The part or event that is being compared now.
+    inside: Option<(Container, String)>,
     differences: Vec<Difference>,
     omitted: u32,
     /// Differences that each rule hid, in the order of `rules`; empty until one did.
@@ -32,8 +38,38 @@ pub enum Place<'a> {
         /// The part.
         part: Option<&'a str>,
     },
+    /// One cookie of `Set-Cookie`, or an attribute of it.
+    Cookie {
+        /// The cookie's name.
+        name: &'a str,
+        /// `value`, or an attribute in lower case; `expires` stands for `Max-Age` too.
+        attribute: Option<&'a str>,
+    },
     /// A place in a JSON document.
     Json(&'a [Step<'a>]),
+    /// A place in a tree of HTML or XML.
+    Markup {
+        /// How the document was read.
+        language: Language,
+        /// The way from the root.
+        steps: &'a [MarkupStep<'a>],
+    },
+    /// A field of a form.
+    Form {
+        /// The field's name.
+        name: &'a str,
+    },
+    /// A part of a multipart body or an event of a stream.
+    Within {
+        /// Which of the two.
+        container: Container,
+        /// The part's name (`[*]` where it has none), the event's type.
+        name: &'a str,
+        /// The place in it; none for all of it.
+        place: Option<&'a Place<'a>>,
+    },
+    /// A field of an event: `id` or `retry`.
+    Property(&'a str),
     /// A line of a text.
     Text {
         /// Counted from 1 in A's text.
@@ -50,6 +86,40 @@ pub enum Step<'a> {
     Key(&'a str),
     /// Into the element of an array, counted from 0: A's position where A has the element, else B's.
     Index(usize),
+}
+
+/// What a document tree is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// HTML, however badly formed.
+    Html,
+    /// Well-formed XML.
+    Xml,
+}
+
+/// One step into a tree of HTML or XML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkupStep<'a> {
+    /// Into an element.
+    Element {
+        /// As it is written, with its prefix; in lower case for HTML.
+        name: &'a str,
+        /// Among siblings of one name, counted from 1: A's position where A has the element, else B's.
+        position: usize,
+    },
+    /// To an attribute.
+    Attribute(&'a str),
+    /// To text, also that of a CDATA section.
+    Text,
+}
+
+/// What holds a document besides a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// A part of a multipart body.
+    Part,
+    /// An event of an event stream.
+    Event,
 }
 
 /// Text from bytes that may be anything.
@@ -70,13 +140,52 @@ struct Written<'a> {
 // === impl Findings ===
 
 impl<'c> Findings<'c> {
-    pub(super) fn new(rules: &'c [Rule], limits: &'c CompareLimits) -> Self {
-        Self { rules, limits, differences: Vec::new(), omitted: 0, hidden: Vec::new() }
+    pub(super) fn new(rules: &'c [Rule], limits: &'c CompareLimits, origin: OwnOrigin<'c>) -> Self {
+        let budget = Budget::new(limits.align_steps_max);
+        Self {
+            rules,
+            limits,
+            origin,
+            budget,
+            inside: None,
+            differences: Vec::new(),
+            omitted: 0,
+            hidden: Vec::new(),
+        }
     }
 
     /// The bounds of this comparison.
     pub fn limits(&self) -> &'c CompareLimits {
         self.limits
+    }
+
+    /// What the branches call themselves.
+    pub(super) fn origin(&self) -> OwnOrigin<'c> {
+        self.origin
+    }
+
+    /// Work that is left for aligning in this comparison; whoever takes it gives it back.
+    pub(super) fn take_budget(&mut self) -> Budget {
+        std::mem::replace(&mut self.budget, Budget::new(0))
+    }
+
+    /// Puts back what is left of the work.
+    pub(super) fn give_back(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
+    /// Reports what `visit` finds as lying in a part or an event; not to be nested.
+    pub(super) fn within<T>(
+        &mut self,
+        container: Container,
+        name: &str,
+        visit: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        debug_assert!(self.inside.is_none(), "parts and events hold no parts and events");
+        self.inside = Some((container, name.to_owned()));
+        let result = visit(self);
+        self.inside = None;
+        result
     }
 
     /// Reports one place where the answers differ, with both values where they exist.
@@ -89,6 +198,14 @@ impl<'c> Findings<'c> {
         control: Option<&dyn Display>,
         candidate: Option<&dyn Display>,
     ) {
+        let wrapped;
+        let place = match &self.inside {
+            None => place,
+            Some((container, name)) => {
+                wrapped = Place::Within { container: *container, name, place: Some(place) };
+                &wrapped
+            }
+        };
         if let Some(index) = self.rules.iter().position(|rule| rule.hides(place)) {
             self.hide(index);
             return;
@@ -115,6 +232,10 @@ impl<'c> Findings<'c> {
 
     /// The number of the `unordered` rule that names this place.
     pub(super) fn unordered(&self, place: &Place<'_>) -> Option<usize> {
+        // Paths of these rules begin at the body.
+        if self.inside.is_some() {
+            return None;
+        }
         self.rules.iter().position(|rule| rule.unorders(place))
     }
 
@@ -132,7 +253,7 @@ impl<'c> Findings<'c> {
     }
 
     pub(super) fn into_outcome(self, reason: Option<IncomparableReason>) -> Outcome {
-        let Self { rules, limits: _, differences, omitted, hidden } = self;
+        let Self { rules, limits: _, origin: _, budget: _, inside: _, differences, omitted, hidden } = self;
         let ignored: Vec<(Arc<str>, u32)> = rules
             .iter()
             .zip(hidden)
@@ -157,6 +278,30 @@ impl Place<'_> {
     }
 }
 
+// === impl Language ===
+
+impl Language {
+    /// As places and rules name it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Language::Html => "html",
+            Language::Xml => "xml",
+        }
+    }
+}
+
+// === impl Container ===
+
+impl Container {
+    /// As places and rules name it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Container::Part => "multipart",
+            Container::Event => "event",
+        }
+    }
+}
+
 // === impl Written ===
 
 impl Display for Written<'_> {
@@ -173,6 +318,25 @@ impl Display for Written<'_> {
                     Step::Index(_) => f.write_str("[*]"),
                 })
             }
+            Place::Cookie { name, attribute: None } => write!(f, "header:set-cookie[{name}]"),
+            Place::Cookie { name, attribute: Some(attribute) } => {
+                write!(f, "header:set-cookie[{name}].{attribute}")
+            }
+            Place::Markup { language, steps } => {
+                write!(f, "{}:", language.label())?;
+                steps.iter().try_for_each(|step| match step {
+                    MarkupStep::Element { name, position } if self.exact => write!(f, "/{name}[{position}]"),
+                    MarkupStep::Element { name, position: _ } => write!(f, "/{name}"),
+                    MarkupStep::Attribute(name) => write!(f, "/@{name}"),
+                    MarkupStep::Text => f.write_str("/text()"),
+                })
+            }
+            Place::Form { name } => write!(f, "form:{name}"),
+            Place::Within { container, name, place } => {
+                write!(f, "{}:{name}", container.label())?;
+                place.map_or(Ok(()), |place| write!(f, "/{}", Written { place, exact: self.exact }))
+            }
+            Place::Property(name) => f.write_str(name),
             Place::Text { line } if self.exact => write!(f, "text:{line}"),
             Place::Text { line: _ } => f.write_str("text"),
             Place::Body => f.write_str("body"),

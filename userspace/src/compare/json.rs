@@ -5,16 +5,14 @@
 //! means nothing (RFC 8259 section 4), that of an array's elements does, unless a rule says otherwise. A key
 //! that was sent twice is compared twice: the first with the first, the second with the second.
 
-use super::align::{Budget, in_order};
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+
+use super::align::{Budget, Element, FEATURES_MAX, LIKENESS_PRICE, pair_up};
 use super::json_text::{Node, Value};
 use super::{Findings, Place, Step};
 use crate::model::DifferenceKind;
-
-/// Members or elements looked at when two elements are asked how much they have in common.
-const LIKENESS_PARTS_MAX: usize = 32;
-
-/// Steps that one such question costs.
-const LIKENESS_PRICE: usize = 64;
 
 struct Walk<'w, 'f, 'p> {
     found: &'w mut Findings<'f>,
@@ -29,8 +27,11 @@ struct Elements<'a>(&'a [Node<'a>]);
 
 /// Reports each place where `b` differs from `a`.
 pub(super) fn compare(a: &Node<'_>, b: &Node<'_>, found: &mut Findings<'_>) {
-    let budget = Budget::new(found.limits().align_steps_max);
-    Walk { found, budget, steps: Vec::new() }.values(a, b);
+    let budget = found.take_budget();
+    let mut walk = Walk { found, budget, steps: Vec::new() };
+    walk.values(a, b);
+    let Walk { found, budget, steps: _ } = walk;
+    found.give_back(budget);
 }
 
 // === impl Walk ===
@@ -43,7 +44,7 @@ impl<'p> Walk<'_, '_, 'p> {
             (Value::Null, Value::Null) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Number(a), Value::Number(b)) => a == b,
-            (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Text(a), Value::Text(b)) => self.found.origin().same(a.as_bytes(), b.as_bytes()),
             (a, b) => {
                 debug_assert_ne!(a.type_name(), b.type_name(), "values of one type have an arm of their own");
                 false
@@ -116,73 +117,9 @@ impl<'p> Walk<'_, '_, 'p> {
             self.found.add(&Place::Json(&self.steps), DifferenceKind::Order, Some(&a), Some(&b));
             return;
         }
-        for (i, j) in self.align(a, b) {
+        for (i, j) in pair_up(a, b, &mut self.budget) {
             let step = Step::Index(i.or(j).unwrap_or(0));
             self.part(step, i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j)));
-        }
-    }
-
-    /// Which elements belong together: position in A, position in B. Covers all elements, in order.
-    ///
-    /// Hashes only guide this: elements that are paired are compared in full.
-    fn align(&mut self, a: &[Node<'_>], b: &[Node<'_>]) -> Vec<(Option<usize>, Option<usize>)> {
-        let start = a.iter().zip(b).take_while(|(x, y)| x.hash == y.hash).count();
-        let rest = a.len().min(b.len()).saturating_sub(start);
-        let end = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(x, y)| x.hash == y.hash).count();
-        let (a_end, b_end) = (a.len().saturating_sub(end), b.len().saturating_sub(end));
-        let (n, m) = (a_end.saturating_sub(start), b_end.saturating_sub(start));
-
-        let mut aligned: Vec<_> = (0..start).map(|at| (Some(at), Some(at))).collect();
-        let hash = |nodes: &[Node<'_>], at: usize| nodes.get(at).map(|node| node.hash);
-        let anchors = if n > 0 && m > 0 && n.max(m) > 1 && self.budget.pay(n, m, 1) {
-            let score = |i: usize, j: usize| {
-                u32::from(hash(a, start.saturating_add(i)) == hash(b, start.saturating_add(j)))
-            };
-            in_order(n, m, score)
-        } else {
-            Vec::new()
-        };
-        let shifted = anchors.into_iter().map(|(i, j)| (start.saturating_add(i), start.saturating_add(j)));
-        let (mut i, mut j) = (start, start);
-        for (next_i, next_j) in shifted.chain([(a_end, b_end)]) {
-            self.align_unequal(a, (i, next_i), b, (j, next_j), &mut aligned);
-            if next_i < a_end || next_j < b_end {
-                aligned.push((Some(next_i), Some(next_j)));
-            }
-            (i, j) = (next_i.saturating_add(1), next_j.saturating_add(1));
-        }
-        aligned.extend((a_end..a.len()).zip(b_end..b.len()).map(|(i, j)| (Some(i), Some(j))));
-        aligned
-    }
-
-    /// Pairs elements of a stretch in which no two are equal: the most alike ones, the rest by position.
-    fn align_unequal(
-        &mut self,
-        a: &[Node<'_>],
-        (a_from, a_to): (usize, usize),
-        b: &[Node<'_>],
-        (b_from, b_to): (usize, usize),
-        aligned: &mut Vec<(Option<usize>, Option<usize>)>,
-    ) {
-        let (n, m) = (a_to.saturating_sub(a_from), b_to.saturating_sub(b_from));
-        let pairs = if n > 0 && m > 0 && n.max(m) > 1 && self.budget.pay(n, m, LIKENESS_PRICE) {
-            in_order(n, m, |i, j| likeness(a.get(a_from.saturating_add(i)), b.get(b_from.saturating_add(j))))
-        } else {
-            Vec::new()
-        };
-        let shifted = pairs.into_iter().map(|(i, j)| (a_from.saturating_add(i), b_from.saturating_add(j)));
-        let (mut i, mut j) = (a_from, b_from);
-        for (next_i, next_j) in shifted.chain([(a_to, b_to)]) {
-            let (rest_a, rest_b) = (next_i.saturating_sub(i), next_j.saturating_sub(j));
-            for at in 0..rest_a.max(rest_b) {
-                let in_a = (at < rest_a).then(|| i.saturating_add(at));
-                let in_b = (at < rest_b).then(|| j.saturating_add(at));
-                aligned.push((in_a, in_b));
-            }
-            if next_i < a_to && next_j < b_to {
-                aligned.push((Some(next_i), Some(next_j)));
-            }
-            (i, j) = (next_i.saturating_add(1), next_j.saturating_add(1));
         }
     }
 
@@ -244,6 +181,34 @@ impl std::fmt::Display for Elements<'_> {
     }
 }
 
+// === impl Node ===
+
+impl Element for Node<'_> {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Members with their keys, elements with their positions; a value without parts has none.
+    fn features(&self) -> Vec<u64> {
+        let hash = |name: &[u8], part: &Node<'_>| {
+            let mut hasher = FixedState::default().build_hasher();
+            hasher.write(name);
+            hasher.write_u64(part.hash);
+            hasher.finish()
+        };
+        match &self.value {
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => Vec::new(),
+            Value::Array(elements) => {
+                let elements = elements.iter().take(FEATURES_MAX).enumerate();
+                elements.map(|(at, element)| hash(&at.to_le_bytes(), element)).collect()
+            }
+            Value::Object(members) => {
+                members.iter().take(FEATURES_MAX).map(|(key, member)| hash(key.as_bytes(), member)).collect()
+            }
+        }
+    }
+}
+
 /// True when both arrays hold the same elements and in another order.
 fn is_reordered(a: &[Node<'_>], b: &[Node<'_>]) -> bool {
     if a.len() != b.len() || a.iter().map(|x| x.hash).eq(b.iter().map(|y| y.hash)) {
@@ -262,15 +227,15 @@ fn likeness(a: Option<&Node<'_>>, b: Option<&Node<'_>>) -> u32 {
     let shared = match (a.map(|a| &a.value), b.map(|b| &b.value)) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => a
             .iter()
-            .take(LIKENESS_PARTS_MAX)
+            .take(FEATURES_MAX)
             .enumerate()
             .filter(|(at, (key, x))| {
                 let is_same = |(other, y): &Member<'_>| other == key && y.hash == x.hash;
-                b.get(*at).is_some_and(is_same) || b.iter().take(LIKENESS_PARTS_MAX).any(is_same)
+                b.get(*at).is_some_and(is_same) || b.iter().take(FEATURES_MAX).any(is_same)
             })
             .count(),
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            a.iter().zip(b).take(LIKENESS_PARTS_MAX).filter(|(x, y)| x.hash == y.hash).count()
+            a.iter().zip(b).take(FEATURES_MAX).filter(|(x, y)| x.hash == y.hash).count()
         }
         (_, _) => 0,
     };

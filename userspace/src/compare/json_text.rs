@@ -9,6 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
+use super::url::OwnOrigin;
+
 /// One value and the hash of what it means: the order of an object's members does not enter.
 #[derive(Debug)]
 pub(super) struct Node<'a> {
@@ -37,29 +39,65 @@ pub(super) enum ParseError {
     TooMany,
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'o> {
     text: &'a str,
     at: usize,
     values_left: usize,
     hashing: FixedState,
+    origin: Option<&'o OwnOrigin<'o>>,
 }
 
 const SEED: u64 = 0x756e_6465_7273_7475;
 
-/// Reads one document, with white space and a byte order mark around it.
-pub(super) fn parse(text: &[u8], depth_max: usize, values_max: usize) -> Result<Node<'_>, ParseError> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let Ok(text) = std::str::from_utf8(text) else { return Err(ParseError::Malformed) };
-    let mut parser = Parser { text, at: 0, values_left: values_max, hashing: FixedState::with_seed(SEED) };
+/// Reads one document, with white space and a byte order mark around it. Texts that are the same but for the own
+/// origin get one hash.
+pub(super) fn parse<'a>(
+    text: &'a [u8],
+    depth_max: usize,
+    values_max: usize,
+    origin: Option<&OwnOrigin<'_>>,
+) -> Result<Node<'a>, ParseError> {
+    let mut parser = Parser::new(text, values_max, origin)?;
     parser.skip_space();
     let node = parser.value(depth_max)?;
     parser.skip_space();
-    if parser.at == text.len() { Ok(node) } else { Err(ParseError::Malformed) }
+    if parser.at == parser.text.len() { Ok(node) } else { Err(ParseError::Malformed) }
+}
+
+/// Reads documents with line ends between them (NDJSON, JSON Lines) as the elements of one array.
+pub(super) fn parse_lines<'a>(
+    text: &'a [u8],
+    depth_max: usize,
+    values_max: usize,
+    origin: Option<&OwnOrigin<'_>>,
+) -> Result<Node<'a>, ParseError> {
+    let mut parser = Parser::new(text, values_max, origin)?;
+    let mut elements: Vec<Node<'a>> = Vec::new();
+    let mut hasher = parser.hashing.build_hasher();
+    parser.skip_space();
+    while parser.at < parser.text.len() {
+        let element = parser.value(depth_max)?;
+        hasher.write_u64(element.hash);
+        elements.push(element);
+        let end = parser.at;
+        parser.skip_space();
+        let between = parser.text.as_bytes().get(end..parser.at).unwrap_or_default();
+        if parser.at < parser.text.len() && !between.contains(&b'\n') {
+            return Err(ParseError::Malformed);
+        }
+    }
+    Ok(Node { hash: hasher.finish(), value: Value::Array(elements) })
 }
 
 // === impl Parser ===
 
-impl<'a> Parser<'a> {
+impl<'a, 'o> Parser<'a, 'o> {
+    fn new(text: &'a [u8], values_max: usize, origin: Option<&'o OwnOrigin<'o>>) -> Result<Self, ParseError> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let Ok(text) = std::str::from_utf8(text) else { return Err(ParseError::Malformed) };
+        Ok(Parser { text, at: 0, values_left: values_max, hashing: FixedState::with_seed(SEED), origin })
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -101,7 +139,11 @@ impl<'a> Parser<'a> {
             b'[' => self.array(depth_left.checked_sub(1).ok_or(ParseError::TooDeep)?),
             b'"' => {
                 let text = self.string()?;
-                Ok(Node { hash: self.hash(b's', text.as_bytes()), value: Value::Text(text) })
+                let hash = match self.origin {
+                    None => self.hash(b's', text.as_bytes()),
+                    Some(origin) => self.hash(b's', &origin.canonical(text.as_bytes())),
+                };
+                Ok(Node { hash, value: Value::Text(text) })
             }
             b't' => {
                 self.expect("true").map(|()| Node { hash: self.hash(b't', b""), value: Value::Bool(true) })

@@ -24,28 +24,36 @@ mod body;
 mod buckets;
 mod confidence;
 mod decode;
+mod events;
 mod findings;
+mod form;
 pub mod group;
 mod headers;
 mod json;
 mod json_text;
 pub mod latency;
+mod markup;
+mod media;
+mod multipart;
 pub mod noise;
+mod patterns;
 mod rules;
 #[cfg(test)]
 mod sim;
 mod status;
 mod text;
+mod url;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::{Body, Exchange, Headers, IncomparableReason, Mark, Observation, Outcome, Response};
 
-pub use findings::{Findings, Place, Step};
+pub use findings::{Container, Findings, Language, MarkupStep, Place, Step};
 pub use headers::MEANINGFUL_HEADERS;
 
 use rules::Rule;
+use url::OwnOrigin;
 
 /// One question asked of two answers.
 pub trait Check: Send + Sync {
@@ -73,11 +81,13 @@ pub struct Pair<'a> {
 /// What to compare and what to hide, as the configuration says it.
 #[derive(Clone, Debug, Default)]
 pub struct CompareConfig {
-    /// Differences to hide. A rule is `status`, `text`, `body`, `header:NAME`, `header:*`,
-    /// `header:set-cookie[NAME]`, or `json:PATH` where PATH begins with `$` and goes on with `.key`, `['key']`,
-    /// `[3]`, `.*` (any key), `[*]` (any array element) and `.**` (any number of steps, also none). A rule
-    /// names the whole place: `json:$.a` hides no difference at `$.a.b` nor at `$.ab`; `json:$.a.**` hides
-    /// `$.a` and all below it. The first rule that matches is the one that counts the difference.
+    /// Differences to hide. A rule is `status`, `text`, `body`, `header:NAME`, `header:*`, `header:NAME[PART]`,
+    /// `header:set-cookie[NAME].ATTRIBUTE`, or `json:PATH` where PATH begins with `$` and goes on with `.key`,
+    /// `['key']`, `[3]`, `.*` (any key), `[*]` (any array element) and `.**` (any number of steps, also none);
+    /// or `html:PATH`, `xml:PATH`, `form:NAME`, `multipart:NAME`, `event:TYPE` as `docs/comparison.md` describes
+    /// them. A rule names the whole place: `json:$.a` hides no difference at `$.a.b` nor at `$.ab`;
+    /// `json:$.a.**` hides `$.a` and all below it. The first rule that matches is the one that counts the
+    /// difference.
     pub ignore: Vec<String>,
     /// Arrays whose order carries no meaning, as `json:PATH`; compared as multisets.
     pub unordered: Vec<String>,
@@ -85,7 +95,7 @@ pub struct CompareConfig {
     pub headers_plus: Vec<String>,
     /// Header fields not to compare; wins over both other lists; a final `*` stands for any ending.
     pub headers_minus: Vec<String>,
-    /// B's `host:port`. An absolute `Location` there counts as the same place as one at A.
+    /// B's `host:port`. An absolute URL there counts as the same as one at A.
     pub candidate_authority: Option<String>,
     /// Bounds.
     pub limits: CompareLimits,
@@ -99,12 +109,15 @@ pub struct CompareLimits {
     pub decoded_bytes_max: usize,
     /// Content codings stacked on one body; above, [`IncomparableReason::Undecodable`]. Default 3.
     pub codings_max: usize,
-    /// Nesting of JSON, at most 512; above, [`IncomparableReason::TooDeep`]. Default 128.
+    /// Nesting of JSON and XML, at most 512; above, [`IncomparableReason::TooDeep`]. Elements of HTML that are
+    /// deeper count as children of the last one that is not. Default 128.
     pub depth_max: usize,
-    /// Values in one JSON body, 40 bytes of memory each; above, [`IncomparableReason::TooDeep`].
-    /// Default 500,000.
+    /// Values in one JSON body, nodes and attributes in one tree, fields, parts or events in one body: 40 to 100
+    /// bytes of memory each; above, [`IncomparableReason::TooDeep`]. Lines of a text: above, the text is compared
+    /// as one block from the first line that differs to the last. Default 500,000.
     pub values_max: usize,
-    /// Steps of work spent on aligning arrays in one comparison; above, elements are paired by position.
+    /// Steps of work spent on aligning arrays, trees and lines in one comparison; above, elements are paired by
+    /// what only one of each side has, and the rest by position.
     /// Default 1,048,576.
     pub align_steps_max: usize,
     /// Differences kept of one comparison; the rest is counted in [`Outcome::Mismatch`]. Default 32.
@@ -156,6 +169,7 @@ pub enum CompareConfigError {
 pub struct Comparator {
     rules: Vec<Rule>,
     checks: Vec<Box<dyn Check>>,
+    candidate_authority: Option<String>,
     limits: CompareLimits,
 }
 
@@ -212,10 +226,10 @@ impl Comparator {
         for text in &unordered {
             rules.push(Rule::unordered(text)?);
         }
-        let headers = headers::HeadersCheck::new(&headers_plus, &headers_minus, candidate_authority)?;
+        let headers = headers::HeadersCheck::new(&headers_plus, &headers_minus)?;
         let checks: Vec<Box<dyn Check>> =
             vec![Box::new(status::StatusCheck), Box::new(headers), Box::new(body::BodyCheck)];
-        Ok(Self { rules, checks, limits })
+        Ok(Self { rules, checks, candidate_authority, limits })
     }
 
     /// Adds a question of the caller's own; it is asked after the built-in ones.
@@ -236,7 +250,8 @@ impl Comparator {
             Ok(pair) => pair,
             Err(reason) => return Outcome::Incomparable(reason),
         };
-        let mut found = Findings::new(&self.rules, &self.limits);
+        let origin = OwnOrigin::new(exchange, self.candidate_authority.as_deref());
+        let mut found = Findings::new(&self.rules, &self.limits, origin);
         let mut reason = None;
         for check in &self.checks {
             if let Err(why) = check.check(&pair, &mut found) {
@@ -256,6 +271,7 @@ impl std::fmt::Debug for Comparator {
         f.debug_struct("Comparator")
             .field("rules", &self.rules)
             .field("checks", &checks)
+            .field("candidate_authority", &self.candidate_authority)
             .field("limits", &self.limits)
             .finish()
     }

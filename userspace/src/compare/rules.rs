@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::findings::{Place, Step};
+use super::patterns::KindPattern;
 use super::{CompareConfigError, headers};
 
 /// One rule of the configuration.
@@ -21,17 +22,22 @@ enum Effect {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Pattern {
+pub(super) enum Pattern {
     Status,
     Text,
     Body,
     AnyHeader,
-    Header { name: String, part: Option<String> },
+    Header {
+        name: String,
+        part: Option<String>,
+    },
     Json(Vec<PathStep>),
+    /// Cookies, trees, forms, parts and events.
+    Kind(KindPattern),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum PathStep {
+pub(super) enum PathStep {
     Key(String),
     Index(usize),
     AnyKey,
@@ -79,12 +85,19 @@ fn bad(list: &'static str, rule: &str, problem: String) -> CompareConfigError {
 // === impl Pattern ===
 
 impl Pattern {
-    fn matches(&self, place: &Place<'_>) -> bool {
+    pub(super) fn matches(&self, place: &Place<'_>) -> bool {
         match (self, place) {
+            (Pattern::Kind(pattern), place) => pattern.matches(place),
             (Pattern::Status, Place::Status)
             | (Pattern::Text, Place::Text { line: _ })
             | (Pattern::Body, Place::Body)
-            | (Pattern::AnyHeader, Place::Header { name: _, part: _ }) => true,
+            | (
+                Pattern::AnyHeader,
+                Place::Header { name: _, part: _ } | Place::Cookie { name: _, attribute: _ },
+            ) => true,
+            (Pattern::Header { name, part: None }, Place::Cookie { name: _, attribute: _ }) => {
+                name == "set-cookie"
+            }
             (Pattern::Header { name, part }, Place::Header { name: have, part: have_part }) => {
                 // A rule for a field covers its parts; a rule for a part covers that part alone.
                 name == have && (part.is_none() || part.as_deref() == *have_part)
@@ -103,7 +116,10 @@ impl Pattern {
     }
 }
 
-fn parse_pattern(text: &str) -> Result<Pattern, String> {
+pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    if let Some(pattern) = KindPattern::parse(text) {
+        return pattern.map(Pattern::Kind);
+    }
     match text.split_once(':') {
         None => match text {
             "status" => Ok(Pattern::Status),
@@ -130,9 +146,6 @@ fn parse_header(field: &str) -> Result<Pattern, String> {
     };
     if !headers::is_field_name(name) {
         return Err(format!("`{name}` is not the name of a header field"));
-    }
-    if part.is_some() && !name.eq_ignore_ascii_case("set-cookie") {
-        return Err(format!("`{name}` has no named parts; only `set-cookie` has"));
     }
     Ok(Pattern::Header { name: name.to_ascii_lowercase(), part })
 }
@@ -203,19 +216,28 @@ fn parse_quoted(text: &str) -> Result<(PathStep, &str), String> {
     Err("a quoted key without its end".to_owned())
 }
 
-/// Matches a whole path; time is at most the product of the lengths, since only the last `**` is retried.
 fn path_matches(pattern: &[PathStep], steps: &[Step<'_>]) -> bool {
+    whole_matches(pattern, steps, |wanted| *wanted == PathStep::Many, PathStep::matches)
+}
+
+/// Matches a whole path; time is at most the product of the lengths, since only the last `**` is retried.
+pub(super) fn whole_matches<P, S>(
+    pattern: &[P],
+    steps: &[S],
+    is_many: impl Fn(&P) -> bool,
+    matches: impl Fn(&P, &S) -> bool,
+) -> bool {
     let (mut p, mut s) = (0_usize, 0_usize);
     let mut retry = None;
     loop {
         match (pattern.get(p), steps.get(s)) {
             (None, None) => return true,
-            (Some(PathStep::Many), _) => {
+            (Some(wanted), _) if is_many(wanted) => {
                 retry = Some((p, s));
                 p = p.saturating_add(1);
                 continue;
             }
-            (Some(wanted), Some(step)) if wanted.matches(step) => {
+            (Some(wanted), Some(step)) if matches(wanted, step) => {
                 p = p.saturating_add(1);
                 s = s.saturating_add(1);
                 continue;

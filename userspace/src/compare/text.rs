@@ -1,47 +1,81 @@
 //! Compares texts by line.
 //!
-//! Reports one difference: from the first line that differs to the last. Does not align lines within it.
+//! Knows no words: a line that differs in one letter is another line. Reports each run of lines that differ once.
 
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+
+use super::align::equal_in_order;
 use super::findings::Lossy;
 use super::{Findings, Place};
 use crate::model::DifferenceKind;
 
-/// Reports where the lines of `a` and `b` begin to differ, with the lines from there to the common end.
+/// Reports each run of lines in which `b` differs from `a`.
 pub(super) fn compare(a: &[u8], b: &[u8], found: &mut Findings<'_>) {
-    let same_start = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    let head = a.get(..same_start).unwrap_or_default();
-    let start = head.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline.saturating_add(1));
-    let rest_a = a.get(start..).unwrap_or_default();
-    let rest_b = b.get(start..).unwrap_or_default();
-
-    let same_end = rest_a.iter().rev().zip(rest_b.iter().rev()).take_while(|(x, y)| x == y).count();
-    let tail = rest_a.get(rest_a.len().saturating_sub(same_end)..).unwrap_or_default();
-    // Only whole lines are common: where the tail begins within a line, that line is not.
-    let begins_line = |rest: &[u8]| matches!(without_end(rest, same_end).last(), None | Some(b'\n'));
-    let common = if begins_line(rest_a) && begins_line(rest_b) {
-        same_end
-    } else {
-        let partial = tail.iter().position(|byte| *byte == b'\n');
-        partial.map_or(0, |newline| tail.len().saturating_sub(newline).saturating_sub(1))
+    let lines_max = found.limits().values_max;
+    let (lines_a, lines_b) = (lines(a, lines_max), lines(b, lines_max));
+    let (Some(lines_a), Some(lines_b)) = (lines_a, lines_b) else {
+        return report((0, a), (0, b), found);
     };
-    let lines_a = without_end(rest_a, common);
-    let lines_b = without_end(rest_b, common);
+    let hashes = |lines: &[&[u8]]| {
+        let hash = |line: &&[u8]| {
+            let mut hasher = FixedState::default().build_hasher();
+            hasher.write(line);
+            hasher.finish()
+        };
+        lines.iter().map(hash).collect::<Vec<u64>>()
+    };
+    let mut budget = found.take_budget();
+    let pairs = equal_in_order(&hashes(&lines_a), &hashes(&lines_b), &mut budget);
+    found.give_back(budget);
+    let (mut i, mut j) = (0, 0);
+    for (next_i, next_j) in pairs.into_iter().chain([(lines_a.len(), lines_b.len())]) {
+        // Hashes only guide: lines of one hash are compared all the same.
+        let equal = lines_a.get(next_i) == lines_b.get(next_j);
+        if i < next_i || j < next_j || !equal {
+            let to = |next: usize| if equal { next } else { next.saturating_add(1) };
+            let in_a = lines_a.get(i..to(next_i).min(lines_a.len())).unwrap_or_default();
+            let in_b = lines_b.get(j..to(next_j).min(lines_b.len())).unwrap_or_default();
+            report_run(i, in_a, in_b, found);
+        }
+        (i, j) = (next_i.saturating_add(1), next_j.saturating_add(1));
+    }
+}
 
-    let kind = match (lines_a.is_empty(), lines_b.is_empty()) {
+/// The lines of a text without their ends; none when there are more than `lines_max`.
+fn lines(text: &[u8], lines_max: usize) -> Option<Vec<&[u8]>> {
+    let count = memchr::memchr_iter(b'\n', text).count();
+    (count < lines_max).then(|| text.split(|byte| *byte == b'\n').collect())
+}
+
+fn report_run(at: usize, a: &[&[u8]], b: &[&[u8]], found: &mut Findings<'_>) {
+    if a.is_empty() && b.is_empty() {
+        return;
+    }
+    // A value is cut at a limit, and each line has at least its end.
+    let most = found.limits().value_bytes_max.saturating_add(1);
+    let joined = |lines: &[&[u8]]| lines.get(..lines.len().min(most)).unwrap_or_default().join(&b'\n');
+    let (shown_a, shown_b) = (joined(a), joined(b));
+    let (shown_a, shown_b) = (Lossy(&shown_a), Lossy(&shown_b));
+    let kind = match (a.is_empty(), b.is_empty()) {
         (false, true) => DifferenceKind::Missing,
         (true, false) => DifferenceKind::Added,
         (false, false) | (true, true) => DifferenceKind::Value,
     };
-    let line = a.iter().take(start).filter(|byte| **byte == b'\n').count().saturating_add(1);
-    let (shown_a, shown_b) = (Lossy(lines_a.trim_ascii_end()), Lossy(lines_b.trim_ascii_end()));
     found.add(
-        &Place::Text { line },
+        &Place::Text { line: at.saturating_add(1) },
         kind,
-        (kind != DifferenceKind::Added).then_some(&shown_a as _),
-        (kind != DifferenceKind::Missing).then_some(&shown_b as _),
+        (!a.is_empty()).then_some(&shown_a as _),
+        (!b.is_empty()).then_some(&shown_b as _),
     );
 }
 
-fn without_end(text: &[u8], common: usize) -> &[u8] {
-    text.get(..text.len().saturating_sub(common)).unwrap_or_default()
+/// One difference from the first byte that differs on.
+fn report((line, a): (usize, &[u8]), (_, b): (usize, &[u8]), found: &mut Findings<'_>) {
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let before = a.get(..same).unwrap_or_default();
+    let line = line.saturating_add(memchr::memchr_iter(b'\n', before).count());
+    let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline.saturating_add(1));
+    report_run(line, &[a.get(start..).unwrap_or_default()], &[b.get(start..).unwrap_or_default()], found);
 }
