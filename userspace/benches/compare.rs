@@ -32,11 +32,27 @@ fn page(bytes: usize, price: u32) -> String {
     format!(r#"{{"items":[{}],"total":{count}}}"#, items.join(","))
 }
 
+/// A page of HTML with as many rows as fit in about `bytes` bytes.
+fn html(bytes: usize, price: u32) -> String {
+    let row = |i: usize, price: u32| {
+        format!(
+            "<tr class=\"row even\" id=r{i}><td><a href=\"/items/{i}\">item {i}</a></td><td>{price}</td></tr>\n"
+        )
+    };
+    let count = bytes / row(100, 0).len();
+    let rows: Vec<_> = (0..count).map(|i| row(i, if i == count / 2 { price } else { 5 })).collect();
+    format!("<!DOCTYPE html><html><body><table>{}</table></body></html>", rows.concat())
+}
+
 fn response(body: String) -> Response {
+    response_of("application/json", body)
+}
+
+fn response_of(media_type: &str, body: String) -> Response {
     let headers = [
         ("Server", "nginx"),
         ("Date", "Sun, 22 Nov 2026 06:00:00 GMT"),
-        ("Content-Type", "application/json"),
+        ("Content-Type", media_type),
         ("Content-Length", "2000"),
         ("Cache-Control", "no-store"),
         ("Vary", "Accept-Encoding"),
@@ -98,6 +114,42 @@ fn equal(bencher: Bencher<'_, '_>, bytes: usize) {
 #[divan::bench(args = [2_000, 1_000_000])]
 fn one_value_differs(bencher: Bencher<'_, '_>, bytes: usize) {
     compare(bencher, bytes, 6);
+}
+
+/// What comparing equal answers is measured against: nothing can be said about bytes that were not read.
+#[divan::bench(args = [2_000, 1_000_000])]
+fn memory_comparison(bencher: Bencher<'_, '_>, bytes: usize) {
+    let (a, b) = (page(bytes, 5), page(bytes, 5));
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| black_box(&a) == black_box(&b));
+}
+
+/// An element is missing near the beginning, one near the end has changed, and all have another time.
+#[divan::bench(args = [2_000, 1_000_000])]
+fn every_element_differs(bencher: Bencher<'_, '_>, bytes: usize) {
+    let of = |time: u32, skip: usize| {
+        let count = bytes / 60;
+        let items = (0..count).filter(|i| *i != skip);
+        let items: Vec<_> = items
+            .map(|i| format!(r#"{{"id":"item-{i}","active":true,"seen_at":{}}}"#, time + i as u32))
+            .collect();
+        format!("[{}]", items.join(","))
+    };
+    let comparator = Comparator::new(CompareConfig::default()).unwrap();
+    let exchange = exchange(1, response(of(1_700_000_000, usize::MAX)));
+    let candidate = answered(response(of(1_700_000_777, 3)));
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| comparator.compare(black_box(&exchange), black_box(&candidate)));
+}
+
+#[divan::bench(args = [2_000, 1_000_000])]
+fn one_cell_of_html_differs(bencher: Bencher<'_, '_>, bytes: usize) {
+    let comparator = Comparator::new(CompareConfig::default()).unwrap();
+    let exchange = exchange(1, response_of("text/html", html(bytes, 5)));
+    let candidate = answered(response_of("text/html", html(bytes, 6)));
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| comparator.compare(black_box(&exchange), black_box(&candidate)));
 }
 
 /// Batches of 256 into a file; half of them mismatches of one cause when `differs`.

@@ -183,7 +183,8 @@ fn anchors(a: impl Iterator<Item = Vec<u64>>, b: impl Iterator<Item = Vec<u64>>)
         in_b: Option<Option<usize>>,
     }
     let once = |seen: Option<Option<usize>>, at: usize| Some(seen.is_none().then_some(at));
-    let mut standing: HashMap<u64, Standing, foldhash::fast::FixedState> = HashMap::default();
+    // Seeded anew, since what is compared may be made to collide; the order of the map is sorted out below.
+    let mut standing: HashMap<u64, Standing, foldhash::fast::RandomState> = HashMap::default();
     for (at, features) in a.enumerate() {
         for feature in features {
             let standing = standing.entry(feature).or_default();

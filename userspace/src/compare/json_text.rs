@@ -45,7 +45,13 @@ struct Parser<'a, 'o> {
     values_left: usize,
     hashing: FixedState,
     origin: Option<&'o OwnOrigin<'o>>,
+    /// Elements and members of what is being read, so that each array and object is allocated once, as large as it is.
+    elements: Vec<Node<'a>>,
+    members: Vec<(Cow<'a, str>, Node<'a>)>,
 }
+
+/// Bytes of a string that are looked at one by one.
+const SHORT_BYTES: usize = 16;
 
 const SEED: u64 = 0x756e_6465_7273_7475;
 
@@ -95,7 +101,9 @@ impl<'a, 'o> Parser<'a, 'o> {
     fn new(text: &'a [u8], values_max: usize, origin: Option<&'o OwnOrigin<'o>>) -> Result<Self, ParseError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let Ok(text) = std::str::from_utf8(text) else { return Err(ParseError::Malformed) };
-        Ok(Parser { text, at: 0, values_left: values_max, hashing: FixedState::with_seed(SEED), origin })
+        let hashing = FixedState::with_seed(SEED);
+        let (elements, members) = (Vec::with_capacity(16), Vec::with_capacity(16));
+        Ok(Parser { text, at: 0, values_left: values_max, hashing, origin, elements, members })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -119,6 +127,18 @@ impl<'a, 'o> Parser<'a, 'o> {
             self.advance(wanted.len());
         }
         found
+    }
+
+    fn eat_byte(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        if found {
+            self.advance(1);
+        }
+        found
+    }
+
+    fn expect_byte(&mut self, wanted: u8) -> Result<(), ParseError> {
+        if self.eat_byte(wanted) { Ok(()) } else { Err(ParseError::Malformed) }
     }
 
     fn expect(&mut self, wanted: &str) -> Result<(), ParseError> {
@@ -157,64 +177,66 @@ impl<'a, 'o> Parser<'a, 'o> {
     }
 
     fn array(&mut self, depth_left: usize) -> Result<Node<'a>, ParseError> {
-        let mut elements: Vec<Node<'a>> = Vec::new();
+        let first = self.elements.len();
         let mut hasher = self.hashing.build_hasher();
         hasher.write_u8(b'[');
         self.advance(1);
         self.skip_space();
-        if !self.eat("]") {
+        if !self.eat_byte(b']') {
             loop {
                 self.skip_space();
                 let element = self.value(depth_left)?;
                 hasher.write_u64(element.hash);
-                elements.push(element);
+                self.elements.push(element);
                 self.skip_space();
-                if !self.eat(",") {
-                    self.expect("]")?;
+                if !self.eat_byte(b',') {
+                    self.expect_byte(b']')?;
                     break;
                 }
             }
         }
+        let elements = self.elements.drain(first..).collect();
         Ok(Node { hash: hasher.finish(), value: Value::Array(elements) })
     }
 
     fn object(&mut self, depth_left: usize) -> Result<Node<'a>, ParseError> {
-        let mut members: Vec<(Cow<'a, str>, Node<'a>)> = Vec::new();
+        let first = self.members.len();
         // A sum does not depend on the order of what is summed.
         let mut sum = 0_u64;
         self.advance(1);
         self.skip_space();
-        if !self.eat("}") {
+        if !self.eat_byte(b'}') {
             loop {
                 self.skip_space();
                 let key = self.string()?;
                 self.skip_space();
-                self.expect(":")?;
+                self.expect_byte(b':')?;
                 self.skip_space();
                 let member = self.value(depth_left)?;
                 let mut hasher = self.hashing.build_hasher();
                 hasher.write(key.as_bytes());
                 hasher.write_u64(member.hash);
                 sum = sum.wrapping_add(hasher.finish());
-                members.push((key, member));
+                self.members.push((key, member));
                 self.skip_space();
-                if !self.eat(",") {
-                    self.expect("}")?;
+                if !self.eat_byte(b',') {
+                    self.expect_byte(b'}')?;
                     break;
                 }
             }
         }
+        let members = self.members.drain(first..).collect();
         Ok(Node { hash: self.hash(b'{', &sum.to_le_bytes()), value: Value::Object(members) })
     }
 
     /// RFC 8259 section 6: `-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`.
     fn number(&mut self) -> Result<Node<'a>, ParseError> {
         let start = self.at;
-        self.eat("-");
-        if !self.eat("0") {
+        self.eat_byte(b'-');
+        if !self.eat_byte(b'0') {
             self.digits()?;
         }
-        if self.eat(".") {
+        if self.eat_byte(b'.') {
             self.digits()?;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
@@ -237,11 +259,11 @@ impl<'a, 'o> Parser<'a, 'o> {
     }
 
     fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
-        self.expect("\"")?;
+        self.expect_byte(b'"')?;
         let mut text = Cow::Borrowed("");
         loop {
             let rest = self.text.get(self.at..).ok_or(ParseError::Malformed)?;
-            let stop = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or(ParseError::Malformed)?;
+            let stop = end_of_run(rest.as_bytes()).ok_or(ParseError::Malformed)?;
             let run = rest.get(..stop).ok_or(ParseError::Malformed)?;
             if text.is_empty() {
                 text = Cow::Borrowed(run);
@@ -305,6 +327,20 @@ impl<'a, 'o> Parser<'a, 'o> {
         match u32::from_str_radix(digits, 16) {
             Ok(number) => Ok(number),
             Err(_) => Err(ParseError::Malformed),
+        }
+    }
+}
+
+/// The position of the next quote or backslash.
+fn end_of_run(bytes: &[u8]) -> Option<usize> {
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\');
+    // Keys and words are short: looking at them is over before a vectorised search has begun.
+    let near = bytes.get(..SHORT_BYTES).unwrap_or(bytes);
+    match near.iter().position(stops) {
+        Some(at) => Some(at),
+        None => {
+            let far = bytes.get(near.len()..)?;
+            memchr::memchr2(b'"', b'\\', far).map(|at| at.saturating_add(near.len()))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
-use super::{Content, Element, Node, Tree, TreeLimits};
+use super::{Attribute, Content, Element, Node, Tree, TreeLimits};
 use crate::compare::findings::Language;
 use crate::compare::json_text::ParseError;
 use crate::compare::url::OwnOrigin;
@@ -84,6 +84,8 @@ const BLOCKS: [&str; 64] = [
 /// Elements of HTML whose white space counts: those that show it, and those whose text is no text for people.
 const AS_WRITTEN: [&str; 4] = ["pre", "script", "style", "textarea"];
 
+type Counts = HashMap<String, usize, foldhash::fast::RandomState>;
+
 /// A tree that is not whole yet.
 pub(super) struct Builder<'o> {
     language: Language,
@@ -92,9 +94,9 @@ pub(super) struct Builder<'o> {
     /// Elements that are open; the first is the document.
     open: Vec<Element>,
     /// How many elements of a name are open.
-    open_names: HashMap<String, usize>,
+    open_names: Counts,
     /// Elements beyond the depth whose end tags are still to come.
-    flattened: HashMap<String, usize>,
+    flattened: Counts,
     nodes: usize,
 }
 
@@ -108,8 +110,8 @@ impl<'o> Builder<'o> {
             limits,
             origin,
             open,
-            open_names: HashMap::new(),
-            flattened: HashMap::new(),
+            open_names: Counts::default(),
+            flattened: Counts::default(),
             nodes: 0,
         }
     }
@@ -140,7 +142,7 @@ impl<'o> Builder<'o> {
     }
 
     /// Begins an element; one that is too deep is put beside the innermost one.
-    pub(super) fn start(&mut self, name: String, mut attributes: Vec<(String, Vec<u8>)>) {
+    pub(super) fn start(&mut self, name: String, mut attributes: Vec<Attribute>) {
         if !self.count() {
             return;
         }
@@ -155,8 +157,10 @@ impl<'o> Builder<'o> {
             self.append(node);
             return;
         }
-        let count = self.open_names.entry(name.clone()).or_default();
-        *count = count.saturating_add(1);
+        match self.open_names.get_mut(&name) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(self.open_names.insert(name.clone(), 1)),
+        }
         self.open.push(Element { name, attributes, children: Vec::new() });
     }
 
@@ -172,7 +176,9 @@ impl<'o> Builder<'o> {
 
     /// Ends the innermost element of this name with all that is open in it; nothing where there is none.
     pub(super) fn end(&mut self, name: &str) {
-        if let Some(count) = self.flattened.get_mut(name).filter(|count| **count > 0) {
+        if !self.flattened.is_empty()
+            && let Some(count) = self.flattened.get_mut(name).filter(|count| **count > 0)
+        {
             *count = count.saturating_sub(1);
             return;
         }

@@ -11,7 +11,7 @@ use html5gum::emitters::callback::{Callback, CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
 
 use super::build::Builder;
-use super::{Tree, TreeLimits};
+use super::{Attribute, Tree, TreeLimits};
 use crate::compare::findings::Language;
 use crate::compare::json_text::ParseError;
 use crate::compare::url::OwnOrigin;
@@ -67,7 +67,7 @@ struct Nester<'o> {
     builder: Builder<'o>,
     /// The start tag that is being read.
     name: String,
-    attributes: Vec<(String, Vec<u8>)>,
+    attributes: Vec<Attribute>,
 }
 
 /// A [`Nester`] that the tokenizer can hold while this module keeps it.

@@ -41,12 +41,15 @@ enum Content {
     Element(Element),
 }
 
+/// Name and value.
+type Attribute = (String, Vec<u8>);
+
 #[derive(Debug, Default)]
 struct Element {
     /// In lower case for HTML; with its prefix for XML.
     name: String,
     /// Sorted by name, each name once.
-    attributes: Vec<(String, Vec<u8>)>,
+    attributes: Vec<Attribute>,
     children: Vec<Node>,
 }
 

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
-use super::{Content, Element, Node, Tree};
+use super::{Attribute, Content, Element, Node, Tree};
 use crate::compare::align::{self, Budget, FEATURES_MAX, pair_up};
 use crate::compare::findings::{Language, Lossy, MarkupStep};
 use crate::compare::url::OwnOrigin;
@@ -54,10 +54,19 @@ impl<'p> Walk<'_, '_, 'p> {
         if is_reordered(a, b) {
             return self.report(DifferenceKind::Order, Some(&Children(a)), Some(&Children(b)));
         }
+        if a.iter().map(|x| x.hash).eq(b.iter().map(|y| y.hash)) && self.are_equal(a, b) {
+            return;
+        }
         let (positions_a, positions_b) = (positions(a), positions(b));
         for (i, j) in pair_up(a, b, &mut self.budget) {
             let x = i.and_then(|i| Some((a.get(i)?, positions_a.get(i).copied()?)));
             let y = j.and_then(|j| Some((b.get(j)?, positions_b.get(j).copied()?)));
+            if let (Some((x, _)), Some((y, _))) = (x, y)
+                && x.hash == y.hash
+                && self.are_equal(std::slice::from_ref(x), std::slice::from_ref(y))
+            {
+                continue;
+            }
             match (x, y) {
                 (Some((x, at)), Some((y, _))) if x.is_of_one_name(y) => self.pair(x, y, at),
                 (x, y) => {
@@ -66,6 +75,25 @@ impl<'p> Walk<'_, '_, 'p> {
                 }
             }
         }
+    }
+
+    /// True when two lists of nodes mean the same, without looking for places.
+    fn are_equal(&self, a: &[Node], b: &[Node]) -> bool {
+        let are = |(x, y): (&Node, &Node)| match (&x.content, &y.content) {
+            (Content::Text(x), Content::Text(y)) => self.origin.same(x, y),
+            (Content::Element(x), Content::Element(y)) => {
+                let Element { name, attributes, children } = x;
+                let same = |((name_a, x), (name_b, y)): (&Attribute, &Attribute)| {
+                    name_a == name_b && self.origin.same(x, y)
+                };
+                *name == y.name
+                    && attributes.len() == y.attributes.len()
+                    && attributes.iter().zip(&y.attributes).all(same)
+                    && self.are_equal(children, &y.children)
+            }
+            (Content::Text(_), Content::Element(_)) | (Content::Element(_), Content::Text(_)) => false,
+        };
+        a.len() == b.len() && a.iter().zip(b).all(are)
     }
 
     /// A node that only one tree has.
@@ -121,7 +149,7 @@ impl<'p> Walk<'_, '_, 'p> {
 
 /// The position of each element among its siblings of one name, counted from 1.
 fn positions(nodes: &[Node]) -> Vec<usize> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut counts: HashMap<&str, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut positions = Vec::with_capacity(nodes.len());
     for node in nodes {
         let position = match &node.content {
