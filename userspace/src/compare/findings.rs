@@ -68,7 +68,7 @@ pub enum Place<'a> {
         /// The place in it; none for all of it.
         place: Option<&'a Place<'a>>,
     },
-    /// A field of an event: `id` or `retry`.
+    /// A field of an event: `id`, `retry`, or `end` for how it ends.
     Property(&'a str),
     /// A line of a text.
     Text {

@@ -79,7 +79,7 @@ impl KindPattern {
     fn parse_within(container: Container, text: &str) -> Result<Self, String> {
         let (name, place) = match text.split_once('/') {
             None => (text, None),
-            Some((name, property @ ("id" | "retry"))) => {
+            Some((name, property @ ("id" | "retry" | "end"))) => {
                 (name, Some(Pattern::Kind(KindPattern::Property(property.to_owned()))))
             }
             Some((name, place)) => (name, Some(parse_pattern(place)?)),

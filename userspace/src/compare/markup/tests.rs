@@ -151,6 +151,20 @@ fn deep_pages_are_flat_and_deep_xml_is_incomparable() {
 }
 
 #[test]
+fn the_deepest_allowed_documents_fit_on_a_stack() {
+    let mut deepest = CompareConfig::default();
+    deepest.limits.depth_max = 512;
+    let json = &[("Content-Type", "application/json")];
+    let nested =
+        |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(500), close.repeat(500));
+    for (headers, open, close) in [(HTML, "<b>", "</b>"), (XML, "<b>", "</b>"), (json, "[", "]")] {
+        let (a, b) = (nested(open, "1", close), nested(open, "2", close));
+        let compared = outcome(deepest.clone(), response(200, headers, a), response(200, headers, b));
+        assert_eq!(lines(&compared).len(), 1);
+    }
+}
+
+#[test]
 fn hostile_pages_take_no_longer_than_they_are_large() {
     let tags = [
         "<p>",
