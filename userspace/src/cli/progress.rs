@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::Ledger;
 use crate::pipeline::live::Live;
-use crate::report::{Look, plain};
+use crate::report::{Conclusion, Look, plain};
 
 /// The line; it goes away when this is dropped.
 pub(super) struct Progress {
@@ -54,10 +54,15 @@ fn message(ledgers: &[(Arc<str>, Arc<Ledger>)], looks: &[Look]) -> String {
     let part = |Look { experiment, compared, mismatched, verdict }: &Look| {
         // The first reason: what is lacking, or what the verdict rests on.
         let reason = verdict.reasons.first().map(String::as_str).unwrap_or_default();
+        let so_far = match verdict.verdict {
+            Conclusion::NotEnoughData => "needs",
+            Conclusion::Pass => "PASS so far",
+            Conclusion::Fail => "FAIL so far",
+        };
+        // Short: most terminals have 80 columns.
         plain(&format!(
-            "{experiment}: {} exchanges, {compared} compared, {mismatched} mismatched; {}: {reason}",
-            seen(experiment),
-            verdict.verdict.title()
+            "{experiment}: {} seen, {compared} compared, {mismatched} differ; {so_far}: {reason}",
+            seen(experiment)
         ))
     };
     looks.iter().map(part).collect::<Vec<_>>().join(" | ")
@@ -67,7 +72,7 @@ fn message(ledgers: &[(Arc<str>, Arc<Ledger>)], looks: &[Look]) -> String {
 mod tests {
     use super::*;
     use crate::model::Fate;
-    use crate::report::{Conclusion, Verdict};
+    use crate::report::Verdict;
 
     #[test]
     fn says_how_far_it_is_and_what_is_lacking() {
@@ -78,9 +83,6 @@ mod tests {
         let verdict = Verdict { verdict: Conclusion::NotEnoughData, reasons };
         let look = Look { experiment: "search".into(), compared: 1, mismatched: 0, verdict };
         let text = message(&[("search".into(), ledger)], &[look]);
-        assert_eq!(
-            text,
-            "search: 2 exchanges, 1 compared, 0 mismatched; NOT ENOUGH DATA: 1 of at least 20 comparisons."
-        );
+        assert_eq!(text, "search: 2 seen, 1 compared, 0 differ; needs: 1 of at least 20 comparisons.");
     }
 }

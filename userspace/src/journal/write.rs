@@ -308,7 +308,6 @@ fn remove_largest(transaction: &Transaction<'_>, experiment: i64, cause: &str) -
         "DELETE FROM answer WHERE experiment = ?1 AND cause = ?2 AND exchange = ?3
          RETURNING length(body) + length(headers)",
     )?;
-    
     statement
         .query_map(params![experiment, cause, exchange], |row| row.get::<_, i64>(0))?
         .try_fold(0_u64, |sum, bytes| bytes.map(|bytes| sum.saturating_add(bytes.max(0).cast_unsigned())))

@@ -32,8 +32,8 @@ impl SideBySide {
         writeln!(out, "{}", paint.bold(&title))?;
         writeln!(
             out,
-            "{}, first {}, last {}, cause {}",
-            plural(self.count, "mismatch").replace("mismatchs", "mismatches"),
+            "Seen in {}, first {}, last {}, cause {}",
+            plural(self.count, "comparison"),
             self.first_seen,
             self.last_seen,
             self.id
