@@ -6,6 +6,7 @@
 //! comparisons for people who ask in SQL and for latency, and a few examples of each cause.
 
 mod example;
+mod noise;
 mod read;
 mod schema;
 mod sqlite;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cause, Change, Comparison, LedgerSnapshot, Timestamp};
 
+pub use noise::{PathEvidence, RateEvidence};
 pub use sqlite::SqliteJournal;
 
 /// Names the cause of a mismatch: `compare::group::cause_of` outside of tests.
@@ -206,7 +208,7 @@ pub struct PathRecord {
     pub path: String,
     /// Whether its differences count: the label of a state of the noise model.
     pub state: String,
-    /// The evidence, as JSON.
+    /// The evidence: a [`PathEvidence`] as JSON.
     pub detail: String,
 }
 

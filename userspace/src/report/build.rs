@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use super::causes::{JudgePath, Judged, JudgedCause, PathName, merge};
 use super::curl::{Curl, curl};
 use super::facts::{
-    CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, IntervalReport, LatencyReport, Report,
-    ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport, SlowerReport,
+    CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
+    PathReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
+    SlowerReport,
 };
 use super::rate::Bounds;
 use super::verdict::{Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
@@ -159,6 +160,7 @@ impl ExperimentReport {
                 .collect(),
             candidate,
             causes_omitted,
+            paths: paths.into_iter().map(PathReport::new).collect(),
             rules: rules
                 .into_iter()
                 .map(|rule| RuleReport {
@@ -262,6 +264,16 @@ impl ShareReport {
         let compared = tally.compared();
         let observed = if compared == 0 { 0.0 } else { tally.mismatched as f64 / compared as f64 };
         Self { observed, low, high, confidence: policy.confidence }
+    }
+}
+
+// === impl PathReport ===
+
+impl PathReport {
+    fn new(record: PathRecord) -> Self {
+        let evidence = record.evidence();
+        let PathRecord { route, path, state, detail: _ } = record;
+        Self { route, path, state, evidence }
     }
 }
 

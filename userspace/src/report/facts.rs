@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::verdict::{Verdict, VerdictPolicy};
-use crate::journal::{Example, JournalError, StoredDifference};
+use crate::journal::{Example, JournalError, PathEvidence, StoredDifference};
 
 /// All that one run showed.
 #[derive(Clone, Debug, Serialize)]
@@ -79,6 +79,8 @@ pub struct ExperimentReport {
     pub causes: Vec<CauseReport>,
     /// Mismatches whose cause was one too many to keep.
     pub causes_omitted: u64,
+    /// What is known of the noise at paths where something differed, by route and path.
+    pub paths: Vec<PathReport>,
     /// Rules, in the order of the configuration.
     pub rules: Vec<RuleReport>,
     /// What was asked of it.
@@ -261,6 +263,19 @@ pub struct RequestReport {
 
 /// One place where two answers differ.
 pub type DifferenceReport = StoredDifference;
+
+/// Whether the differences at one path are noise.
+#[derive(Clone, Debug, Serialize)]
+pub struct PathReport {
+    /// The route.
+    pub route: String,
+    /// The normalised path.
+    pub path: String,
+    /// `reported`, `ceased`, `undecided`, `unmeasured` or `noise`.
+    pub state: String,
+    /// What the state rests on; null where it was not kept.
+    pub evidence: Option<PathEvidence>,
+}
 
 /// What one rule hid.
 #[derive(Clone, Debug, Serialize)]

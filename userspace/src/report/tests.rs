@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use super::verdict::{Evidence, RouteEvidence, Tally};
 use super::*;
 use crate::compare::{Comparator, CompareConfig, group};
-use crate::journal::{ExperimentStart, Journal, JournalLimits, RunStart, SqliteJournal};
+use crate::journal::{ExperimentStart, Journal, JournalLimits, PathRecord, RunId, RunStart, SqliteJournal};
 use crate::model::{
-    Body, BranchFailure, Comparison, Exchange, ExchangeId, Fate, Ledger, Observation, PathState, Response,
-    Timestamp, samples,
+    Body, BranchFailure, Comparison, Exchange, ExchangeId, Fate, Ledger, Observation, PathState, PathSummary,
+    Response, Timestamp, samples,
 };
 
 const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
@@ -407,7 +407,7 @@ fn json_has_stable_names() {
     assert_eq!(
         keys(experiment),
         "name candidate stopped seen in_flight fates matched mismatched undecided ignored noise incomparable \
-         incomparable_reasons mismatch_share routes causes causes_omitted rules policy verdict"
+         incomparable_reasons mismatch_share routes causes causes_omitted paths rules policy verdict"
     );
     let cause = &experiment["causes"][0];
     assert_eq!(
@@ -462,13 +462,71 @@ fn the_json_form_is_what_its_schema_says() {
     check_schema("", &report(&small(), &cases).to_json().unwrap());
     check_schema("", &report(&VerdictPolicy::default(), &[]).to_json().unwrap());
 
-    let (report, journal) = kept_report(&small(), &[price()]);
+    let (report, mut journal) = kept_report(&small(), &[price()]);
+    let summary = path_summary(PathState::Undecided);
+    journal.record_paths(RunId(1), "shop", &[PathRecord::new(&summary).unwrap()]).unwrap();
+    check_schema("", &Report::load(&journal, None).unwrap().to_json().unwrap());
     let side = SideBySide::load(&journal, &report, None, "1", &SideLimits::default()).unwrap();
     let json = side.to_json().unwrap();
     check_schema("#/$defs/side_by_side", &json);
     assert!(json.contains(r#"{\"price\":null}"#) && json.contains(r#"{\"price\":10}"#), "{json}");
     let json = SideBySide { control: None, candidate: None, ..side }.to_json().unwrap();
     check_schema("#/$defs/side_by_side", &json);
+}
+
+/// What a noise model may say of the path at which the price differs.
+fn path_summary(state: PathState) -> PathSummary {
+    use crate::model::{EvidenceCounts, Needs, Rate, Transition, ValueClass};
+    let rate = Rate { count: 1, of: 40, low: 0.001, high: 0.25, recent: 0.02 };
+    PathSummary {
+        route: "/items/".to_owned(),
+        path: "json:$.price".to_owned(),
+        state,
+        transition: Transition { control: ValueClass::Number, candidate: ValueClass::Null },
+        candidate: rate,
+        noise: None,
+        excess: Some(rate),
+        evidence: 1.0,
+        evidence_needed: 3.0,
+        noise_evidence: 0.0,
+        noise_evidence_needed: 3.0,
+        sources: [
+            EvidenceCounts { hits: 1, ..EvidenceCounts::default() },
+            EvidenceCounts::default(),
+            EvidenceCounts::default(),
+        ],
+        needs: Some(Needs { towards: PathState::Reported, differing: 3, comparisons: Some(1_200) }),
+        first_seen: 1,
+        last_seen: 1,
+        ceased_since: None,
+    }
+}
+
+#[track_caller]
+fn check_state(state: PathState, conclusion: Conclusion, counts: [u64; 3]) {
+    let cases =
+        [Case::get("/items/7", r#"{"price":10}"#, r#"{"price":null}"#), Case::get("/items/7", "1", "1")];
+    let (_, mut journal) = kept_report(&small(), &cases);
+    journal.record_paths(RunId(1), "shop", &[PathRecord::new(&path_summary(state)).unwrap()]).unwrap();
+    let report = Report::load(&journal, None).unwrap();
+    let experiment = &report.experiments[0];
+    assert_eq!([experiment.mismatched, experiment.undecided, experiment.noise], counts, "{state:?}");
+    assert_eq!(report.verdict.verdict, conclusion, "{state:?}");
+    let line = format!(
+        "/items/ json:$.price: {} (number→null); A/B 1 of 40 [0.1 %, 25 %], itself not measured; reported in about 1,200 \
+         more comparisons",
+        state.label()
+    );
+    let text = report.to_text(false);
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn what_is_known_of_a_path_decides_whether_its_differences_count() {
+    check_state(PathState::Reported, Conclusion::Fail, [1, 0, 0]);
+    check_state(PathState::Unmeasured, Conclusion::Fail, [1, 0, 0]);
+    check_state(PathState::Undecided, Conclusion::NotEnoughData, [0, 1, 0]);
+    check_state(PathState::Noise, Conclusion::Pass, [0, 0, 1]);
 }
 
 #[test]

@@ -7,9 +7,23 @@ use std::fmt::{self, Write as _};
 use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RouteReport, RunReport};
 use super::verdict::Conclusion;
 use super::words::{counted, percent, plain, plural, share};
+use crate::journal::RateEvidence;
 
 /// Differences shown of one example.
 const DIFFERENCES_SHOWN_MAX: usize = 8;
+
+/// Paths shown with what is known of their noise.
+const PATHS_SHOWN_MAX: usize = 50;
+
+/// A rate with its bounds in words.
+fn rate(rate: Option<&RateEvidence>) -> String {
+    match rate {
+        None => "not measured".to_owned(),
+        Some(RateEvidence { count, of, low, high, recent: _ }) => {
+            format!("{} of {} [{}, {}]", counted(*count), counted(*of), share(*low), share(*high))
+        }
+    }
+}
 
 /// Colours and bold type, or nothing of the kind.
 pub(super) struct Paint {
@@ -66,6 +80,7 @@ impl ExperimentReport {
         self.write_outcomes(out)?;
         self.write_routes(out, paint)?;
         self.write_causes(out, paint)?;
+        self.write_paths(out)?;
         self.write_latency(out)?;
         self.write_rules(out)?;
         let line = format!("{}: {}", plain(&self.name), plain(&self.verdict.line()));
@@ -141,6 +156,32 @@ impl ExperimentReport {
         }
         if self.causes_omitted > 0 {
             writeln!(out, "\n  {} more mismatches have further causes.", counted(self.causes_omitted))?;
+        }
+        Ok(())
+    }
+
+    fn write_paths(&self, out: &mut String) -> fmt::Result {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n  Noise: how often A and B differ at a path, and one version from itself, with bounds"
+        )?;
+        for path in self.paths.iter().take(PATHS_SHOWN_MAX) {
+            write!(out, "    {} {}: {}", plain(&path.route), plain(&path.path), plain(&path.state))?;
+            if let Some(evidence) = &path.evidence {
+                write!(out, " ({}); A/B {}", plain(&evidence.classes), rate(Some(&evidence.candidate)))?;
+                write!(out, ", itself {}", rate(evidence.noise.as_ref()))?;
+                if let (Some(towards), Some(more)) = (&evidence.towards, evidence.comparisons_needed) {
+                    write!(out, "; {} in about {} more comparisons", plain(towards), counted(more))?;
+                }
+            }
+            writeln!(out)?;
+        }
+        let more = self.paths.len().saturating_sub(PATHS_SHOWN_MAX) as u64;
+        if more > 0 {
+            writeln!(out, "    and {} more", counted(more))?;
         }
         Ok(())
     }
