@@ -18,6 +18,7 @@ use super::json_text::{Node, ParseError, parse, parse_lines};
 use super::markup::{self, Tree, TreeLimits};
 use super::media::{self, Media};
 use super::multipart::{self, Parts};
+use super::rules::guide;
 use super::{Check, CompareLimits, Findings, Pair, Place, json, text};
 use crate::model::{Body, DifferenceKind, Headers, IncomparableReason, Response};
 
@@ -176,18 +177,20 @@ fn read<'a>(
     body: &'a [u8],
     found: &Findings<'_>,
 ) -> Result<Document<'a>, IncomparableReason> {
-    let CompareLimits { depth_max, values_max, .. } = found.limits();
+    let CompareLimits { depth_max, values_max, rule_value_bytes_max, .. } = found.limits();
     let origin = found.origin();
     let is_lines = *declared == Media::JsonLines;
     let looks_like_json = media::looks_like_json(body);
     if (*declared == Media::Json || (looks_like_json && !is_lines))
-        && let Some(node) = readable(parse(body, *depth_max, *values_max, Some(&origin)))?
+        && let Some(mut node) = readable(parse(body, *depth_max, *values_max, Some(&origin)))?
     {
+        guide(&mut node, found.rules(), *rule_value_bytes_max);
         return Ok(Document::Json(node));
     }
     if (is_lines || looks_like_json)
-        && let Some(node) = readable(parse_lines(body, *depth_max, *values_max, Some(&origin)))?
+        && let Some(mut node) = readable(parse_lines(body, *depth_max, *values_max, Some(&origin)))?
     {
+        guide(&mut node, found.rules(), *rule_value_bytes_max);
         return Ok(Document::JsonLines(node));
     }
     let may_be_markup = declared.may_be_markup();

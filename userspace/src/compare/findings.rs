@@ -7,23 +7,24 @@ use std::sync::Arc;
 
 use super::CompareLimits;
 use super::align::Budget;
-use super::rules::Rule;
+use super::rules::{Asked, Judgement, Rules, Uses};
 use super::url::OwnOrigin;
 use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
 
 /// What was found in one comparison so far.
 #[derive(Debug)]
 pub struct Findings<'c> {
-    rules: &'c [Rule],
+    rules: &'c Rules,
     limits: &'c CompareLimits,
     origin: OwnOrigin<'c>,
     budget: Budget,
     /// The part or event that is being compared now.
     inside: Option<(Container, String)>,
+    /// Both answers are errors of one class.
+    errors_alike: bool,
     differences: Vec<Difference>,
     omitted: u32,
-    /// Differences that each rule hid, in the order of `rules`; empty until one did.
-    hidden: Vec<u32>,
+    uses: Uses,
 }
 
 /// Where two answers can differ.
@@ -77,6 +78,8 @@ pub enum Place<'a> {
     },
     /// A body as a whole.
     Body,
+    /// What an external comparator calls a place of its own.
+    Named(&'a str),
 }
 
 /// One step into a JSON document.
@@ -140,7 +143,12 @@ struct Written<'a> {
 // === impl Findings ===
 
 impl<'c> Findings<'c> {
-    pub(super) fn new(rules: &'c [Rule], limits: &'c CompareLimits, origin: OwnOrigin<'c>) -> Self {
+    pub(super) fn new(
+        rules: &'c Rules,
+        limits: &'c CompareLimits,
+        origin: OwnOrigin<'c>,
+        errors_alike: bool,
+    ) -> Self {
         let budget = Budget::new(limits.align_steps_max);
         Self {
             rules,
@@ -148,10 +156,16 @@ impl<'c> Findings<'c> {
             origin,
             budget,
             inside: None,
+            errors_alike,
             differences: Vec::new(),
             omitted: 0,
-            hidden: Vec::new(),
+            uses: Uses::default(),
         }
+    }
+
+    /// The rules, for checks that rewrite before they look.
+    pub(super) fn rules(&self) -> &'c Rules {
+        self.rules
     }
 
     /// The bounds of this comparison.
@@ -198,18 +212,42 @@ impl<'c> Findings<'c> {
         control: Option<&dyn Display>,
         candidate: Option<&dyn Display>,
     ) {
+        // Taken out, so that a place that borrows from it does not hold on to the rest.
+        let inside = self.inside.take();
         let wrapped;
-        let place = match &self.inside {
+        let place = match &inside {
             None => place,
             Some((container, name)) => {
                 wrapped = Place::Within { container: *container, name, place: Some(place) };
                 &wrapped
             }
         };
-        if let Some(index) = self.rules.iter().position(|rule| rule.hides(place)) {
-            self.hide(index);
-            return;
+        let asked = Asked {
+            place,
+            kind,
+            control,
+            candidate,
+            errors_alike: self.errors_alike,
+            value_bytes_max: self.limits.rule_value_bytes_max,
+        };
+        match self.rules.judge(&asked, &mut self.uses) {
+            Judgement::Hidden | Judgement::Failed => {}
+            Judgement::Stands => self.keep(place, kind, control, candidate),
+            Judgement::Rewritten(control, candidate) => {
+                let [control, candidate] =
+                    [&control, &candidate].map(|text| text.as_ref().map(|text| text as _));
+                self.keep(place, kind, control, candidate);
+            }
         }
+    }
+
+    fn keep(
+        &mut self,
+        place: &Place<'_>,
+        kind: DifferenceKind,
+        control: Option<&dyn Display>,
+        candidate: Option<&dyn Display>,
+    ) {
         if self.differences.len() >= self.limits.differences_max {
             self.omitted = self.omitted.saturating_add(1);
             return;
@@ -230,21 +268,31 @@ impl<'c> Findings<'c> {
         });
     }
 
-    /// The number of the `unordered` rule that names this place.
+    /// The number of the rule under which the order of this array means nothing.
     pub(super) fn unordered(&self, place: &Place<'_>) -> Option<usize> {
         // Paths of these rules begin at the body.
         if self.inside.is_some() {
             return None;
         }
-        self.rules.iter().position(|rule| rule.unorders(place))
+        self.rules.unordered(place)
+    }
+
+    /// The number of the rule that pairs elements of this array, and the members that name an element.
+    pub(super) fn match_by(&self, place: &Place<'_>) -> Option<(usize, &'c [String])> {
+        if self.inside.is_some() {
+            return None;
+        }
+        self.rules.match_by(place)
     }
 
     /// Counts a difference that rule number `index` hid.
     pub(super) fn hide(&mut self, index: usize) {
-        self.hidden.resize(self.rules.len(), 0);
-        if let Some(count) = self.hidden.get_mut(index) {
-            *count = count.saturating_add(1);
-        }
+        self.rules.hide(&mut self.uses, index);
+    }
+
+    /// Counts that rule number `index` failed: what it is about cannot be compared.
+    pub(super) fn fail(&mut self, index: usize) {
+        self.rules.fail_at(&mut self.uses, index);
     }
 
     /// True when there is a difference that no rule hides.
@@ -252,14 +300,24 @@ impl<'c> Findings<'c> {
         !self.differences.is_empty()
     }
 
+    /// The outcome; what the rules did is counted.
     pub(super) fn into_outcome(self, reason: Option<IncomparableReason>) -> Outcome {
-        let Self { rules, limits: _, origin: _, budget: _, inside: _, differences, omitted, hidden } = self;
-        let ignored: Vec<(Arc<str>, u32)> = rules
-            .iter()
-            .zip(hidden)
-            .filter(|(_, count)| *count > 0)
-            .map(|(rule, count)| (Arc::clone(rule.text()), count))
-            .collect();
+        let Self {
+            rules,
+            limits: _,
+            origin: _,
+            budget: _,
+            inside: _,
+            errors_alike: _,
+            differences,
+            omitted,
+            uses,
+        } = self;
+        rules.count(&uses);
+        let hid = uses.iter().filter(|(_, used)| used.hid > 0);
+        let ignored: Vec<(Arc<str>, u32)> =
+            hid.filter_map(|(index, used)| Some((Arc::clone(rules.text(index)?), used.hid))).collect();
+        let reason = reason.or(uses.any_failed().then_some(IncomparableReason::RuleError));
         match reason {
             _ if !differences.is_empty() => Outcome::Mismatch { differences, ignored, omitted },
             Some(reason) => Outcome::Incomparable(reason),
@@ -340,6 +398,7 @@ impl Display for Written<'_> {
             Place::Text { line } if self.exact => write!(f, "text:{line}"),
             Place::Text { line: _ } => f.write_str("text"),
             Place::Body => f.write_str("body"),
+            Place::Named(name) => write!(f, "comparator:{name}"),
         }
     }
 }

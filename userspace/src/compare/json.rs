@@ -5,6 +5,7 @@
 //! means nothing (RFC 8259 section 4), that of an array's elements does, unless a rule says otherwise. A key
 //! that was sent twice is compared twice: the first with the first, the second with the second.
 
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
@@ -112,6 +113,10 @@ impl<'p> Walk<'_, '_, 'p> {
             self.multisets(a, b, rule);
             return;
         }
+        if let Some((rule, keys)) = self.found.match_by(&Place::Json(&self.steps)) {
+            self.named(a, b, rule, keys);
+            return;
+        }
         if is_reordered(a, b) {
             let (a, b) = (Elements(a), Elements(b));
             self.found.add(&Place::Json(&self.steps), DifferenceKind::Order, Some(&a), Some(&b));
@@ -120,6 +125,38 @@ impl<'p> Walk<'_, '_, 'p> {
         for (i, j) in pair_up(a, b, &mut self.budget) {
             let step = Step::Index(i.or(j).unwrap_or(0));
             self.part(step, i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j)));
+        }
+    }
+
+    /// Pairs elements that have one name, the first of a name with the first. Those without a name pair by position
+    /// among themselves. The order is the rule's to hide.
+    fn named(&mut self, a: &'p [Node<'p>], b: &'p [Node<'p>], rule: usize, keys: &[String]) {
+        let names = |nodes: &[Node<'_>]| nodes.iter().map(|node| name_of(node, keys)).collect::<Vec<_>>();
+        let (names_a, names_b) = (names(a), names(b));
+        if !a.is_empty() && names_a.iter().all(Option::is_none) {
+            // A decides what an element is like: the rule is about something else than what A sends.
+            self.found.fail(rule);
+            return;
+        }
+        let mut rest: HashMap<&Option<Vec<u64>>, VecDeque<usize>> = HashMap::new();
+        for (j, name) in names_b.iter().enumerate() {
+            rest.entry(name).or_default().push_back(j);
+        }
+        let mut is_in_order = true;
+        let mut last = None;
+        for ((i, x), name) in a.iter().enumerate().zip(&names_a) {
+            let j = rest.get_mut(name).and_then(VecDeque::pop_front);
+            is_in_order &= j.is_none() || last < j;
+            last = j.or(last);
+            self.part(Step::Index(i), Some(x), j.and_then(|j| b.get(j)));
+        }
+        if !is_in_order {
+            self.found.hide(rule);
+        }
+        let mut added: Vec<usize> = rest.into_values().flatten().collect();
+        added.sort_unstable();
+        for j in added {
+            self.part(Step::Index(j), None, b.get(j));
         }
     }
 
@@ -167,6 +204,13 @@ impl<'p> Walk<'_, '_, 'p> {
             self.part(Step::Index(j), None, Some(y));
         }
     }
+}
+
+/// What names an element: the hashes of its members of these keys; none where one is missing.
+fn name_of(node: &Node<'_>, keys: &[String]) -> Option<Vec<u64>> {
+    let Value::Object(members) = &node.value else { return None };
+    let member = |wanted: &String| members.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.hash);
+    keys.iter().map(member).collect()
 }
 
 // === impl Elements ===

@@ -47,12 +47,16 @@ mod url;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::model::{Body, Exchange, Headers, IncomparableReason, Mark, Observation, Outcome, Response};
+use crate::model::{
+    Body, BranchFailure, DifferenceKind, Exchange, Headers, IncomparableReason, Mark, Observation, Outcome,
+    Response,
+};
 
 pub use findings::{Container, Findings, Language, MarkupStep, Place, Step};
 pub use headers::MEANINGFUL_HEADERS;
+pub use rules::{CleanRule, CompareErrors, IgnoreRule, MatchRule, RuleCounts, ToleranceRule, When};
 
-use rules::Rule;
+use rules::{NamedPlace, Rules, Uses};
 use url::OwnOrigin;
 
 /// One question asked of two answers.
@@ -81,16 +85,19 @@ pub struct Pair<'a> {
 /// What to compare and what to hide, as the configuration says it.
 #[derive(Clone, Debug, Default)]
 pub struct CompareConfig {
-    /// Differences to hide. A rule is `status`, `text`, `body`, `header:NAME`, `header:*`, `header:NAME[PART]`,
-    /// `header:set-cookie[NAME].ATTRIBUTE`, or `json:PATH` where PATH begins with `$` and goes on with `.key`,
-    /// `['key']`, `[3]`, `.*` (any key), `[*]` (any array element) and `.**` (any number of steps, also none);
-    /// or `html:PATH`, `xml:PATH`, `form:NAME`, `multipart:NAME`, `event:TYPE` as `docs/comparison.md` describes
-    /// them. A rule names the whole place: `json:$.a` hides no difference at `$.a.b` nor at `$.ab`;
-    /// `json:$.a.**` hides `$.a` and all below it. The first rule that matches is the one that counts the
-    /// difference.
-    pub ignore: Vec<String>,
+    /// Differences to hide. A rule names the whole place: `json:$.a` hides no difference at `$.a.b` nor at `$.ab`;
+    /// `json:$.a.**` hides `$.a` and all below it. `docs/comparison.md` lists the places.
+    pub ignore: Vec<IgnoreRule>,
+    /// How values are rewritten before they are compared. All that name a place rewrite there, in this order.
+    pub clean: Vec<CleanRule>,
     /// Arrays whose order carries no meaning, as `json:PATH`; compared as multisets.
     pub unordered: Vec<String>,
+    /// Arrays whose elements are named by a member.
+    pub match_by: Vec<MatchRule>,
+    /// Values that may lie apart.
+    pub tolerance: Vec<ToleranceRule>,
+    /// What counts as the same error. Default: [`CompareErrors::Full`].
+    pub compare_errors: CompareErrors,
     /// Header fields to compare besides [`MEANINGFUL_HEADERS`]; a final `*` stands for any ending.
     pub headers_plus: Vec<String>,
     /// Header fields not to compare; wins over both other lists; a final `*` stands for any ending.
@@ -128,17 +135,19 @@ pub struct CompareLimits {
     pub value_bytes_max: usize,
     /// Bytes kept of a path. Default 256.
     pub path_bytes_max: usize,
+    /// Bytes of a value that a rule looks at; above, the rule fails. Default 64 KiB.
+    pub rule_value_bytes_max: usize,
 }
 
 /// A configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompareConfigError {
-    /// An `ignore` or `unordered` rule that does not parse.
+    /// A rule that does not parse.
     #[error("`{list}` rule `{rule}`: {problem}")]
     Rule {
         /// The list that it stands in.
         list: &'static str,
-        /// The rule as written.
+        /// The rule as results name it; of `unordered`, its place.
         rule: String,
         /// What is wrong with it.
         problem: String,
@@ -165,9 +174,31 @@ pub enum CompareConfigError {
     },
 }
 
+/// What an external comparator says about one exchange.
+#[derive(Clone, Debug)]
+pub struct External {
+    /// True when it takes the place of the checks of this module.
+    pub instead: bool,
+    /// The differences; or why it gave no answer.
+    pub answer: Result<Vec<ExternalDifference>, IncomparableReason>,
+}
+
+/// A difference that an external comparator found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalDifference {
+    /// A place as rules write it, exact; or any other text, which is shown as `comparator:TEXT`.
+    pub path: String,
+    /// In which way.
+    pub kind: DifferenceKind,
+    /// A's value.
+    pub control: Option<String>,
+    /// B's value.
+    pub candidate: Option<String>,
+}
+
 /// Compares the observations of one experiment.
 pub struct Comparator {
-    rules: Vec<Rule>,
+    rules: Rules,
     checks: Vec<Box<dyn Check>>,
     candidate_authority: Option<String>,
     limits: CompareLimits,
@@ -187,6 +218,7 @@ impl Default for CompareLimits {
             differences_per_path_max: 3,
             value_bytes_max: 200,
             path_bytes_max: 256,
+            rule_value_bytes_max: 64 << 10,
         }
     }
 }
@@ -200,6 +232,7 @@ impl CompareLimits {
             ("differences_per_path_max", 1, 10_000, self.differences_per_path_max),
             ("value_bytes_max", 8, 1 << 20, self.value_bytes_max),
             ("path_bytes_max", 32, 1 << 16, self.path_bytes_max),
+            ("rule_value_bytes_max", 64, 16 << 20, self.rule_value_bytes_max),
         ];
         match ranges.into_iter().find(|(_, least, most, value)| value < least || value > most) {
             None => Ok(()),
@@ -216,16 +249,20 @@ impl Comparator {
     /// # Errors
     /// Names the first rule, header name or limit that cannot be used.
     pub fn new(config: CompareConfig) -> Result<Self, CompareConfigError> {
-        let CompareConfig { ignore, unordered, headers_plus, headers_minus, candidate_authority, limits } =
-            config;
+        let rules = Rules::new(&config)?;
+        let CompareConfig {
+            ignore: _,
+            clean: _,
+            unordered: _,
+            match_by: _,
+            tolerance: _,
+            compare_errors: _,
+            headers_plus,
+            headers_minus,
+            candidate_authority,
+            limits,
+        } = config;
         limits.validate()?;
-        let mut rules = Vec::new();
-        for text in &ignore {
-            rules.push(Rule::ignore(text)?);
-        }
-        for text in &unordered {
-            rules.push(Rule::unordered(text)?);
-        }
         let headers = headers::HeadersCheck::new(&headers_plus, &headers_minus)?;
         let checks: Vec<Box<dyn Check>> =
             vec![Box::new(status::StatusCheck), Box::new(headers), Box::new(body::BodyCheck)];
@@ -239,21 +276,43 @@ impl Comparator {
         self
     }
 
-    /// All rules as results name them: `ignore` rules as written, then `unordered json:PATH`.
+    /// All rules as results name them, list by list.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.rules.iter().map(Rule::text)
+        self.rules.texts()
+    }
+
+    /// What each rule did so far.
+    pub fn rule_counts(&self) -> impl Iterator<Item = (&Arc<str>, &RuleCounts)> {
+        self.rules.counts()
+    }
+
+    /// Counts on where `before` counted, for rules that it had, too.
+    pub fn take_over_counts(&mut self, before: &Comparator) {
+        self.rules.take_over(&before.rules);
     }
 
     /// Compares what A did in `exchange` with what B did.
     pub fn compare(&self, exchange: &Exchange, candidate: &Observation) -> Outcome {
+        self.compare_with(exchange, candidate, None)
+    }
+
+    /// As [`Comparator::compare`], with what somebody else found.
+    pub fn compare_with(
+        &self,
+        exchange: &Exchange,
+        candidate: &Observation,
+        external: Option<&External>,
+    ) -> Outcome {
         let pair = match pair_up(exchange, candidate) {
             Ok(pair) => pair,
-            Err(reason) => return Outcome::Incomparable(reason),
+            Err(Unpaired::Failed(failure)) => return self.failed(exchange, failure),
+            Err(Unpaired::Incomparable(reason)) => return Outcome::Incomparable(reason),
         };
         let origin = OwnOrigin::new(exchange, self.candidate_authority.as_deref());
-        let mut found = Findings::new(&self.rules, &self.limits, origin);
+        let mut found = Findings::new(&self.rules, &self.limits, origin, pair.errors_alike());
         let mut reason = None;
-        for check in &self.checks {
+        let own = external.is_none_or(|external| !external.instead);
+        for check in self.checks.iter().filter(|_| own) {
             if let Err(why) = check.check(&pair, &mut found) {
                 reason.get_or_insert(why);
             }
@@ -261,7 +320,34 @@ impl Comparator {
                 break;
             }
         }
+        match external.map(|external| &external.answer) {
+            None => {}
+            Some(Ok(differences)) => differences.iter().for_each(|difference| difference.add_to(&mut found)),
+            Some(Err(why)) => {
+                reason.get_or_insert(*why);
+            }
+        }
         found.into_outcome(reason)
+    }
+
+    /// True when there are two whole answers, so that somebody else can be asked about them.
+    pub fn is_comparable(exchange: &Exchange, candidate: &Observation) -> bool {
+        pair_up(exchange, candidate).is_ok()
+    }
+
+    /// B gave no answer; where A answered 5xx, a rule may say that it failed likewise.
+    fn failed(&self, exchange: &Exchange, failure: BranchFailure) -> Outcome {
+        let control_failed = exchange.response.as_ref().is_some_and(|response| response.status / 100 == 5);
+        let rule = self.rules.failed_likewise().filter(|_| control_failed);
+        match rule.and_then(|index| Some((index, self.rules.text(index)?))) {
+            None => Outcome::Incomparable(failure.into()),
+            Some((index, text)) => {
+                let mut uses = Uses::default();
+                self.rules.hide(&mut uses, index);
+                self.rules.count(&uses);
+                Outcome::Ignored(vec![(Arc::clone(text), 1)])
+            }
+        }
     }
 }
 
@@ -277,20 +363,37 @@ impl std::fmt::Debug for Comparator {
     }
 }
 
-fn pair_up<'a>(exchange: &'a Exchange, candidate: &'a Observation) -> Result<Pair<'a>, IncomparableReason> {
-    let control = exchange.response.as_ref().ok_or(IncomparableReason::ControlIncomplete)?;
+/// Why there are no two answers to compare.
+enum Unpaired {
+    Failed(BranchFailure),
+    Incomparable(IncomparableReason),
+}
+
+fn pair_up<'a>(exchange: &'a Exchange, candidate: &'a Observation) -> Result<Pair<'a>, Unpaired> {
+    let incomplete = Unpaired::Incomparable(IncomparableReason::ControlIncomplete);
+    let Some(control) = exchange.response.as_ref() else { return Err(incomplete) };
     let cut_off = exchange.marks.has(Mark::Gap) || exchange.marks.has(Mark::Truncated);
     if cut_off || !control.body.complete {
-        return Err(IncomparableReason::ControlIncomplete);
+        return Err(incomplete);
     }
     match candidate {
-        Observation::Failed(failure) => Err(IncomparableReason::from(*failure)),
+        Observation::Failed(failure) => Err(Unpaired::Failed(*failure)),
         Observation::Answered { response, ttfb: _, served: _ } if !response.body.complete => {
-            Err(IncomparableReason::CandidateClosed)
+            Err(Unpaired::Failed(BranchFailure::Closed))
         }
         Observation::Answered { response, ttfb: _, served: _ } => {
             Ok(Pair { exchange, control, candidate: response })
         }
+    }
+}
+
+// === impl ExternalDifference ===
+
+impl ExternalDifference {
+    fn add_to(&self, found: &mut Findings<'_>) {
+        let Self { path, kind, control, candidate } = self;
+        let [control, candidate] = [control, candidate].map(|value| value.as_ref().map(|value| value as _));
+        NamedPlace::parse(path).visit(|place| found.add(place, *kind, control, candidate));
     }
 }
 
@@ -300,6 +403,11 @@ impl Pair<'_> {
     /// True when the first digits of the statuses differ (RFC 9110 section 15).
     pub fn classes_differ(&self) -> bool {
         self.control.status / 100 != self.candidate.status / 100
+    }
+
+    /// True when both answers are errors (RFC 9110 sections 15.5 and 15.6), of the client's or of the server's making.
+    fn errors_alike(&self) -> bool {
+        self.control.status >= 400 && self.candidate.status >= 400 && !self.classes_differ()
     }
 
     /// True when neither answer can have content (RFC 9112 section 6.3, rule 1).

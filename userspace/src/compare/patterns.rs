@@ -3,7 +3,7 @@
 //! Does not decide what a rule does with a place.
 
 use super::findings::{Container, Language, MarkupStep, Place};
-use super::rules::{Pattern, parse_pattern, whole_matches};
+use super::rules::path::{Pattern, parse_pattern, whole_matches};
 
 /// A pattern for a place that is neither a whole header field, nor JSON, nor a whole body.
 #[derive(Clone, Debug, PartialEq, Eq)]

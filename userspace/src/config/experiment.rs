@@ -354,7 +354,7 @@ impl RawCompare {
     fn finish(self, candidate: &HttpBranchConfig) -> Result<CompareConfig, Fault> {
         let lists = [&self.ignore[..], &self.unordered, &self.headers_plus, &self.headers_minus];
         let mut config = CompareConfig {
-            ignore: plain(&self.ignore),
+            ignore: plain(&self.ignore).into_iter().map(Into::into).collect(),
             unordered: plain(&self.unordered),
             headers_plus: plain(&self.headers_plus),
             headers_minus: plain(&self.headers_minus),

@@ -145,6 +145,8 @@ pub enum IncomparableReason {
     CandidateClosed,
     /// B answered something that is not HTTP.
     CandidateGarbage,
+    /// A rule failed, or the external comparator gave no answer.
+    RuleError,
 }
 
 // === impl BranchFailure ===
@@ -234,7 +236,7 @@ impl Outcome {
 
 impl IncomparableReason {
     /// All reasons.
-    pub const ALL: [IncomparableReason; 8] = [
+    pub const ALL: [IncomparableReason; 9] = [
         IncomparableReason::ControlIncomplete,
         IncomparableReason::BodyCut,
         IncomparableReason::Undecodable,
@@ -243,6 +245,7 @@ impl IncomparableReason {
         IncomparableReason::CandidateTimedOut,
         IncomparableReason::CandidateClosed,
         IncomparableReason::CandidateGarbage,
+        IncomparableReason::RuleError,
     ];
 
     /// The reason as a label value; stable.
@@ -256,6 +259,7 @@ impl IncomparableReason {
             IncomparableReason::CandidateTimedOut => "candidate_timed_out",
             IncomparableReason::CandidateClosed => "candidate_closed",
             IncomparableReason::CandidateGarbage => "candidate_garbage",
+            IncomparableReason::RuleError => "rule_error",
         }
     }
 }

@@ -57,7 +57,7 @@ fn report(policy: &VerdictPolicy, cases: &[Case]) -> Report {
 
 /// The same, with the journal that it is made of.
 fn kept_report(policy: &VerdictPolicy, cases: &[Case]) -> (Report, SqliteJournal) {
-    let ignore = vec!["json:$.at".to_owned(), "header:date".to_owned()];
+    let ignore = vec!["json:$.at".into(), "header:date".into()];
     let comparator = Comparator::new(CompareConfig { ignore, ..CompareConfig::default() }).unwrap();
     let mut journal = SqliteJournal::in_memory(JournalLimits::default(), group::cause_of).unwrap();
     let run = journal

@@ -125,6 +125,7 @@ pub(super) fn gloss_of_reason(reason: &str) -> &'static str {
             Reason::CandidateTimedOut => "B gave no whole answer in time",
             Reason::CandidateClosed => "B closed the connection early",
             Reason::CandidateGarbage => "B answered something that is not HTTP",
+            Reason::RuleError => "a rule failed, or the external comparator gave no answer",
         },
     }
 }

@@ -1,28 +1,14 @@
-//! Rules that hide differences, and the paths that they are written in.
+//! The paths that rules are written in, and what they match.
 //!
 //! Never matches a part of a name: a rule names a whole place, with wildcards for whole steps.
 
-use std::sync::Arc;
+use super::super::findings::{Place, Step};
+use super::super::headers;
+use super::super::patterns::KindPattern;
 
-use super::findings::{Place, Step};
-use super::patterns::KindPattern;
-use super::{CompareConfigError, headers};
-
-/// One rule of the configuration.
-#[derive(Clone, Debug)]
-pub(super) struct Rule {
-    text: Arc<str>,
-    effect: Effect,
-}
-
-#[derive(Clone, Debug)]
-enum Effect {
-    Ignore(Pattern),
-    Unordered(Vec<PathStep>),
-}
-
+/// The places that a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub(in crate::compare) enum Pattern {
     Status,
     Text,
     Body,
@@ -34,10 +20,12 @@ pub(super) enum Pattern {
     Json(Vec<PathStep>),
     /// Cookies, trees, forms, parts and events.
     Kind(KindPattern),
+    Named(String),
 }
 
+/// One step of a path into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PathStep {
+pub(in crate::compare) enum PathStep {
     Key(String),
     Index(usize),
     AnyKey,
@@ -45,47 +33,11 @@ pub(super) enum PathStep {
     Many,
 }
 
-// === impl Rule ===
-
-impl Rule {
-    pub(super) fn ignore(text: &str) -> Result<Self, CompareConfigError> {
-        let pattern = parse_pattern(text).map_err(|problem| bad("ignore", text, problem))?;
-        Ok(Self { text: text.into(), effect: Effect::Ignore(pattern) })
-    }
-
-    pub(super) fn unordered(text: &str) -> Result<Self, CompareConfigError> {
-        let path = text.strip_prefix("json:").ok_or_else(|| "must begin with `json:`".to_owned());
-        let steps = path.and_then(parse_path).map_err(|problem| bad("unordered", text, problem))?;
-        Ok(Self { text: format!("unordered {text}").into(), effect: Effect::Unordered(steps) })
-    }
-
-    pub(super) fn text(&self) -> &Arc<str> {
-        &self.text
-    }
-
-    pub(super) fn hides(&self, place: &Place<'_>) -> bool {
-        match &self.effect {
-            Effect::Ignore(pattern) => pattern.matches(place),
-            Effect::Unordered(_) => false,
-        }
-    }
-
-    pub(super) fn unorders(&self, place: &Place<'_>) -> bool {
-        match (&self.effect, place) {
-            (Effect::Unordered(pattern), Place::Json(steps)) => path_matches(pattern, steps),
-            (Effect::Unordered(_) | Effect::Ignore(_), _) => false,
-        }
-    }
-}
-
-fn bad(list: &'static str, rule: &str, problem: String) -> CompareConfigError {
-    CompareConfigError::Rule { list, rule: rule.to_owned(), problem }
-}
-
 // === impl Pattern ===
 
 impl Pattern {
-    pub(super) fn matches(&self, place: &Place<'_>) -> bool {
+    /// True for a place that is one of these.
+    pub(in crate::compare) fn matches(&self, place: &Place<'_>) -> bool {
         match (self, place) {
             (Pattern::Kind(pattern), place) => pattern.matches(place),
             (Pattern::Status, Place::Status)
@@ -103,20 +55,23 @@ impl Pattern {
                 name == have && (part.is_none() || part.as_deref() == *have_part)
             }
             (Pattern::Json(pattern), Place::Json(steps)) => path_matches(pattern, steps),
+            (Pattern::Named(wanted), Place::Named(name)) => wanted == name,
             (
                 Pattern::Status
                 | Pattern::Text
                 | Pattern::Body
                 | Pattern::AnyHeader
                 | Pattern::Header { name: _, part: _ }
-                | Pattern::Json(_),
+                | Pattern::Json(_)
+                | Pattern::Named(_),
                 _,
             ) => false,
         }
     }
 }
 
-pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
+/// Parses a place as `docs/comparison.md` lists them, or `comparator:NAME`.
+pub(in crate::compare) fn parse_pattern(text: &str) -> Result<Pattern, String> {
     if let Some(pattern) = KindPattern::parse(text) {
         return pattern.map(Pattern::Kind);
     }
@@ -132,6 +87,7 @@ pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
         Some(("header", "*")) => Ok(Pattern::AnyHeader),
         Some(("header", field)) => parse_header(field),
         Some(("json", path)) => parse_path(path).map(Pattern::Json),
+        Some(("comparator", name)) if !name.is_empty() => Ok(Pattern::Named(name.to_owned())),
         Some((other, _)) => Err(format!("`{other}:` is no place; write `header:NAME` or `json:$.PATH`")),
     }
 }
@@ -151,7 +107,7 @@ fn parse_header(field: &str) -> Result<Pattern, String> {
 }
 
 /// True for keys that are written as `.key`.
-pub(super) fn is_plain_key(key: &str) -> bool {
+pub(in crate::compare) fn is_plain_key(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
@@ -216,12 +172,12 @@ fn parse_quoted(text: &str) -> Result<(PathStep, &str), String> {
     Err("a quoted key without its end".to_owned())
 }
 
-fn path_matches(pattern: &[PathStep], steps: &[Step<'_>]) -> bool {
+pub(in crate::compare) fn path_matches(pattern: &[PathStep], steps: &[Step<'_>]) -> bool {
     whole_matches(pattern, steps, |wanted| *wanted == PathStep::Many, PathStep::matches)
 }
 
 /// Matches a whole path; time is at most the product of the lengths, since only the last `**` is retried.
-pub(super) fn whole_matches<P, S>(
+pub(in crate::compare) fn whole_matches<P, S>(
     pattern: &[P],
     steps: &[S],
     is_many: impl Fn(&P) -> bool,
@@ -263,6 +219,15 @@ impl PathStep {
             }
             (PathStep::Key(_) | PathStep::AnyKey, Step::Index(_))
             | (PathStep::Index(_) | PathStep::AnyIndex, Step::Key(_)) => false,
+        }
+    }
+
+    /// The one step that this stands for; none for a wildcard.
+    pub(super) fn exact(&self) -> Option<Step<'_>> {
+        match self {
+            PathStep::Key(key) => Some(Step::Key(key)),
+            PathStep::Index(index) => Some(Step::Index(*index)),
+            PathStep::AnyKey | PathStep::AnyIndex | PathStep::Many => None,
         }
     }
 }
