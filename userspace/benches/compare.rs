@@ -179,6 +179,7 @@ fn journal(folder: &std::path::Path) -> (SqliteJournal, RunId) {
         rules: Vec::new(),
         policy: "{}".into(),
         routes: Vec::new(),
+        context: std::collections::BTreeMap::new(),
     }];
     let run = journal.begin(&RunStart { experiments, ..RunStart::default() }).unwrap();
     (journal, run)

@@ -18,6 +18,7 @@ use understudy::model::{
     Request, Response, Times, Timestamp, Version,
 };
 use understudy::pipeline::handover::{HandoverLimits, handover};
+use understudy::pipeline::judge::Judge;
 use understudy::pipeline::pace::{Anchor, Pace};
 use understudy::pipeline::replay::{ReplayLimits, Replayer};
 use understudy::pipeline::science::{NoiseSettings, Science};
@@ -126,9 +127,9 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
         limits: ReplayLimits { slot_wait_max: Duration::from_secs(60), ..ReplayLimits::default() },
         twin: None,
         science: Arc::new(Science::new(
-            Arc::new(same),
-            None,
+            Judge::by(same),
             CompareLimits::default(),
+            false,
             NoiseSettings::default(),
             NoiseModel::new(NoiseConfig::default())?,
         )),

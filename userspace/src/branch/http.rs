@@ -21,7 +21,7 @@ use super::{Branch, Sent};
 use crate::model::{BranchFailure, ExchangeId, Headers, Observation, Request, Response, Version};
 
 /// A candidate as the configuration describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpBranchConfig {
     /// Where it is: `http://host[:port]`, without path and query.
     pub url: String,

@@ -35,7 +35,7 @@ const PROGRAMS: [(&str, CgroupSkbAttachType); 2] = [
 ];
 
 /// What to capture, and how much memory it may take.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KernelConfig {
     /// Local TCP ports whose packets are copied. Default: none.
     pub ports: Vec<u16>,

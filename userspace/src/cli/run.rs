@@ -16,6 +16,7 @@ use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
 use crate::pipeline::live::Live;
+use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::{LOOPED, Run, RunEnd};
 use crate::report::Report;
 
@@ -109,10 +110,16 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     let experiment = experiment.into_experiment();
     let flags = Flags { journal, admin, experiment, speed, record: record.record, ..capture.flags() };
+    let again = flags.clone();
     let config = config::load(capture.config.as_deref(), flags)?;
     let input = config.capture.clone();
     let end = start_runtime(&input)?.block_on(async {
-        let run = Run::prepare(config).await?;
+        let mut run = Run::prepare(config).await?;
+        if let Some(path) = capture.config.clone() {
+            // Without a file there is nothing to read again, and a hangup ends the program as it does others.
+            let load: Load = Box::new(move || Ok(config::load(Some(&path), again.clone())?));
+            run.reload(Reloads::at_hangup(load).context("signals cannot be received")?);
+        }
         let admin = run.admin_address();
         let feed = open_feed(&input)?;
         let live = run.live();

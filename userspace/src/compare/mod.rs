@@ -83,7 +83,7 @@ pub struct Pair<'a> {
 }
 
 /// What to compare and what to hide, as the configuration says it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompareConfig {
     /// Differences to hide. A rule names the whole place: `json:$.a` hides no difference at `$.a.b` nor at `$.ab`;
     /// `json:$.a.**` hides `$.a` and all below it. `docs/comparison.md` lists the places.
@@ -103,7 +103,7 @@ pub struct CompareConfig {
     /// Header fields not to compare; wins over both other lists; a final `*` stands for any ending.
     pub headers_minus: Vec<String>,
     /// B's `host:port`. An absolute URL there counts as the same as one at A.
-    pub candidate_authority: Option<String>,
+    pub candidate_authorities: Vec<String>,
     /// Bounds.
     pub limits: CompareLimits,
 }
@@ -200,7 +200,7 @@ pub struct ExternalDifference {
 pub struct Comparator {
     rules: Rules,
     checks: Vec<Box<dyn Check>>,
-    candidate_authority: Option<String>,
+    candidate_authorities: Vec<String>,
     limits: CompareLimits,
 }
 
@@ -259,14 +259,14 @@ impl Comparator {
             compare_errors: _,
             headers_plus,
             headers_minus,
-            candidate_authority,
+            candidate_authorities,
             limits,
         } = config;
         limits.validate()?;
         let headers = headers::HeadersCheck::new(&headers_plus, &headers_minus)?;
         let checks: Vec<Box<dyn Check>> =
             vec![Box::new(status::StatusCheck), Box::new(headers), Box::new(body::BodyCheck)];
-        Ok(Self { rules, checks, candidate_authority, limits })
+        Ok(Self { rules, checks, candidate_authorities, limits })
     }
 
     /// Adds a question of the caller's own; it is asked after the built-in ones.
@@ -308,7 +308,7 @@ impl Comparator {
             Err(Unpaired::Failed(failure)) => return self.failed(exchange, failure),
             Err(Unpaired::Incomparable(reason)) => return Outcome::Incomparable(reason),
         };
-        let origin = OwnOrigin::new(exchange, self.candidate_authority.as_deref());
+        let origin = OwnOrigin::new(exchange, &self.candidate_authorities);
         let mut found = Findings::new(&self.rules, &self.limits, origin, pair.errors_alike());
         let mut reason = None;
         let own = external.is_none_or(|external| !external.instead);
@@ -357,7 +357,7 @@ impl std::fmt::Debug for Comparator {
         f.debug_struct("Comparator")
             .field("rules", &self.rules)
             .field("checks", &checks)
-            .field("candidate_authority", &self.candidate_authority)
+            .field("candidate_authorities", &self.candidate_authorities)
             .field("limits", &self.limits)
             .finish()
     }

@@ -351,7 +351,7 @@ proptest! {
         let text: String = pattern.iter().map(|p| names[usize::from(*p)]).collect();
         let comparator = Comparator::new(config(&[&format!("json:${text}")], &[])).unwrap();
         let exchange = exchange(None);
-        let origin = OwnOrigin::new(&exchange, None);
+        let origin = OwnOrigin::new(&exchange, &[]);
         let mut found = Findings::new(&comparator.rules, &comparator.limits, origin, false);
         let steps: Vec<_> = path.iter().map(|s| Step::Key(["a", "b"][usize::from(*s)])).collect();
         found.add(&Place::Json(&steps), DifferenceKind::Value, Some(&1), Some(&2));

@@ -19,15 +19,15 @@ const SCHEMES: [(&[u8], &[u8]); 4] =
 pub(super) struct OwnOrigin<'a> {
     asked: Option<&'a [u8]>,
     server: &'a Endpoint,
-    candidate: Option<&'a str>,
+    candidates: &'a [String],
 }
 
 // === impl OwnOrigin ===
 
 impl<'a> OwnOrigin<'a> {
-    pub(super) fn new(exchange: &'a Exchange, candidate: Option<&'a str>) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, candidates: &'a [String]) -> Self {
         let asked = exchange.request.headers.get("host").map(host_of).filter(|host| !host.is_empty());
-        Self { asked, server: &exchange.flow.key.server, candidate }
+        Self { asked, server: &exchange.flow.key.server, candidates }
     }
 
     /// What follows the authority of an absolute URL at the own origin; none for any other text.
@@ -54,7 +54,7 @@ impl<'a> OwnOrigin<'a> {
                 || (host.len() == authority.len()
                     && own.strip_suffix(default_port).is_some_and(|own| own.eq_ignore_ascii_case(host)))
         };
-        self.candidate.is_some_and(|own| is(own.as_bytes())) || is(self.server.to_string().as_bytes())
+        self.candidates.iter().any(|own| is(own.as_bytes())) || is(self.server.to_string().as_bytes())
     }
 
     /// A reference as seen from the own origin: `http://own.host:8080/path` as `/path`, others as they are.
@@ -77,7 +77,7 @@ impl<'a> OwnOrigin<'a> {
     /// True for a host name that is the own one.
     pub(super) fn is_own_host(&self, host: &[u8]) -> bool {
         let own = |name: &[u8]| name.eq_ignore_ascii_case(host);
-        self.asked.is_some_and(own) || self.candidate.is_some_and(|own_b| own(host_of(own_b.as_bytes())))
+        self.asked.is_some_and(own) || self.candidates.iter().any(|own_b| own(host_of(own_b.as_bytes())))
     }
 
     /// Bytes that are equal for texts that are [the same](OwnOrigin::same).

@@ -10,16 +10,17 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::compare::{RawCompare, authorities};
 use super::error::Fault;
 use super::noise::RawNoise;
 use super::raw::{fraction, set, set_duration};
 use crate::branch::{BranchConfigError, CapturedPorts, HostPolicy, HttpBranch, HttpBranchConfig};
-use crate::compare::{Comparator, CompareConfig, CompareConfigError};
+use crate::compare::CompareConfig;
 use crate::pipeline::replay::ReplayLimits;
 use crate::pipeline::settings::ExperimentConfig;
 use crate::queue::memory::MemoryQueueLimits;
 use crate::report::VerdictPolicy;
-use crate::select::{Sample, SelectConfig, SelectConfigError, Selector};
+use crate::select::{Ramp, Sample, SelectConfig, SelectConfigError, Selector};
 
 /// `[[experiment]]`
 #[derive(Debug, Default, Deserialize)]
@@ -33,10 +34,17 @@ pub(super) struct RawExperiment {
     pub(super) hosts: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) headers: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) run_if: Vec<Spanned<String>>,
     pub(super) sample: Option<Spanned<String>>,
     pub(super) sample_by: Option<Spanned<String>>,
+    pub(super) ramp: Option<Spanned<RawRamp>>,
+    #[serde(default)]
+    pub(super) context: BTreeMap<Spanned<String>, Spanned<String>>,
     pub(super) candidate: Option<Spanned<RawCandidate>>,
     pub(super) twin: Option<Spanned<RawCandidate>>,
+    #[serde(default)]
+    pub(super) candidates: Vec<Spanned<RawCandidate>>,
     #[serde(default)]
     pub(super) replay: RawReplay,
     #[serde(default)]
@@ -48,10 +56,21 @@ pub(super) struct RawExperiment {
     pub(super) verdict: Option<Spanned<VerdictPolicy>>,
 }
 
-/// `[experiment.candidate]`
+/// `ramp = { from = "1%", to = "25%", over = "10m" }`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRamp {
+    from: Spanned<String>,
+    to: Spanned<String>,
+    over: Spanned<String>,
+}
+
+/// `[experiment.candidate]`, or one of `[[experiment.candidates]]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCandidate {
+    /// Only where there are several.
+    pub(super) name: Option<Spanned<String>>,
     pub(super) url: String,
     #[serde(default)]
     pub(super) isolated: bool,
@@ -89,28 +108,13 @@ pub(super) struct RawQueue {
     pub(super) bytes_max: Option<usize>,
 }
 
-/// `[experiment.compare]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawCompare {
-    #[serde(default)]
-    pub(super) ignore: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub(super) unordered: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub(super) headers_plus: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub(super) headers_minus: Vec<Spanned<String>>,
-    pub(super) decoded_bytes_max: Option<usize>,
-    pub(super) codings_max: Option<usize>,
-    pub(super) depth_max: Option<usize>,
-    pub(super) values_max: Option<usize>,
-    pub(super) align_steps_max: Option<usize>,
-    pub(super) differences_max: Option<usize>,
-    pub(super) differences_per_path_max: Option<usize>,
-    pub(super) value_bytes_max: Option<usize>,
-    pub(super) path_bytes_max: Option<usize>,
-}
+/// Candidates that one experiment may name: each has a queue, a replay and a journal's share of its own.
+const CANDIDATES_MAX: usize = 8;
+
+/// Labels that one experiment may have, and bytes of a key and of a value.
+const CONTEXT_LABELS_MAX: usize = 16;
+const CONTEXT_KEY_BYTES_MAX: usize = 64;
+const CONTEXT_VALUE_BYTES_MAX: usize = 256;
 
 /// How far B runs behind A when nothing else is said.
 const LAG_DEFAULT: Duration = Duration::from_millis(200);
@@ -126,12 +130,12 @@ fn set_positive(place: &mut usize, key: &str, given: Option<&Spanned<usize>>) ->
     Ok(())
 }
 
-fn plain(list: &[Spanned<String>]) -> Vec<String> {
+pub(super) fn plain(list: &[Spanned<String>]) -> Vec<String> {
     list.iter().map(|item| item.get_ref().clone()).collect()
 }
 
 /// Where `text` stands in one of the lists.
-fn span_of(text: &str, lists: &[&[Spanned<String>]]) -> Range<usize> {
+pub(super) fn span_of(text: &str, lists: &[&[Spanned<String>]]) -> Range<usize> {
     let mut items = lists.iter().flat_map(|list| list.iter());
     items.find(|item| item.get_ref() == text).map_or(0..0, Spanned::span)
 }
@@ -150,7 +154,9 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 // === impl RawExperiment ===
 
 impl RawExperiment {
-    pub(super) fn finish(self, index: usize) -> Result<ExperimentConfig, Fault> {
+    /// One configuration for each candidate. With several, each is an experiment of its own, named
+    /// `experiment/candidate`.
+    pub(super) fn finish(self, index: usize) -> Result<Vec<ExperimentConfig>, Fault> {
         let key = |key: &str| format!("experiment.{key}");
         let name = match &self.name {
             Some(name) if name.get_ref().trim().is_empty() => {
@@ -161,14 +167,9 @@ impl RawExperiment {
             None if index == 0 => "default".to_owned(),
             None => format!("experiment-{}", index.saturating_add(1)),
         };
-        let Some(candidate) = self.candidate else {
-            let span = self.name.as_ref().map_or(0..0, Spanned::span);
-            let problem =
-                format!("experiment `{name}` names no candidate: add candidate = {{ url = \"http://…\" }}");
-            return Err(Fault { key: key("candidate"), span, problem });
-        };
-        let candidate_span = candidate.span();
-        let (candidate, isolated) = candidate.into_inner().finish("candidate", candidate_span)?;
+        let name_span = self.name.as_ref().map_or(0..0, Spanned::span);
+        let candidates = candidates(&name, name_span, self.candidate, self.candidates)?;
+        let isolated = candidates.iter().any(|(_, _, isolated)| *isolated);
         let twin = self.twin.map(|twin| twin_of(twin, isolated)).transpose()?;
 
         let select = SelectConfig {
@@ -176,22 +177,132 @@ impl RawExperiment {
             routes: plain(&self.routes),
             hosts: plain(&self.hosts),
             headers: plain(&self.headers),
-            sample: sample(self.sample.as_ref(), self.sample_by.as_ref())?,
-            isolated,
+            run_if: plain(&self.run_if),
+            sample: sample(self.sample.as_ref(), self.sample_by.as_ref(), self.ramp)?,
+            isolated: false,
         };
         let methods = self.methods.as_deref().unwrap_or_default();
-        Selector::new(select.clone())
-            .map_err(|error| select_fault(&error, methods, &self.routes, &self.hosts, &self.headers))?;
+        Selector::new(select.clone()).map_err(|error| {
+            select_fault(&error, methods, &self.routes, &self.hosts, &self.headers, &self.run_if)
+        })?;
 
-        let compare = self.compare.finish(&candidate)?;
+        let context = context(self.context)?;
+        let (compare, comparator) = self.compare.finish()?;
         let (lag, replay) = self.replay.finish()?;
         let mut queue = MemoryQueueLimits::default();
         set(&mut queue.exchanges_max, self.queue.exchanges_max);
         set(&mut queue.bytes_max, self.queue.bytes_max);
+        // The bound is the experiment's, however many candidates share it.
+        queue.exchanges_max = queue.exchanges_max.div_ceil(candidates.len());
+        queue.bytes_max = queue.bytes_max.div_ceil(candidates.len());
         let verdict = self.verdict.map(verdict).transpose()?.unwrap_or_default();
         let noise = self.noise.finish()?;
-        Ok(ExperimentConfig { name, select, candidate, twin, lag, replay, queue, compare, noise, verdict })
+        let one = |(name, candidate, isolated): (String, HttpBranchConfig, bool)| ExperimentConfig {
+            name,
+            select: SelectConfig { isolated, ..select.clone() },
+            compare: CompareConfig { candidate_authorities: authorities(&candidate, twin.as_ref()), ..compare.clone() },
+            candidate,
+            twin: twin.clone(),
+            lag,
+            replay,
+            queue,
+            comparator: comparator.clone(),
+            noise: noise.clone(),
+            context: context.clone(),
+            verdict: verdict.clone(),
+        };
+        Ok(candidates.into_iter().map(one).collect())
     }
+}
+
+/// Name of the experiment, candidate, and whether that is isolated, for each candidate.
+fn candidates(
+    experiment: &str,
+    span: Range<usize>,
+    one: Option<Spanned<RawCandidate>>,
+    several: Vec<Spanned<RawCandidate>>,
+) -> Result<Vec<(String, HttpBranchConfig, bool)>, Fault> {
+    let fault = |key: &str, span: Range<usize>, problem: String| {
+        Err(Fault { key: format!("experiment.{key}"), span, problem })
+    };
+    let candidate = match (one, several.first()) {
+        (Some(candidate), None) => candidate,
+        (None, Some(_)) => return named_candidates(experiment, several),
+        (Some(_), Some(second)) => {
+            let problem = "give `candidate` or `candidates`, not both".to_owned();
+            return fault("candidates", second.span(), problem);
+        }
+        (None, None) => {
+            let problem = format!(
+                "experiment `{experiment}` names no candidate: add candidate = {{ url = \"http://…\" }}"
+            );
+            return fault("candidate", span, problem);
+        }
+    };
+    let span = candidate.span();
+    if let Some(name) = &candidate.get_ref().name {
+        let problem = "a name is for one of several: use [[experiment.candidates]]".to_owned();
+        return fault("candidate.name", name.span(), problem);
+    }
+    let (config, isolated) = candidate.into_inner().finish("candidate", span)?;
+    Ok(vec![(experiment.to_owned(), config, isolated)])
+}
+
+fn named_candidates(
+    experiment: &str,
+    several: Vec<Spanned<RawCandidate>>,
+) -> Result<Vec<(String, HttpBranchConfig, bool)>, Fault> {
+    let mut named: Vec<(String, HttpBranchConfig, bool)> = Vec::new();
+    let count = several.len();
+    for candidate in several {
+        let span = candidate.span();
+        let fault = |key: &str, span: Range<usize>, problem: String| {
+            Err(Fault { key: format!("experiment.{key}"), span, problem })
+        };
+        if count > CANDIDATES_MAX {
+            return fault(
+                "candidates",
+                span,
+                format!("at most {CANDIDATES_MAX} candidates may be named, not {count}"),
+            );
+        }
+        let Some(name) = candidate.get_ref().name.clone() else {
+            return fault("candidates.name", span, "each of several candidates needs a name".to_owned());
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.get_ref().is_empty() || !name.get_ref().chars().all(is_plain) {
+            let problem = "must be letters, digits, `-`, `_` and `.`".to_owned();
+            return fault("candidates.name", name.span(), problem);
+        }
+        let full = format!("{experiment}/{}", name.get_ref());
+        if named.iter().any(|(known, _, _)| *known == full) {
+            let problem = format!("two candidates are named `{}`", name.get_ref());
+            return fault("candidates.name", name.span(), problem);
+        }
+        let (config, isolated) = candidate.into_inner().finish("candidates", span)?;
+        named.push((full, config, isolated));
+    }
+    Ok(named)
+}
+
+/// Labels within their bounds.
+fn context(given: BTreeMap<Spanned<String>, Spanned<String>>) -> Result<BTreeMap<String, String>, Fault> {
+    let count = given.len();
+    let mut context = BTreeMap::new();
+    for (key, value) in given {
+        let problem = if count > CONTEXT_LABELS_MAX {
+            format!("at most {CONTEXT_LABELS_MAX} labels may be given, not {count}")
+        } else if key.get_ref().is_empty() || key.get_ref().len() > CONTEXT_KEY_BYTES_MAX {
+            format!("a label's name must have 1 to {CONTEXT_KEY_BYTES_MAX} bytes")
+        } else if value.get_ref().len() > CONTEXT_VALUE_BYTES_MAX {
+            format!("a label must have at most {CONTEXT_VALUE_BYTES_MAX} bytes")
+        } else {
+            context.insert(key.into_inner(), value.into_inner());
+            continue;
+        };
+        return Err(Fault { key: "experiment.context".to_owned(), span: key.span(), problem });
+    }
+    Ok(context)
 }
 
 /// A twin gets what the candidate gets, so it must be as safe to send to.
@@ -254,7 +365,11 @@ fn verdict(policy: Spanned<VerdictPolicy>) -> Result<VerdictPolicy, Fault> {
     }
 }
 
-fn sample(share: Option<&Spanned<String>>, by: Option<&Spanned<String>>) -> Result<Sample, Fault> {
+fn sample(
+    share: Option<&Spanned<String>>,
+    by: Option<&Spanned<String>>,
+    ramp: Option<Spanned<RawRamp>>,
+) -> Result<Sample, Fault> {
     let mut sample = Sample::default();
     if let Some(share) = share {
         sample.fraction = fraction("experiment.sample", share)?;
@@ -266,6 +381,22 @@ fn sample(share: Option<&Spanned<String>>, by: Option<&Spanned<String>>) -> Resu
             problem: error.to_string(),
         })?;
     }
+    let Some(ramp) = ramp else { return Ok(sample) };
+    let key = |key: &str| format!("experiment.{key}");
+    if share.is_some() {
+        let problem = "give `sample` or `ramp`, not both".to_owned();
+        return Err(Fault { key: key("ramp"), span: ramp.span(), problem });
+    }
+    let RawRamp { from, to, over } = ramp.into_inner();
+    let begin = fraction(&key("ramp.from"), &from)?;
+    sample.fraction = fraction(&key("ramp.to"), &to)?;
+    if begin > sample.fraction {
+        let problem = "must not be above `to`: a ramp only grows".to_owned();
+        return Err(Fault { key: key("ramp.from"), span: from.span(), problem });
+    }
+    let mut time = Duration::ZERO;
+    set_duration(&mut time, &key("ramp.over"), Some(&over))?;
+    sample.ramp = Some(Ramp { from: begin, over: time });
     Ok(sample)
 }
 
@@ -275,6 +406,7 @@ fn select_fault(
     routes: &[Spanned<String>],
     hosts: &[Spanned<String>],
     headers: &[Spanned<String>],
+    run_if: &[Spanned<String>],
 ) -> Fault {
     let (key, span) = match error {
         SelectConfigError::Method { method } => ("methods", span_of(method, &[methods])),
@@ -283,10 +415,17 @@ fn select_fault(
         }
         SelectConfigError::Regex { pattern, source: _ } => {
             let in_routes = routes.iter().any(|route| route.get_ref() == pattern);
-            (if in_routes { "routes" } else { "headers" }, span_of(pattern, &[routes, headers]))
+            let in_headers = headers.iter().any(|condition| condition.get_ref() == pattern);
+            let key = match (in_routes, in_headers) {
+                (true, _) => "routes",
+                (false, true) => "headers",
+                (false, false) => "run_if",
+            };
+            (key, span_of(pattern, &[routes, headers, run_if]))
         }
         SelectConfigError::Host { host } => ("hosts", span_of(host, &[hosts])),
         SelectConfigError::Header { condition } => ("headers", span_of(condition, &[headers])),
+        SelectConfigError::RunIf { condition } => ("run_if", span_of(condition, &[run_if])),
         SelectConfigError::Sample { sample: _ } => ("sample", 0..0),
         SelectConfigError::SampleKey { key: _ } => ("sample_by", 0..0),
     };
@@ -345,40 +484,5 @@ impl RawReplay {
         set_duration(&mut breaker.pause_min, &key("breaker_pause_min"), self.breaker_pause_min.as_ref())?;
         set_duration(&mut breaker.pause_max, &key("breaker_pause_max"), self.breaker_pause_max.as_ref())?;
         Ok((lag, limits))
-    }
-}
-
-// === impl RawCompare ===
-
-impl RawCompare {
-    fn finish(self, candidate: &HttpBranchConfig) -> Result<CompareConfig, Fault> {
-        let lists = [&self.ignore[..], &self.unordered, &self.headers_plus, &self.headers_minus];
-        let mut config = CompareConfig {
-            ignore: plain(&self.ignore).into_iter().map(Into::into).collect(),
-            unordered: plain(&self.unordered),
-            headers_plus: plain(&self.headers_plus),
-            headers_minus: plain(&self.headers_minus),
-            candidate_authority: candidate.authority().map(str::to_owned),
-            ..CompareConfig::default()
-        };
-        let limits = &mut config.limits;
-        set(&mut limits.decoded_bytes_max, self.decoded_bytes_max);
-        set(&mut limits.codings_max, self.codings_max);
-        set(&mut limits.depth_max, self.depth_max);
-        set(&mut limits.values_max, self.values_max);
-        set(&mut limits.align_steps_max, self.align_steps_max);
-        set(&mut limits.differences_max, self.differences_max);
-        set(&mut limits.differences_per_path_max, self.differences_per_path_max);
-        set(&mut limits.value_bytes_max, self.value_bytes_max);
-        set(&mut limits.path_bytes_max, self.path_bytes_max);
-        Comparator::new(config.clone()).map_err(|error| {
-            let (key, span) = match &error {
-                CompareConfigError::Rule { list, rule, problem: _ } => (*list, span_of(rule, &lists)),
-                CompareConfigError::HeaderName { list, name } => (*list, span_of(name, &lists)),
-                CompareConfigError::Limit { key, least: _, most: _, value: _ } => (*key, 0..0),
-            };
-            Fault { key: format!("experiment.compare.{key}"), span, problem: error.to_string() }
-        })?;
-        Ok(config)
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
+use super::compare::RawIgnore;
 use super::experiment::{RawCandidate, RawExperiment};
 use super::raw::RawConfig;
 use crate::pipeline::settings::{Config, Input};
@@ -120,7 +121,7 @@ impl FlagExperiment {
             sample: sample.map(given),
             ..RawExperiment::default()
         };
-        raw.compare.ignore = all_given(ignore);
+        raw.compare.ignore = ignore.into_iter().map(RawIgnore::Place).map(given).collect();
         raw
     }
 }

@@ -146,12 +146,14 @@ impl RawConfig {
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
             let span = experiment.name.as_ref().map_or(0..0, Spanned::span);
-            let experiment = experiment.finish(index)?;
-            if finished.iter().any(|other| other.name == experiment.name) {
-                let problem = format!("two experiments are named `{}`; names must differ", experiment.name);
-                return Err(Fault { key: "experiment.name".to_owned(), span, problem });
+            for experiment in experiment.finish(index)? {
+                if finished.iter().any(|other| other.name == experiment.name) {
+                    let problem =
+                        format!("two experiments are named `{}`; names must differ", experiment.name);
+                    return Err(Fault { key: "experiment.name".to_owned(), span, problem });
+                }
+                finished.push(experiment);
             }
-            finished.push(experiment);
         }
         Ok(Config {
             capture,

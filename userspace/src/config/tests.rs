@@ -115,3 +115,123 @@ fn a_file_that_is_not_there_is_named() {
     let error = load(Some(&path), Flags::default()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("no/such/file.toml"));
 }
+
+/// The rules of one experiment as results name them.
+fn rules(compare: &str) -> Vec<String> {
+    let text =
+        format!("{START}candidate = {{ url = \"http://127.0.0.1:9\" }}\n[experiment.compare]\n{compare}\n");
+    let config = parse(&text, None, Flags::default()).unwrap();
+    let comparator = crate::compare::Comparator::new(config.experiments[0].compare.clone()).unwrap();
+    comparator.rules().map(ToString::to_string).collect()
+}
+
+#[test]
+fn rules_are_strings_or_tables() {
+    let text = r#"
+        ignore = ["header:x", { at = "json:$.**", class = "uuid", kind = "value" }, { at = "status", control_is = "200" }]
+        clean = [{ at = "json:$.h", replace = "-[0-9]+$", with = "-N", lower = true }, { at = "json:$.p", round = 2 }]
+        unordered = ["json:$.u"]
+        match_by = [{ at = "json:$.i", key = "id" }, { at = "json:$.j", key = ["a", "b"] }]
+        tolerance = [
+            { at = "json:$.x", within = 0.01 },
+            { at = "json:$.y", within = "1%" },
+            { at = "json:$.z", within = 3 },
+            { at = "json:$.t", within_time = "5s" },
+        ]
+        compare_errors = "class"
+    "#;
+    let expected = [
+        "header:x",
+        "json:$.** (class uuid, kind value)",
+        "status (control_is \"200\")",
+        "clean json:$.h (replace \"-[0-9]+$\" with \"-N\", lower)",
+        "clean json:$.p (round 2)",
+        "unordered json:$.u",
+        "match_by json:$.i (id)",
+        "match_by json:$.j (a, b)",
+        "tolerance json:$.x (within 0.01)",
+        "tolerance json:$.y (within 1%)",
+        "tolerance json:$.z (within 3)",
+        "tolerance json:$.t (within_time 5s)",
+        "compare_errors class",
+    ];
+    assert_eq!(rules(text), expected);
+}
+
+#[test]
+fn a_bad_rule_is_named_with_its_line() {
+    let with = |line: &str| {
+        let start = format!("{START}candidate = {{ url = \"http://127.0.0.1:9\" }}\n[experiment.compare]\n");
+        format!("{start}{line}\n")
+    };
+    let key = |list: &str| format!("line 8, key `experiment.compare.{list}`");
+    check(&with("ignore = [\"header:x\",\n{ at = \"json:$.a\", class = \"colour\" }]"), &key("ignore"));
+    check(&with("ignore = [\n{ at = \"json:$.a\", colour = \"red\" }]"), "with at, class, kind, both_match");
+    check(&with("clean = [\n{ at = \"json:$.a\", replace = \"(\" }]"), &key("clean"));
+    check(&with("clean = [\n{ at = \"json:$.a\", rond = 2 }]"), "unknown field `rond`");
+    check(&with("match_by = [\n{ at = \"status\", key = \"id\" }]"), &key("match_by"));
+    check(&with("tolerance = [\n{ at = \"json:$.a\" }]"), &key("tolerance"));
+    check(&with("\ncompare_errors = \"some\""), &key("compare_errors"));
+    check(
+        &with("[experiment.compare.comparator]\ncommand = []"),
+        "key `experiment.compare.comparator.command`",
+    );
+    check(
+        &with("[experiment.compare.comparator]\ncommand = [\"x\"]\nmode = \"both\""),
+        "line 9, key `experiment.compare.comparator.mode`",
+    );
+}
+
+#[test]
+fn several_candidates_are_experiments_of_their_own_that_share_a_queue() {
+    let text = r#"
+        [capture]
+        ports = [8080]
+        [[experiment]]
+        name = "x"
+        context = { commit = "4f2a91c" }
+        ramp = { from = "1%", to = "25%", over = "10m" }
+        run_if = ["query debug"]
+        [experiment.queue]
+        bytes_max = 1000
+        [[experiment.candidates]]
+        name = "next"
+        url = "http://127.0.0.1:9"
+        [[experiment.candidates]]
+        name = "other"
+        url = "http://127.0.0.1:10"
+        isolated = true
+    "#;
+    let config = parse(text, None, Flags::default()).unwrap();
+    let [next, other] = &config.experiments[..] else { panic!("{:?}", config.experiments) };
+    assert_eq!([&next.name, &other.name], ["x/next", "x/other"]);
+    assert_eq!([next.queue.bytes_max, other.queue.bytes_max], [500, 500]);
+    assert_eq!([next.select.isolated, other.select.isolated], [false, true]);
+    assert_eq!(next.compare.candidate_authorities, ["127.0.0.1:9"]);
+    assert_eq!(other.compare.candidate_authorities, ["127.0.0.1:10"]);
+    assert_eq!(next.context["commit"], "4f2a91c");
+    assert_eq!(next.select.sample.fraction, 0.25);
+}
+
+#[test]
+fn candidates_context_ramp_and_conditions_that_make_no_sense_are_named() {
+    let one = "candidate = { url = \"http://127.0.0.1:9\" }";
+    let with = |line: &str| format!("{START}{one}\n{line}\n");
+    let named = |name: &str| format!("[[experiment.candidates]]\n{name}url = \"http://b\"\n");
+    check(&with(&named("name = \"a\"\n")), "give `candidate` or `candidates`, not both");
+    check(&format!("{START}{}", named("")), "line 5, key `experiment.candidates.name`");
+    let twice = format!("{START}{0}{0}", named("name = \"a\"\n"));
+    check(&twice, "two candidates are named `a`");
+    check(&format!("{START}{}", named("name = \"a/b\"\n")), "line 6, key `experiment.candidates.name`");
+    let many: String = (0..9).map(|n| named(&format!("name = \"c{n}\"\n"))).collect();
+    check(&format!("{START}{many}"), "at most 8 candidates");
+    check(
+        &format!("{START}candidate = {{ name = \"a\", url = \"http://b\" }}"),
+        "a name is for one of several",
+    );
+    check(&with("run_if = [\"query a\",\n\"cookie\"]"), "line 7, key `experiment.run_if`");
+    check(&with("ramp = { from = \"50%\", to = \"10%\", over = \"1m\" }"), "key `experiment.ramp.from`");
+    check(&with("sample = \"5%\"\nramp = { from = \"1%\", to = \"10%\", over = \"1m\" }"), "not both");
+    let long = "x".repeat(300);
+    check(&with(&format!("context = {{ a = \"{long}\" }}")), "line 6, key `experiment.context`");
+}

@@ -12,6 +12,7 @@ mod schema;
 mod sqlite;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,6 +61,17 @@ pub trait Journal: Send {
         run: RunId,
         experiment: &str,
         paths: &[PathRecord],
+    ) -> Result<(), JournalError>;
+
+    /// Keeps what the rules of one experiment met and failed at, in place of what was kept before.
+    ///
+    /// # Errors
+    /// As for [`Journal::record`].
+    fn record_rules(
+        &mut self,
+        run: RunId,
+        experiment: &str,
+        rules: &[RuleTotals],
     ) -> Result<(), JournalError>;
 
     /// Notes that an experiment ended before its run, and why in one sentence.
@@ -119,6 +131,19 @@ pub struct ExperimentStart {
     pub policy: String,
     /// Its routes by name, so that those on which nothing was compared are known.
     pub routes: Vec<Arc<str>>,
+    /// Labels of its results.
+    pub context: BTreeMap<String, String>,
+}
+
+/// What a rule met so far in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleTotals {
+    /// The rule.
+    pub rule: Arc<str>,
+    /// Differences at its place.
+    pub met: u64,
+    /// Times that it failed.
+    pub failed: u64,
 }
 
 /// Bounds of a journal.
@@ -175,6 +200,8 @@ pub struct ExperimentRecord {
     pub candidate: String,
     /// As in [`ExperimentStart::policy`].
     pub policy: String,
+    /// Labels of its results.
+    pub context: BTreeMap<String, String>,
     /// Why it ended before its run; none when it did not.
     pub stopped: Option<String>,
     /// Exchanges seen.
@@ -325,6 +352,10 @@ pub struct RuleCount {
     pub comparisons: u64,
     /// Differences that it hid.
     pub differences: u64,
+    /// Differences at its place that no earlier rule hid.
+    pub met: u64,
+    /// Times that it failed.
+    pub failed: u64,
 }
 
 /// How long both branches took with one request.

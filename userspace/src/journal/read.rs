@@ -2,6 +2,8 @@
 //!
 //! Writes nothing, and reads no more than the journal's limits let in.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -69,7 +71,7 @@ fn all<T>(
 }
 
 fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentRecord>, JournalError> {
-    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted, stopped, routes
+    let sql = "SELECT id, name, candidate, policy, seen, in_flight, causes_omitted, stopped, routes, context
                FROM experiment
                WHERE run = ?1 ORDER BY id";
     let rows = all(connection, "experiments", sql, [run.0], |row| {
@@ -80,6 +82,7 @@ fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentReco
             seen: count(row, 4)?,
             in_flight: count(row, 5)?,
             stopped: row.get(7)?,
+            context: BTreeMap::new(),
             fates: Vec::new(),
             outcomes: Vec::new(),
             causes: Vec::new(),
@@ -89,12 +92,13 @@ fn experiments(connection: &Connection, run: RunId) -> Result<Vec<ExperimentReco
             routes: Vec::new(),
             paths: Vec::new(),
         };
-        Ok((row.get(0)?, record, row.get::<_, String>(8)?))
+        Ok((row.get(0)?, record, row.get::<_, String>(8)?, row.get::<_, String>(9)?))
     })?;
     rows.into_iter()
-        .map(|(id, mut record, routes)| {
-            record.routes = json("the list of routes", &routes)?;
-            with_parts(connection, id, record)
+        .map(|(id, record, routes, context)| {
+            let routes = json("the list of routes", &routes)?;
+            let context = json("the labels of an experiment", &context)?;
+            with_parts(connection, id, ExperimentRecord { routes, context, ..record })
         })
         .collect()
 }
@@ -118,9 +122,15 @@ fn with_parts(
         })
     })?;
 
-    let sql = "SELECT rule, comparisons, differences FROM rule WHERE experiment = ?1 ORDER BY position";
+    let sql = "SELECT rule, comparisons, differences, met, failed FROM rule WHERE experiment = ?1 ORDER BY position";
     record.rules = all(connection, "rules", sql, [id], |row| {
-        Ok(RuleCount { rule: row.get(0)?, comparisons: count(row, 1)?, differences: count(row, 2)? })
+        Ok(RuleCount {
+            rule: row.get(0)?,
+            comparisons: count(row, 1)?,
+            differences: count(row, 2)?,
+            met: count(row, 3)?,
+            failed: count(row, 4)?,
+        })
     })?;
 
     let sql = "SELECT route, control_us, candidate_us FROM comparison

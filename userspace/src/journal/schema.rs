@@ -59,6 +59,7 @@ pub(super) const TABLES: &str = concat!(
         causes_omitted INTEGER NOT NULL DEFAULT 0,
         stopped TEXT,                                     -- why it ended before its run; else null
         routes TEXT NOT NULL DEFAULT '[]',                -- JSON: [\"/items/{id}\"], the configured ones
+        context TEXT NOT NULL DEFAULT '{}',               -- JSON: {label: value}
         UNIQUE (run, name)
     ) STRICT;
     -- Exchanges by how they left the pipeline.
@@ -131,6 +132,8 @@ pub(super) const TABLES: &str = concat!(
         rule TEXT NOT NULL,
         comparisons INTEGER NOT NULL DEFAULT 0,
         differences INTEGER NOT NULL DEFAULT 0,
+        met INTEGER NOT NULL DEFAULT 0,                   -- differences at its place, hidden or not
+        failed INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (experiment, position)
     ) STRICT, WITHOUT ROWID;
 ",
@@ -143,6 +146,9 @@ pub(super) const STEPS: [&str; 2] = [
     "ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;",
     concat!(
         "ALTER TABLE experiment ADD COLUMN routes TEXT NOT NULL DEFAULT '[]';
+         ALTER TABLE experiment ADD COLUMN context TEXT NOT NULL DEFAULT '{}';
+         ALTER TABLE rule ADD COLUMN met INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE rule ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
          ALTER TABLE cause ADD COLUMN changes TEXT NOT NULL DEFAULT '[]';",
         tables_since_3!(),
         "PRAGMA user_version = 3;"

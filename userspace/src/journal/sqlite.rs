@@ -13,11 +13,11 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::write::{
     Additions, ExperimentState, experiment_id, insert_comparison, insert_experiment, insert_paths, integer,
-    keep_example, known_state, nanos, remove_old, remove_runs,
+    keep_example, known_state, nanos, remove_old, remove_runs, write_rule,
 };
 use super::{
-    Answers, CauseOf, Example, Journal, JournalError, JournalLimits, PathRecord, RunId, RunRecord, RunStart,
-    read, schema,
+    Answers, CauseOf, Example, Journal, JournalError, JournalLimits, PathRecord, RuleTotals, RunId, RunRecord,
+    RunStart, read, schema,
 };
 use crate::model::{Comparison, LedgerSnapshot, Timestamp};
 
@@ -242,6 +242,21 @@ impl Journal for SqliteJournal {
         let id = experiment_id(&self.connection, run, experiment)?;
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
         insert_paths(&transaction, id, paths).map_err(written)?;
+        transaction.commit().map_err(written)
+    }
+
+    fn record_rules(
+        &mut self,
+        run: RunId,
+        experiment: &str,
+        rules: &[RuleTotals],
+    ) -> Result<(), JournalError> {
+        let written = |source| JournalError::Write { what: "what rules met", source };
+        let id = experiment_id(&self.connection, run, experiment)?;
+        let transaction = write_transaction(&mut self.connection).map_err(written)?;
+        for totals in rules {
+            write_rule(&transaction, id, totals).map_err(written)?;
+        }
         transaction.commit().map_err(written)
     }
 

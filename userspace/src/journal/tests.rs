@@ -63,6 +63,7 @@ fn start() -> RunStart {
             rules: vec!["header:date".into(), "status".into()],
             policy: "{}".into(),
             routes: Vec::new(),
+            context: std::collections::BTreeMap::new(),
         }],
     }
 }
@@ -354,15 +355,33 @@ fn brings_the_file_of_an_older_program_up_to_date() {
         .connection
         .execute_batch(
             "ALTER TABLE experiment DROP COLUMN stopped; ALTER TABLE experiment DROP COLUMN routes;
-             ALTER TABLE cause DROP COLUMN changes; DROP TABLE answer; DROP TABLE path; PRAGMA user_version = 1",
+             ALTER TABLE experiment DROP COLUMN context; ALTER TABLE rule DROP COLUMN met;
+             ALTER TABLE rule DROP COLUMN failed; ALTER TABLE cause DROP COLUMN changes; DROP TABLE answer;
+             DROP TABLE path; PRAGMA user_version = 1",
         )
         .unwrap();
     drop(journal);
 
     let mut journal = open();
     assert_eq!(experiment(&journal).stopped, None);
+    assert_eq!(experiment(&journal).context, std::collections::BTreeMap::new());
+    assert!(experiment(&journal).rules.iter().all(|rule| rule.met == 0 && rule.failed == 0));
     journal.stop_experiment(run, "shop", "Because.").unwrap();
     assert_eq!(experiment(&journal).stopped.as_deref(), Some("Because."));
     drop(journal);
     assert_eq!(experiment(&open()).stopped.as_deref(), Some("Because."));
+}
+
+#[test]
+fn rules_that_came_later_are_kept_with_what_they_met() {
+    let mut journal = SqliteJournal::in_memory(JournalLimits::default(), cause_of).unwrap();
+    let run = journal.begin(&start()).unwrap();
+    let before: Vec<_> = experiment(&journal).rules.into_iter().map(|rule| rule.rule).collect();
+    let totals = |met| [RuleTotals { rule: "json:$.later".into(), met, failed: 2 }];
+    journal.record_rules(run, "shop", &totals(3)).unwrap();
+    journal.record_rules(run, "shop", &totals(5)).unwrap();
+    let rules = experiment(&journal).rules;
+    assert_eq!(rules.len(), before.len() + 1);
+    let later = RuleCount { rule: "json:$.later".into(), comparisons: 0, differences: 0, met: 5, failed: 2 };
+    assert_eq!(rules.last(), Some(&later));
 }

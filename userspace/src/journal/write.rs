@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::example::{answers, example, example_bytes};
 use super::{
-    Answer, Answers, Example, ExperimentStart, JournalError, JournalLimits, PathRecord, RunId, schema,
+    Answer, Answers, Example, ExperimentStart, JournalError, JournalLimits, PathRecord, RuleTotals, RunId, schema,
 };
 use crate::model::{Cause, Change, Comparison, IncomparableReason, Observation, Outcome, Timestamp};
 
@@ -91,6 +91,7 @@ impl Additions {
                 .execute(params![experiment, route, outcome, reason, integer(*count)])?;
         }
         for ((experiment, rule), (comparisons, differences)) in rules {
+            insert_rule(transaction, *experiment, rule)?;
             transaction
                 .prepare_cached(
                     "UPDATE rule SET comparisons = comparisons + ?3, differences = differences + ?4
@@ -198,16 +199,46 @@ fn known_causes(connection: &Connection, experiment: i64) -> rusqlite::Result<Ha
     Ok(causes)
 }
 
+/// Makes a rule known that the run did not begin with.
+fn insert_rule(connection: &Connection, experiment: i64, rule: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO rule (experiment, position, rule)
+             SELECT ?1, coalesce((SELECT max(position) + 1 FROM rule WHERE experiment = ?1), 0), ?2
+             WHERE NOT EXISTS (SELECT 1 FROM rule WHERE experiment = ?1 AND rule = ?2)",
+        )?
+        .execute(params![experiment, rule])?;
+    Ok(())
+}
+
+pub(super) fn write_rule(
+    connection: &Connection,
+    experiment: i64,
+    totals: &RuleTotals,
+) -> rusqlite::Result<()> {
+    let RuleTotals { rule, met, failed } = totals;
+    insert_rule(connection, experiment, rule)?;
+    connection
+        .prepare_cached(
+            "UPDATE rule SET met = ?3, failed = ?4 WHERE experiment = ?1 AND position =
+                 (SELECT min(position) FROM rule WHERE experiment = ?1 AND rule = ?2)",
+        )?
+        .execute(params![experiment, rule, integer(*met), integer(*failed)])?;
+    Ok(())
+}
+
 pub(super) fn insert_experiment(
     transaction: &Transaction<'_>,
     run: RunId,
     experiment: &ExperimentStart,
     routes: &str,
 ) -> rusqlite::Result<()> {
-    let ExperimentStart { name, candidate, rules, policy, routes: _ } = experiment;
+    let ExperimentStart { name, candidate, rules, policy, routes: _, context } = experiment;
+    let context = serde_json::json!(context).to_string();
     transaction.execute(
-        "INSERT INTO experiment (run, name, candidate, policy, routes) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![run.0, name, candidate, policy, routes],
+        "INSERT INTO experiment (run, name, candidate, policy, routes, context)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![run.0, name, candidate, policy, routes, context],
     )?;
     let id = transaction.last_insert_rowid();
     for (position, rule) in rules.iter().enumerate() {

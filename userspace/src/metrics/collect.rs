@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts};
+use super::{CaptureCounts, ExperimentStatus, ExternalFailure, Status, TeeCounts, ThrottleCounts};
 use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::{BranchFailure, Unused};
 use crate::stream::StreamTally;
@@ -292,6 +292,26 @@ fn encode_replays(encoder: &mut DescriptorEncoder<'_>, experiments: &[Experiment
     )?;
     let twin = rows(|replay| replay.twin_failures.load(Ordering::Relaxed));
     export(encoder, counter, "replay_twin_failures", "Requests that the twin did not answer", &twin)?;
+    let answers = rows(|replay| replay.external.answers.load(Ordering::Relaxed));
+    export(encoder, counter, "comparator_answers", "Answers of the external comparator", &answers)?;
+    let restarts = rows(|replay| replay.external.restarts.load(Ordering::Relaxed));
+    export(
+        encoder,
+        counter,
+        "comparator_restarts",
+        "Times that the external comparator was started again",
+        &restarts,
+    )?;
+    let unanswered: Rows<'_> = replays
+        .iter()
+        .flat_map(|(name, replay)| {
+            ExternalFailure::ALL.into_iter().zip(&replay.external.failures).map(|(failure, count)| {
+                (vec![("experiment", *name), ("reason", failure.label())], count.load(Ordering::Relaxed))
+            })
+        })
+        .collect();
+    let help = "Exchanges about which the external comparator said nothing, by reason";
+    export(encoder, counter, "comparator_failures", help, &unanswered)?;
     let gauge = MetricType::Gauge;
     let in_flight = rows(|replay| replay.in_flight.load(Ordering::Relaxed));
     export(encoder, gauge, "replay_in_flight", "Requests under way now", &in_flight)?;

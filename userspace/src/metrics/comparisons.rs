@@ -19,6 +19,7 @@ pub struct ComparisonMetrics {
     incomparable: Family<ReasonLabels, Counter>,
     durations: Family<BranchLabels, Histogram, fn() -> Histogram>,
     failures: Counter,
+    reloads: Family<ReloadLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -35,6 +36,11 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BranchLabels {
     experiment: Arc<str>,
     route: Arc<str>,
@@ -43,6 +49,10 @@ struct BranchLabels {
 
 /// Upper bounds in seconds: those of the client libraries, from half a millisecond.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+fn result_label(accepted: bool) -> &'static str {
+    if accepted { "ok" } else { "failed" }
+}
 
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
@@ -58,24 +68,38 @@ impl ComparisonMetrics {
             incomparable: Family::default(),
             durations: Family::new_with_constructor(histogram),
             failures: Counter::default(),
+            reloads: Family::default(),
         };
+        for result in [true, false].map(result_label) {
+            drop(metrics.reloads.get_or_create(&ReloadLabels { result }));
+        }
         for (experiment, routes) in experiments {
-            for route in routes {
-                for outcome in Outcome::LABELS {
-                    let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
-                    drop(metrics.comparisons.get_or_create(&OutcomeLabels { experiment, route, outcome }));
-                }
-                for branch in ["a", "b"] {
-                    let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
-                    drop(metrics.durations.get_or_create(&BranchLabels { experiment, route, branch }));
-                }
-            }
-            for reason in IncomparableReason::ALL {
-                let labels = ReasonLabels { experiment: Arc::clone(experiment), reason: reason.label() };
-                drop(metrics.incomparable.get_or_create(&labels));
-            }
+            metrics.add(experiment, routes);
         }
         metrics
+    }
+
+    /// Makes the series of an experiment with its routes, where they are not there yet.
+    pub fn add(&self, experiment: &Arc<str>, routes: Vec<Arc<str>>) {
+        for route in routes {
+            for outcome in Outcome::LABELS {
+                let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
+                drop(self.comparisons.get_or_create(&OutcomeLabels { experiment, route, outcome }));
+            }
+            for branch in ["a", "b"] {
+                let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
+                drop(self.durations.get_or_create(&BranchLabels { experiment, route, branch }));
+            }
+        }
+        for reason in IncomparableReason::ALL {
+            let labels = ReasonLabels { experiment: Arc::clone(experiment), reason: reason.label() };
+            drop(self.incomparable.get_or_create(&labels));
+        }
+    }
+
+    /// Counts that the configuration was read again.
+    pub fn reloaded(&self, accepted: bool) {
+        self.reloads.get_or_create(&ReloadLabels { result: result_label(accepted) }).inc();
     }
 
     /// Counts one comparison.
@@ -105,6 +129,13 @@ impl ComparisonMetrics {
         }
     }
 
+    /// How often it was read again: taken, refused.
+    pub fn reloads(&self) -> [u64; 2] {
+        [true, false].map(|accepted| {
+            self.reloads.get_or_create(&ReloadLabels { result: result_label(accepted) }).get()
+        })
+    }
+
     /// Counts comparisons that could not be kept.
     pub fn lose(&self, comparisons: usize) {
         self.failures.inc_by(comparisons as u64);
@@ -117,6 +148,11 @@ impl ComparisonMetrics {
             "response_duration_seconds",
             "Last request byte to last response byte, by route and branch",
             self.durations.clone(),
+        );
+        registry.register(
+            "config_reloads",
+            "Times that the configuration was read again while running, by result",
+            self.reloads.clone(),
         );
         registry.register(
             "journal_lost_comparisons",

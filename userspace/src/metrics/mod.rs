@@ -5,6 +5,7 @@
 
 mod collect;
 mod comparisons;
+mod external;
 mod process;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::recording::Ending;
 use crate::stream::StreamTally;
 
 pub use comparisons::ComparisonMetrics;
+pub use external::{ExternalFailure, ExternalStats};
 
 /// What the capture side counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub struct ReplayStats {
     pub twin_failures: AtomicU64,
     /// Requests without an answer, in the order of [`BranchFailure::ALL`].
     pub failures: [AtomicU64; BranchFailure::ALL.len()],
+    /// What its external comparator did; all zero where it has none.
+    pub external: ExternalStats,
 }
 
 /// What can be exported at any moment.

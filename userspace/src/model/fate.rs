@@ -23,6 +23,8 @@ pub enum Fate {
     FilteredHost,
     /// The experiment does not want its header fields.
     FilteredHeader,
+    /// A condition of the experiment does not hold for it.
+    FilteredRunIf,
     /// It is outside the sample.
     SampledOut,
     /// It carried the replay header: somebody, perhaps we, had replayed it.
@@ -87,7 +89,7 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 23] = [
+    pub const ALL: [Fate; 24] = [
         Fate::Shown,
         Fate::Recorded,
         Fate::NotRecorded,
@@ -95,6 +97,7 @@ impl Fate {
         Fate::FilteredRoute,
         Fate::FilteredHost,
         Fate::FilteredHeader,
+        Fate::FilteredRunIf,
         Fate::SampledOut,
         Fate::Replay,
         Fate::NoResponse,
@@ -123,6 +126,7 @@ impl Fate {
             Fate::FilteredRoute => "filtered_route",
             Fate::FilteredHost => "filtered_host",
             Fate::FilteredHeader => "filtered_header",
+            Fate::FilteredRunIf => "filtered_run_if",
             Fate::SampledOut => "sampled_out",
             Fate::Replay => "replay",
             Fate::NoResponse => "no_response",

@@ -97,7 +97,7 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
     let twin_failure = twin.as_ref().and_then(failure_of);
     let compared_at = anchor.wall_at(now());
 
-    let Judged { outcome, differing } = science.judge(&exchange, &route, &candidate);
+    let Judged { outcome, differing } = science.compare(&exchange, &route, &candidate).await;
     let mut again = None;
     if let Some(differing) = differing {
         // A file says nothing about how long B is behind A: what changed since then is a difference.
@@ -106,10 +106,12 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
             Some(_) | None => Duration::ZERO,
         };
         if let Some(twin) = &twin {
-            science.hear_twin(&exchange, &route, &differing, twin);
+            science.hear_twin(&exchange, &route, &differing, twin).await;
         }
-        let was_heard =
-            repeat.is_some_and(|repeat| science.hear_repeat(&exchange, &route, &differing, &repeat, lag));
+        let was_heard = match &repeat {
+            Some(repeat) => science.hear_repeat(&exchange, &route, &differing, repeat, lag).await,
+            None => false,
+        };
         if !was_heard {
             let wanted = science.wants_again(&exchange, &route, &candidate, differing, lag);
             again = wanted.map(|again| (Box::new(again), answered_at));
@@ -130,7 +132,7 @@ pub(super) async fn ask_again<B: Branch>(shared: Arc<Shared<B>>, due: Due) -> Do
     let waited = now().saturating_duration_since(answered_at);
     let sent = shared.branch.send(again.exchange.id, &again.exchange.request, shared.deadline).await;
     let Sent::Observed(second) = sent else { return Done::NotSent };
-    shared.science.hear_again(&again, &second, waited);
+    shared.science.hear_again(&again, &second, waited).await;
     Done::Repeated { failure: failure_of(&second) }
 }
 

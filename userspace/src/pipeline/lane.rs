@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::patience::Patience;
 use crate::branch::LoopGuard;
 use crate::model::{Exchange, ExchangeId, Fate, Ledger, REPLAY_HEADER};
@@ -13,7 +15,7 @@ use crate::select::{Decision, Selector};
 /// One experiment as the capture thread sees it.
 pub(super) struct Lane<O> {
     /// Which exchanges it wants.
-    pub(super) selector: Selector,
+    pub(super) selector: Arc<ArcSwap<Selector>>,
     /// Where they go.
     pub(super) offer: O,
     /// Its counts.
@@ -28,7 +30,7 @@ impl<O: Offer> Lane<O> {
     /// Counts the exchange in, and queues it or gives it its fate.
     pub(super) fn take(&self, exchange: &Arc<Exchange>, patience: &Patience) {
         let ticket = self.ledger.admit();
-        match self.selector.decide(exchange) {
+        match self.selector.load().decide(exchange) {
             Decision::Take { route } => {
                 if self.loop_guard.as_ref().is_some_and(|guard| guard.is_tripped()) {
                     return ticket.settle(Fate::Stopped);

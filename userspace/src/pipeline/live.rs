@@ -2,26 +2,25 @@
 //!
 //! Judges nothing itself.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::science::Science;
 use crate::model::{Comparison, PathState};
 use crate::report::{LiveExperiment, Look, PathName};
 
 /// The experiments of a run as they stand.
 pub struct Live {
     experiments: Vec<Mutex<LiveExperiment>>,
-    judge: Judge,
+    sciences: BTreeMap<Arc<str>, Arc<Science>>,
 }
-
-/// Says what state a path is in while a run goes on.
-pub type Judge = Box<dyn Fn(&PathName<'_>) -> PathState + Send + Sync>;
 
 // === impl Live ===
 
 impl Live {
     /// Nothing was compared yet.
-    pub(super) fn new(experiments: Vec<LiveExperiment>, judge: Judge) -> Self {
-        Self { experiments: experiments.into_iter().map(Mutex::new).collect(), judge }
+    pub(super) fn new(experiments: Vec<LiveExperiment>, sciences: BTreeMap<Arc<str>, Arc<Science>>) -> Self {
+        Self { experiments: experiments.into_iter().map(Mutex::new).collect(), sciences }
     }
 
     /// Counts comparisons.
@@ -40,9 +39,14 @@ impl Live {
     /// What can be said of each experiment now, in the order of the configuration.
     pub fn look(&self) -> Vec<Look> {
         let look = |experiment: &Mutex<LiveExperiment>| {
-            experiment.lock().unwrap_or_else(PoisonError::into_inner).look(&*self.judge)
+            experiment.lock().unwrap_or_else(PoisonError::into_inner).look(&|path| self.state(path))
         };
         self.experiments.iter().map(look).collect()
+    }
+
+    fn state(&self, path: &PathName<'_>) -> PathState {
+        let science = self.sciences.get(path.experiment);
+        science.map_or(PathState::Unmeasured, |science| science.state(path.route, path.path))
     }
 
     /// True when more comparisons would not change the verdict: one experiment fails for certain, or all pass.

@@ -3,12 +3,14 @@
 //! A disk that is slow makes the replay wait once the handover is full; never the capture.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::clock;
 use super::handover::{ComparisonReceiver, Handed};
 use super::live::Live;
-use crate::journal::{Journal, JournalError, RunId};
+use super::science::Science;
+use crate::journal::{Journal, JournalError, PathRecord, RuleTotals, RunId};
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Comparison;
 
@@ -26,6 +28,8 @@ pub(super) struct Recorder<J> {
     pub(super) status: Arc<Status>,
     /// What the run would be judged as now.
     pub(super) live: Arc<Live>,
+    /// Whose rules' counts and noise to keep.
+    pub(super) sciences: Vec<(Arc<str>, Arc<Science>)>,
 }
 
 /// Comparisons that are kept in one transaction.
@@ -85,12 +89,25 @@ impl<J: Journal> Recorder<J> {
     }
 
     fn keep_ledgers(&mut self) -> Result<(), JournalError> {
-        let Self { journal, run, status, comparisons: _, metrics: _, live: _ } = self;
+        let Self { journal, run, status, sciences, comparisons: _, metrics: _, live: _ } = self;
         // What is not replayed, such as a recording, is no experiment of the journal.
         for ExperimentStatus { name, ledger, replay: _ } in
             status.experiments.iter().filter(|experiment| experiment.replay.is_some())
         {
             journal.record_ledger(*run, name, &ledger.snapshot())?;
+        }
+        for (name, science) in sciences {
+            let paths = science.report().paths;
+            let paths: Vec<_> = paths.iter().map(PathRecord::new).collect::<Result<_, _>>()?;
+            journal.record_paths(*run, name, &paths)?;
+            let judging = science.judge().judging();
+            let counts = judging.comparator().into_iter().flat_map(|comparator| comparator.rule_counts());
+            let totals = counts.map(|(rule, counts)| RuleTotals {
+                rule: Arc::clone(rule),
+                met: counts.met.load(Ordering::Relaxed),
+                failed: counts.failed.load(Ordering::Relaxed),
+            });
+            journal.record_rules(*run, name, &totals.collect::<Vec<_>>())?;
         }
         Ok(())
     }

@@ -2,21 +2,26 @@
 //!
 //! Prints nothing; gives back what a report needs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::clock;
+use super::comparator::ExternalComparator;
 use super::feed::{Feed, FeedError};
 use super::handover::{ComparisonReceiver, ComparisonSender, handover};
+use super::judge::{Judge, Judging};
 use super::lane::Lane;
 use super::live::Live;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::record::Recorder;
+use super::reload::{Changeable, Reloader, Reloads};
 use super::replay::{ReplayEnd, Replayer};
-use super::science::{Compare, NOISE_RULE, Science};
+use super::science::{NOISE_RULE, Science};
 use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
 use super::tape;
 use super::tasks::{spawn, wait, wait_for_admin};
@@ -27,10 +32,10 @@ use crate::compare::noise::{NoiseConfigError, NoiseModel};
 use crate::compare::{Comparator, CompareConfig, CompareConfigError};
 use crate::journal::{ExperimentStart, Journal, JournalError, RunId, RunStart, SqliteJournal};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, ReplayStats, Status};
-use crate::model::{Ledger, LedgerSnapshot, PathState};
+use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::recording::RecordingError;
-use crate::report::{LiveExperiment, LiveLimits, PathName, PolicyError, VerdictPolicy};
+use crate::report::{LiveExperiment, LiveLimits, PolicyError, VerdictPolicy};
 use crate::select::{SelectConfigError, Selector};
 use crate::serve::{Admin, AdminError};
 
@@ -47,6 +52,9 @@ pub struct Run {
     experiments: Vec<ExperimentStatus>,
     live: Arc<Live>,
     record: RecordConfig,
+    changeable: Vec<Changeable>,
+    running: Config,
+    reloads: Option<Reloads>,
 }
 
 /// What a run came to.
@@ -169,6 +177,7 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
+        let running = config.clone();
         let Config { capture, admin, journal, experiments, speed, record } = config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
@@ -209,20 +218,30 @@ impl Run {
             comparisons,
             comparison_metrics,
             experiments: Vec::new(),
-            live: Arc::new(Live::new(Vec::new(), Box::new(unmeasured))),
+            live: Arc::new(Live::new(Vec::new(), BTreeMap::new())),
             record,
+            changeable: Vec::new(),
+            running,
+            reloads: None,
         };
         let mut live = Vec::new();
-        for Prepared { start, verdict, lane, replayer, status } in parts {
-            let ExperimentStart { name, candidate: _, rules: _, policy: _, routes } = start;
+        for Prepared { start, verdict, lane, replayer, status, changeable } in parts {
+            let ExperimentStart { name, candidate: _, rules: _, policy: _, routes, context: _ } = start;
             let limits = LiveLimits { causes_max: run.journal.limits.causes_max, ..LiveLimits::default() };
             live.push(LiveExperiment::new(name, verdict, routes, limits));
+            run.changeable.push(changeable);
             run.lanes.push(lane);
             run.replayers.push(replayer);
             run.experiments.push(status);
         }
-        run.live = Arc::new(Live::new(live, Box::new(unmeasured)));
+        let sciences = run.changeable.iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.science)));
+        run.live = Arc::new(Live::new(live, sciences.collect()));
         Ok(run)
+    }
+
+    /// Reads the configuration again when it is asked to.
+    pub fn reload(&mut self, reloads: Reloads) {
+        self.reloads = Some(reloads);
     }
 
     /// The ledgers by experiment, to be looked at while it runs.
@@ -263,6 +282,9 @@ impl Run {
             mut experiments,
             live,
             record,
+            changeable,
+            running,
+            reloads,
         } = self;
         // Not earlier, so that a run that cannot start leaves no trace.
         let mut journal = SqliteJournal::open(&journal.path, journal.limits, cause_of)?;
@@ -296,7 +318,13 @@ impl Run {
             })
             .collect();
         let metrics = comparison_metrics;
-        let recorder = Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status), live };
+        let sciences =
+            changeable.iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.science))).collect();
+        let reloader = reloads.map(|reloads| {
+            spawn(Reloader { reloads, running, experiments: changeable, metrics: metrics.clone() }.run())
+        });
+        let recorder =
+            Recorder { journal, run: id, comparisons, metrics, status: Arc::clone(&status), live, sciences };
         // The journal blocks on its file; it gets a thread of its own and leaves the others to the network.
         let runtime = tokio::runtime::Handle::current();
         let mut recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
@@ -309,6 +337,10 @@ impl Run {
             () = stop => (None, None),
         };
         tell_ready.send_replace(false);
+        if let Some(reloader) = reloader {
+            // Whatever it was about to change has nothing left to be changed for.
+            reloader.abort();
+        }
         if early_end.is_none() {
             // Before the queues close: what finds no room from now on is drained, where it would be shed.
             thread.stop();
@@ -349,11 +381,6 @@ impl Run {
     }
 }
 
-/// Nothing is known of the noise at any path.
-fn unmeasured(_: &PathName<'_>) -> PathState {
-    PathState::Unmeasured
-}
-
 /// One experiment, set up.
 struct Prepared {
     start: ExperimentStart,
@@ -361,6 +388,7 @@ struct Prepared {
     lane: Lane<MemoryOffer>,
     replayer: Replayer<HttpBranch, MemoryQueue>,
     status: ExperimentStatus,
+    changeable: Changeable,
 }
 
 async fn prepare_experiment(
@@ -369,8 +397,20 @@ async fn prepare_experiment(
     speed: f64,
     comparisons: ComparisonSender,
 ) -> Result<Prepared, RunError> {
-    let ExperimentConfig { name, select, candidate, twin, lag, replay, queue, compare, noise, verdict } =
-        config;
+    let ExperimentConfig {
+        name,
+        select,
+        candidate,
+        twin,
+        lag,
+        replay,
+        queue,
+        compare,
+        comparator: external,
+        noise,
+        context,
+        verdict,
+    } = config;
     let named = || name.clone();
     let selector =
         Selector::new(select.clone()).map_err(|source| RunError::Select { experiment: named(), source })?;
@@ -382,17 +422,15 @@ async fn prepare_experiment(
     let refused = |source| RunError::Candidate { experiment: named(), source };
     let branch = HttpBranch::new(candidate.clone(), guard.clone()).map_err(refused)?;
     branch.resolve().await.map_err(refused)?;
-    let mut compare_twin = None;
-    let mut twin_branch = None;
-    if let Some(twin) = twin {
-        let refused = |source| RunError::Twin { experiment: named(), source };
-        let branch = HttpBranch::new(twin.clone(), guard).map_err(refused)?;
-        branch.resolve().await.map_err(refused)?;
-        twin_branch = Some(Arc::new(branch));
-        let candidate_authority = twin.authority().map(str::to_owned);
-        compare_twin =
-            Some(comparing(comparator_of(name, CompareConfig { candidate_authority, ..compare.clone() })?));
-    }
+    let twin = match twin {
+        Some(twin) => {
+            let refused = |source| RunError::Twin { experiment: named(), source };
+            let twin = HttpBranch::new(twin.clone(), guard).map_err(refused)?;
+            twin.resolve().await.map_err(refused)?;
+            Some(Arc::new(twin))
+        }
+        None => None,
+    };
     let model = NoiseModel::new(noise.model.clone())
         .map_err(|source| RunError::Noise { experiment: named(), source })?;
     let experiment: Arc<str> = name.as_str().into();
@@ -406,15 +444,29 @@ async fn prepare_experiment(
         name: Arc::clone(&experiment),
         candidate: candidate.url.clone(),
         rules: comparator.rules().map(Arc::clone).chain([NOISE_RULE.into()]).collect(),
+        context: context.clone(),
         policy: verdict.to_text().map_err(|source| RunError::Policy { experiment: named(), source })?,
         routes: select.route_labels(),
     };
     let anchor = clock::anchor();
+    let external = external.clone().map(|external| {
+        let (name, stats) = (Arc::clone(&experiment), Arc::clone(&stats));
+        Arc::new(ExternalComparator::new(external, compare.limits.clone(), name, stats))
+    });
+    let judge = Arc::new(Judge::new(Judging::new(Arc::new(comparator), external)));
     let limits = compare.limits.clone();
-    let science = Arc::new(Science::new(comparing(comparator), compare_twin, limits, noise.clone(), model));
+    let science = Arc::new(Science::new(judge, limits, twin.is_some(), noise.clone(), model));
+    let selector = Arc::new(ArcSwap::from_pointee(selector));
+    let changeable = Changeable {
+        name: Arc::clone(&experiment),
+        selector: Arc::clone(&selector),
+        science: Arc::clone(&science),
+        stats: Arc::clone(&stats),
+    };
     Ok(Prepared {
         start,
         verdict,
+        changeable,
         lane: Lane {
             selector,
             offer,
@@ -425,7 +477,7 @@ async fn prepare_experiment(
         replayer: Replayer {
             experiment,
             branch: Arc::new(branch),
-            twin: twin_branch,
+            twin,
             queue,
             pace: if is_live { Pace::live(anchor, *lag) } else { Pace::offline(speed) },
             anchor,
@@ -440,10 +492,6 @@ async fn prepare_experiment(
 
 fn comparator_of(experiment: &str, config: CompareConfig) -> Result<Comparator, RunError> {
     Comparator::new(config).map_err(|source| RunError::Compare { experiment: experiment.to_owned(), source })
-}
-
-fn comparing(comparator: Comparator) -> Compare {
-    Arc::new(move |exchange, candidate| comparator.compare(exchange, candidate))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::judge::Judge;
 use crate::compare::CompareLimits;
 use crate::compare::noise::{
     AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, Repeat, RepeatConfig, RepeatIndex, Triple,
@@ -13,9 +14,6 @@ use crate::compare::noise::{
 use crate::model::{
     EvidenceSource, Exchange, ExchangeId, NoiseReport, Observation, Outcome, PathState, Response,
 };
-
-/// Compares what two branches did.
-pub type Compare = Arc<dyn Fn(&Exchange, &Observation) -> Outcome + Send + Sync>;
 
 /// How the noise of an experiment is measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,10 +29,8 @@ pub struct NoiseSettings {
 
 /// The science of one experiment: control, candidate, compare.
 pub struct Science {
-    compare: Compare,
-    /// Compares A with A′, whose own address is another.
-    compare_twin: Option<Compare>,
-    /// Bounds of both: they say when a list of differences names every path.
+    judge: Arc<Judge>,
+    /// Its bounds: they say when a list of differences names every path.
     limits: CompareLimits,
     again: Option<AgainConfig>,
     repeats: Option<Mutex<RepeatIndex>>,
@@ -102,26 +98,28 @@ impl Default for NoiseSettings {
 // === impl Science ===
 
 impl Science {
-    /// With a way to compare A with the candidate, and with the twin where there is one. `limits` are those
-    /// of both.
+    /// With a way to compare, and its bounds.
     pub fn new(
-        compare: Compare,
-        compare_twin: Option<Compare>,
+        judge: Arc<Judge>,
         limits: CompareLimits,
+        has_twin: bool,
         settings: NoiseSettings,
         model: NoiseModel,
     ) -> Self {
         let NoiseSettings { model: _, again, repeats } = settings;
-        // With a twin, nothing else is evidence: what B's environment makes different is no noise of A alone, nor of B.
-        let without_twin = compare_twin.is_none();
+        // With a twin nothing else is evidence: what B's environment makes different is noise of neither A nor B alone.
         Self {
-            compare,
-            compare_twin,
+            judge,
             limits,
-            again: again.filter(|_| without_twin),
-            repeats: repeats.filter(|_| without_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
+            again: again.filter(|_| !has_twin),
+            repeats: repeats.filter(|_| !has_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
             model: Mutex::new(model),
         }
+    }
+
+    /// How answers are compared.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// Takes note of an exchange, in the order of capture: gives A's earlier answer to the same request.
@@ -131,8 +129,8 @@ impl Science {
     }
 
     /// Compares A's answer with the candidate's.
-    pub fn judge(&self, exchange: &Exchange, route: &str, candidate: &Observation) -> Judged {
-        let outcome = (self.compare)(exchange, candidate);
+    pub async fn compare(&self, exchange: &Exchange, route: &str, candidate: &Observation) -> Judged {
+        let outcome = self.judge.judge(route, exchange, candidate).await;
         let differing = self.paths(&outcome);
         let Some(paths) = &differing else { return Judged { outcome, differing } };
         let mut model = self.model();
@@ -145,22 +143,21 @@ impl Science {
     }
 
     /// What the twin says about a comparison.
-    pub fn hear_twin(
+    pub async fn hear_twin(
         &self,
         exchange: &Exchange,
         route: &str,
         candidate: &DifferingPaths,
         twin: &Observation,
     ) {
-        let Some(compare_twin) = &self.compare_twin else { return };
-        let Some(same_version) = self.paths(&compare_twin(exchange, twin)) else { return };
+        let Some(same_version) = self.differing(exchange, route, twin).await else { return };
         let source = EvidenceSource::Twin;
         let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
         self.model().evidence(route, &triple);
     }
 
     /// What A's own earlier answer says about a comparison. False when it says nothing.
-    pub fn hear_repeat(
+    pub async fn hear_repeat(
         &self,
         exchange: &Exchange,
         route: &str,
@@ -170,9 +167,7 @@ impl Science {
     ) -> bool {
         let Some(response) = exchange.response.clone().filter(|_| repeat.is_fair(lag)) else { return false };
         let later = answered(response);
-        let Some(same_version) = self.paths(&(self.compare)(&repeat.earlier, &later)) else {
-            return false;
-        };
+        let Some(same_version) = self.differing(&repeat.earlier, route, &later).await else { return false };
         let source = EvidenceSource::Repeat;
         let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
         self.model().evidence(route, &triple);
@@ -205,10 +200,10 @@ impl Science {
     }
 
     /// What the candidate answered when it was asked again, `waited` after its first answer.
-    pub fn hear_again(&self, again: &Again, second: &Observation, waited: Duration) {
+    pub async fn hear_again(&self, again: &Again, second: &Observation, waited: Duration) {
         let Again { exchange, route, first, differing, lag, wait: _ } = again;
-        let Some(same_version) = self.paths(&(self.compare)(first, second)) else { return };
-        let third = self.paths(&(self.compare)(exchange, second));
+        let Some(same_version) = self.differing(first, route, second).await else { return };
+        let third = self.differing(exchange, route, second).await;
         let fair = self.again.as_ref().is_some_and(|config| config.is_fair(*lag, waited));
         let source = EvidenceSource::Again;
         let triple =
@@ -216,9 +211,24 @@ impl Science {
         self.model().evidence(route, &triple);
     }
 
+    /// What is known about one path.
+    pub fn state(&self, route: &str, path: &str) -> PathState {
+        self.model().state(route, path)
+    }
+
     /// All that is known about noise.
     pub fn report(&self) -> NoiseReport {
         self.model().report()
+    }
+
+    /// Where two answers differ.
+    async fn differing(
+        &self,
+        exchange: &Exchange,
+        route: &str,
+        other: &Observation,
+    ) -> Option<DifferingPaths> {
+        self.paths(&self.judge.judge(route, exchange, other).await)
     }
 
     fn paths(&self, outcome: &Outcome) -> Option<DifferingPaths> {

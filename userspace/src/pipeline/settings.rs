@@ -2,10 +2,12 @@
 //!
 //! Knows no file format; `config` reads these from a file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::comparator::ExternalConfig;
 use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
@@ -23,7 +25,7 @@ use crate::select::SelectConfig;
 use crate::stream::StreamLimits;
 
 /// Everything that a run needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What to capture.
     pub capture: CaptureConfig,
@@ -52,7 +54,7 @@ pub enum Input {
 }
 
 /// What to capture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CaptureConfig {
     /// Where packets come from. Default: the probe.
     pub input: Input,
@@ -75,7 +77,7 @@ pub struct CaptureConfig {
 }
 
 /// Where results are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JournalConfig {
     /// The SQLite file.
     pub path: PathBuf,
@@ -86,7 +88,7 @@ pub struct JournalConfig {
 }
 
 /// Where captured exchanges are recorded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordConfig {
     /// The file, which must not exist; `-` is standard output. None: nothing is recorded.
     pub path: Option<PathBuf>,
@@ -97,7 +99,7 @@ pub struct RecordConfig {
 }
 
 /// What to find out: which exchanges, which B, how to compare.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExperimentConfig {
     /// Its name, unique in the configuration.
     pub name: String,
@@ -117,6 +119,10 @@ pub struct ExperimentConfig {
     pub compare: CompareConfig,
     /// How noise is measured.
     pub noise: NoiseSettings,
+    /// The process that is asked as well; none: nobody.
+    pub comparator: Option<ExternalConfig>,
+    /// Labels of its results.
+    pub context: BTreeMap<String, String>,
     /// What makes a verdict.
     pub verdict: VerdictPolicy,
 }

@@ -17,7 +17,7 @@ use super::words::{gloss, gloss_of_reason, time};
 use crate::compare::latency::{
     Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
 };
-use crate::journal::{Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RunId, RunRecord};
+use crate::journal::{Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord};
 use crate::model::{Change, PathState};
 
 /// The verdict on a route's latency where the policy wants none.
@@ -95,6 +95,7 @@ impl ExperimentReport {
             latencies,
             routes,
             paths,
+            context,
         } = record;
         let policy = VerdictPolicy::from_text(&policy)
             .map_err(|source| ReportError::Policy { experiment: name.clone(), source })?;
@@ -139,6 +140,7 @@ impl ExperimentReport {
         let route_reports = evidence.routes.iter().zip(latencies).zip(verdicts);
         Ok(Self {
             name,
+            context,
             stopped,
             seen,
             in_flight,
@@ -161,14 +163,7 @@ impl ExperimentReport {
             candidate,
             causes_omitted,
             paths: paths.into_iter().map(PathReport::new).collect(),
-            rules: rules
-                .into_iter()
-                .map(|rule| RuleReport {
-                    rule: rule.rule,
-                    comparisons: rule.comparisons,
-                    differences: rule.differences,
-                })
-                .collect(),
+            rules: rules.into_iter().map(RuleReport::new).collect(),
             policy,
             verdict,
         })
@@ -334,6 +329,23 @@ impl IntervalReport {
     fn new(interval: Interval, unit: f64) -> Self {
         let Interval { low, median, high } = interval;
         Self { low: low / unit, median: median / unit, high: high / unit }
+    }
+}
+
+// === impl RuleReport ===
+
+impl RuleReport {
+    fn new(count: RuleCount) -> Self {
+        let RuleCount { rule, comparisons, differences, met, failed } = count;
+        // The two are kept at different moments.
+        let met = met.max(differences);
+        let hid = match (met, differences) {
+            (0, _) => "unmet",
+            (_, 0) => "nothing",
+            (met, differences) if met == differences => "everything",
+            (_, _) => "some",
+        };
+        Self { rule, comparisons, differences, met, failed, hid }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Formats nothing: the sibling modules do, all from these structs, which `build` fills in. The JSON form of a report is exactly these
 //! structs; fields are added to it, never renamed or removed, without a new [`Report::SCHEMA`].
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::verdict::{Verdict, VerdictPolicy};
@@ -49,6 +51,8 @@ pub struct ExperimentReport {
     pub name: String,
     /// B's URL.
     pub candidate: String,
+    /// Labels of its results, as configured.
+    pub context: BTreeMap<String, String>,
     /// Why it ended before its run; none when it did not.
     pub stopped: Option<String>,
     /// Exchanges that came in: `seen = in_flight + Σ fates`.
@@ -286,6 +290,12 @@ pub struct RuleReport {
     pub comparisons: u64,
     /// Differences that it hid.
     pub differences: u64,
+    /// Differences at its place that no earlier rule hid; at least `differences`.
+    pub met: u64,
+    /// Times that it failed.
+    pub failed: u64,
+    /// Of the differences at its place: `nothing`, `some` or `everything`; `unmet` when there was none.
+    pub hid: &'static str,
 }
 
 /// A report that cannot be made.

@@ -30,6 +30,10 @@ impl Report {
 impl ExperimentReport {
     fn write_markdown(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n## {}: {}\n", escaped(&self.name), self.verdict.verdict.title())?;
+        if !self.context.is_empty() {
+            let labels: Vec<_> = self.context.iter().map(|(k, v)| code(&format!("{k}={v}"))).collect();
+            writeln!(out, "{}\n", labels.join(" "))?;
+        }
         for reason in &self.verdict.reasons {
             writeln!(out, "- {}", escaped(reason))?;
         }
@@ -64,6 +68,11 @@ impl ExperimentReport {
         let idle: Vec<_> = self.rules.iter().filter(|r| r.differences == 0).map(|r| code(&r.rule)).collect();
         if !idle.is_empty() {
             writeln!(out, "\nRules that hid nothing: {}", idle.join(", "))?;
+        }
+        let broad: Vec<_> =
+            self.rules.iter().filter(|r| r.hid == "everything").map(|r| code(&r.rule)).collect();
+        if !broad.is_empty() {
+            writeln!(out, "\nRules that hid every difference at their place: {}", broad.join(", "))?;
         }
         Ok(())
     }

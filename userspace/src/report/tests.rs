@@ -72,6 +72,7 @@ fn kept_report(policy: &VerdictPolicy, cases: &[Case]) -> (Report, SqliteJournal
                 rules: comparator.rules().cloned().collect(),
                 policy: policy.to_text().unwrap(),
                 routes: Vec::new(),
+                context: std::collections::BTreeMap::new(),
             }],
         })
         .unwrap();
@@ -195,6 +196,7 @@ Experiment shop: A :8080 against B http://b.internal:9090
   Rules: what they hid
     json:$.at: 1 in 1 of 4 comparisons
     header:date: nothing; is it still needed?
+    Every difference at their place was hidden by: json:$.at
 
   shop: FAIL — 3 of 4 comparisons (75 %) differ, in 2 causes; none allowed.
 
@@ -406,7 +408,7 @@ fn json_has_stable_names() {
     );
     assert_eq!(
         keys(experiment),
-        "name candidate stopped seen in_flight fates matched mismatched undecided ignored noise incomparable \
+        "name candidate context stopped seen in_flight fates matched mismatched undecided ignored noise incomparable \
          incomparable_reasons mismatch_share routes causes causes_omitted paths rules policy verdict"
     );
     let cause = &experiment["causes"][0];

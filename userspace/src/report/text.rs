@@ -76,6 +76,11 @@ impl ExperimentReport {
         let a = if ports.is_empty() { plain(&run.summary) } else { ports.join(" ") };
         let title = format!("Experiment {}: A {} against B {}", plain(&self.name), a, plain(&self.candidate));
         writeln!(out, "\n{}", paint.bold(&title))?;
+        if !self.context.is_empty() {
+            let labels: Vec<_> =
+                self.context.iter().map(|(k, v)| format!("{}={}", plain(k), plain(v))).collect();
+            writeln!(out, "  {}", labels.join(" "))?;
+        }
         self.write_fates(out)?;
         self.write_outcomes(out)?;
         self.write_routes(out, paint)?;
@@ -230,16 +235,29 @@ impl ExperimentReport {
         writeln!(out, "\n  Rules: what they hid")?;
         for rule in &self.rules {
             let text = plain(&rule.rule);
-            match rule.differences {
-                0 => writeln!(out, "    {text}: nothing; is it still needed?")?,
-                some => writeln!(
-                    out,
-                    "    {text}: {} in {} of {} comparisons",
-                    counted(some),
-                    counted(rule.comparisons),
-                    counted(self.compared())
-                )?,
+            match (rule.differences, rule.met) {
+                (0, 0) => write!(out, "    {text}: nothing; is it still needed?")?,
+                (0, met) => write!(out, "    {text}: nothing of {} at its place", counted(met))?,
+                (some, met) => {
+                    let of = if some == met { String::new() } else { format!(" of {}", counted(met)) };
+                    write!(
+                        out,
+                        "    {text}: {}{of} in {} of {} comparisons",
+                        counted(some),
+                        counted(rule.comparisons),
+                        counted(self.compared())
+                    )?;
+                }
             }
+            match rule.failed {
+                0 => writeln!(out)?,
+                failed => writeln!(out, "; it failed {} times", counted(failed))?,
+            }
+        }
+        let broad: Vec<_> =
+            self.rules.iter().filter(|rule| rule.hid == "everything").map(|rule| plain(&rule.rule)).collect();
+        if !broad.is_empty() {
+            writeln!(out, "    Every difference at their place was hidden by: {}", broad.join(", "))?;
         }
         Ok(())
     }

@@ -91,6 +91,7 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::FilteredRoute => "not wanted: path",
             Fate::FilteredHost => "not wanted: host",
             Fate::FilteredHeader => "not wanted: header fields",
+            Fate::FilteredRunIf => "not wanted: a condition of run_if does not hold",
             Fate::SampledOut => "not in the sample",
             Fate::Replay => "a replayed request: it carries the replay header",
             Fate::NoResponse => "A's answer was not seen",

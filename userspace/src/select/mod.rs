@@ -13,6 +13,7 @@
 mod header;
 mod host;
 mod route;
+mod run_if;
 mod sample;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may fail by panicking")]
@@ -25,15 +26,16 @@ use crate::model::{Exchange, Fate, Mark, REPLAY_HEADER, is_token};
 use header::Condition;
 use host::Hosts;
 use route::Routes;
+use run_if::RunIf;
 use sample::Sampler;
 
-pub use sample::{Sample, SampleBy};
+pub use sample::{Ramp, Sample, SampleBy};
 
 /// The route label of an exchange when no routes are configured.
 pub const ROUTE_OTHER: &str = "other";
 
 /// Which exchanges an experiment wants, as the configuration says it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SelectConfig {
     /// Methods that are wanted, compared with their case (RFC 9110 section 9.1). Default: `GET`, `HEAD`,
     /// `OPTIONS`; all methods when `isolated`.
@@ -46,6 +48,9 @@ pub struct SelectConfig {
     /// Conditions that all have to hold: `name` (present), `!name` (absent), `name: value` (one field of that
     /// name has this value), `name: ~regex` (one field's whole value matches). Default: none.
     pub headers: Vec<String>,
+    /// Conditions on the request that all have to hold: `header NAME`, `query NAME` or `cookie NAME`, each alone
+    /// (present), with `!` in front (absent), or with `: value` or `: ~regex` behind; `method: NAME`. Default: none.
+    pub run_if: Vec<String>,
     /// The part of the exchanges that is wanted. Default: all.
     pub sample: Sample,
     /// True when the candidate may be sent methods that have effects. Default: false.
@@ -97,6 +102,14 @@ pub enum SelectConfigError {
         /// As configured.
         condition: String,
     },
+    /// A condition that says nothing we know.
+    #[error(
+        "condition `{condition}` must read `header NAME`, `query NAME` or `cookie NAME`, alone, with `!` in front, or with `: value` or `: ~regex` behind; or `method: NAME`"
+    )]
+    RunIf {
+        /// As configured.
+        condition: String,
+    },
     /// A sample that is not between nothing and everything.
     #[error("sample `{sample}` must be a fraction from 0 to 1 or a percentage from 0% to 100%")]
     Sample {
@@ -130,6 +143,7 @@ pub struct Selector {
     routes: Routes,
     hosts: Hosts,
     conditions: Vec<Condition>,
+    run_if: Vec<RunIf>,
     sampler: Sampler,
     isolated: bool,
 }
@@ -164,7 +178,7 @@ impl Selector {
     ///
     /// The first pattern that cannot be used.
     pub fn new(config: SelectConfig) -> Result<Self, SelectConfigError> {
-        let SelectConfig { methods, routes, hosts, headers, sample, isolated } = config;
+        let SelectConfig { methods, routes, hosts, headers, run_if, sample, isolated } = config;
         let methods = match methods {
             Some(listed) => Methods::listed(listed)?,
             None if isolated => Methods::All,
@@ -175,9 +189,15 @@ impl Selector {
             routes: Routes::new(&routes)?,
             hosts: Hosts::new(&hosts)?,
             conditions: headers.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?,
+            run_if: run_if.iter().map(|text| RunIf::parse(text)).collect::<Result<_, _>>()?,
             sampler: Sampler::new(sample),
             isolated,
         })
+    }
+
+    /// Goes on where `before` was: a ramp that did not change does not begin again.
+    pub fn take_over(&mut self, before: &Selector) {
+        self.sampler.take_over(&before.sampler);
     }
 
     /// Decides about one exchange. Allocates nothing; a few hundred nanoseconds without regular expressions.
@@ -206,6 +226,9 @@ impl Selector {
         }
         if !self.conditions.iter().all(|condition| condition.holds(&request.headers)) {
             return Err(Fate::FilteredHeader);
+        }
+        if !self.run_if.iter().all(|condition| condition.holds(request)) {
+            return Err(Fate::FilteredRunIf);
         }
         if !self.sampler.wants(exchange) {
             return Err(Fate::SampledOut);

@@ -3,8 +3,10 @@
 //! Never asks for a random number: a key is in the sample on every host and in every run, or on none.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::model::{Exchange, fnv1a, is_token};
+use crate::model::{Exchange, Timestamp, fnv1a, is_token};
 
 use super::SelectConfigError;
 
@@ -15,6 +17,17 @@ pub struct Sample {
     pub fraction: f64,
     /// What is taken or left as a whole. Default: flows.
     pub by: SampleBy,
+    /// How the part grows to `fraction` from the first exchange on. Default: it does not.
+    pub ramp: Option<Ramp>,
+}
+
+/// A part that grows evenly with the time of the exchanges. What is in stays in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ramp {
+    /// What it begins with, from 0 to 1; at most the sample's `fraction`.
+    pub from: f64,
+    /// How long it takes to reach the sample's `fraction`.
+    pub over: Duration,
 }
 
 /// What is taken or left as a whole.
@@ -30,16 +43,18 @@ pub enum SampleBy {
 /// The checked form of a [`Sample`].
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// Hashes below this are in; `None` takes all.
+    sample: Sample,
+    /// Hashes below this are in, at the end of a ramp; `None` takes all.
     below: Option<u64>,
-    by: SampleBy,
+    /// Nanoseconds since 1970 of the first exchange; 0 before it. Only a ramp looks at it.
+    began: AtomicU64,
 }
 
 // === impl Sample ===
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { fraction: 1.0, by: SampleBy::default() }
+        Self { fraction: 1.0, by: SampleBy::default(), ramp: None }
     }
 }
 
@@ -81,15 +96,24 @@ impl FromStr for SampleBy {
 
 impl Sampler {
     pub(super) fn new(sample: Sample) -> Self {
-        let Sample { fraction, by } = sample;
-        // 2^64 as a float is exact, and the conversion of a float to an integer saturates.
-        let below = (fraction < 1.0).then_some((fraction * 18_446_744_073_709_551_616.0) as u64);
-        Self { below, by }
+        let below = (sample.fraction < 1.0).then(|| threshold(sample.fraction));
+        Self { sample, below, began: AtomicU64::new(0) }
+    }
+
+    /// Goes on with the ramp of `before`, if it is the same one.
+    pub(super) fn take_over(&mut self, before: &Sampler) {
+        if self.sample == before.sample {
+            self.began = AtomicU64::new(before.began.load(Ordering::Relaxed));
+        }
     }
 
     pub(super) fn wants(&self, exchange: &Exchange) -> bool {
-        let Some(below) = self.below else { return true };
-        let value = match &self.by {
+        let below = match &self.sample.ramp {
+            Some(ramp) => self.ramped(ramp, exchange.times.request_first),
+            None => self.below,
+        };
+        let Some(below) = below else { return true };
+        let value = match &self.sample.by {
             SampleBy::Flow => None,
             SampleBy::Header(name) => exchange.request.headers.get(name),
         };
@@ -99,6 +123,29 @@ impl Sampler {
         };
         hash < below
     }
+
+    /// The limit at the time of an exchange.
+    fn ramped(&self, ramp: &Ramp, at: Timestamp) -> Option<u64> {
+        let Ramp { from, over } = ramp;
+        let began = match self.began.load(Ordering::Relaxed) {
+            0 => {
+                self.began.store(at.0.max(1), Ordering::Relaxed);
+                at
+            }
+            began => Timestamp(began),
+        };
+        let elapsed = at.since(began);
+        if elapsed >= *over {
+            return self.below;
+        }
+        let part = elapsed.as_secs_f64() / over.as_secs_f64();
+        Some(threshold(from + (self.sample.fraction - from) * part))
+    }
+}
+
+/// 2^64 as a float is exact, and the conversion of a float to an integer saturates.
+fn threshold(fraction: f64) -> u64 {
+    (fraction * 18_446_744_073_709_551_616.0) as u64
 }
 
 /// FNV-1a with 64 bits, then the finaliser of MurmurHash3: FNV alone leaves the upper bits of short keys alike,

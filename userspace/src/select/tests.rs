@@ -234,8 +234,8 @@ fn the_hash_never_changes() {
 
 #[test]
 fn a_header_sample_goes_by_flow_where_the_header_is_missing() {
-    let by_header = Sample { fraction: 0.5, by: SampleBy::Header("user-id".into()) };
-    let by_flow = Sample { fraction: 0.5, by: SampleBy::Flow };
+    let by_header = Sample { fraction: 0.5, by: SampleBy::Header("user-id".into()), ramp: None };
+    let by_flow = Sample { fraction: 0.5, by: SampleBy::Flow, ramp: None };
     for flow in 0..64 {
         let mut anonymous = exchange("GET", "/", &[]);
         anonymous.id.flow = flow;
@@ -250,7 +250,7 @@ proptest! {
     /// 4,000 flows with numbers in a row, the worst keys: the sample is within five standard deviations.
     #[test]
     fn a_sample_is_as_large_as_configured(fraction in 0.01f64..0.99, start: u32) {
-        let sampler = Sampler::new(Sample { fraction, by: SampleBy::Flow });
+        let sampler = Sampler::new(Sample { fraction, by: SampleBy::Flow, ramp: None });
         let mut one = exchange("GET", "/", &[]);
         let taken = (0..4_000u64).filter(|n| { one.id.flow = u64::from(start) + n; sampler.wants(&one) }).count();
         let deviation = (4_000.0 * fraction * (1.0 - fraction)).sqrt();
@@ -261,7 +261,7 @@ proptest! {
     fn a_larger_sample_holds_the_smaller_one(flow: u64, small in 0.0f64..1.0, more in 0.0f64..1.0) {
         let mut one = exchange("GET", "/", &[]);
         one.id.flow = flow;
-        let wants = |fraction: f64| Sampler::new(Sample { fraction, by: SampleBy::Flow }).wants(&one);
+        let wants = |fraction: f64| Sampler::new(Sample { fraction, by: SampleBy::Flow, ramp: None }).wants(&one);
         prop_assert!(!wants(small) || wants((small + more).min(1.0)));
     }
 
@@ -273,4 +273,94 @@ proptest! {
         let config = SelectConfig { hosts: strings(&["a", "*.b"]), ..routes(&["/{x}", "~.*"]) };
         decide(config, &odd);
     }
+}
+
+// === run_if ===
+
+#[test]
+fn conditions_ask_method_fields_query_and_cookies() {
+    let one = |condition: &str| SelectConfig { run_if: strings(&[condition]), ..SelectConfig::default() };
+    let fields = [("Cookie", "plan=gold; sid=1"), ("Cookie", "b=2"), ("X-Beta", "yes")];
+    let request = exchange("GET", "/a?page=12&debug&page=2", &fields);
+    for condition in [
+        "method: GET",
+        "method: ~GET|HEAD",
+        "header x-beta",
+        "header x-beta: yes",
+        "!header x-gamma",
+        "query page: 2",
+        "query page: ~[0-9]{2}",
+        "query debug",
+        "query debug:",
+        "!query full",
+        "cookie plan: gold",
+        "cookie b",
+        "!cookie c",
+    ] {
+        check(one(condition), &request, "other");
+    }
+    for condition in [
+        "method: POST",
+        "!header x-beta",
+        "header x-beta: no",
+        "query page: 1",
+        "query pag",
+        "query plan",
+        "!query debug",
+        "cookie plan: silver",
+        "cookie page",
+        "!cookie b",
+    ] {
+        check(one(condition), &request, "filtered_run_if");
+    }
+    let both = SelectConfig { run_if: strings(&["query debug", "cookie c"]), ..SelectConfig::default() };
+    check(both, &request, "filtered_run_if");
+}
+
+#[test]
+fn conditions_that_say_nothing_are_refused() {
+    for condition in [
+        "",
+        "method",
+        "!method: GET",
+        "!query a: 1",
+        "query",
+        "query a&b",
+        "cookie a b",
+        "body x",
+        "query a: ~(",
+    ] {
+        let config = SelectConfig { run_if: strings(&[condition]), ..SelectConfig::default() };
+        assert!(Selector::new(config).is_err(), "{condition:?}");
+    }
+}
+
+// === Ramp ===
+
+#[test]
+fn a_ramp_grows_from_the_first_exchange_and_what_is_in_stays_in() {
+    let ramp = Ramp { from: 0.1, over: std::time::Duration::from_secs(100) };
+    let sample = Sample { fraction: 0.5, by: SampleBy::Flow, ramp: Some(ramp) };
+    let sampler = Sampler::new(sample.clone());
+    let kept_at = |sampler: &Sampler, seconds: u64| -> Vec<u64> {
+        let at = crate::model::Timestamp(1_000_000_000_000 + seconds * 1_000_000_000);
+        let wants = |flow: &u64| {
+            let mut one = exchange("GET", "/", &[]);
+            one.id.flow = *flow;
+            one.times.request_first = at;
+            sampler.wants(&one)
+        };
+        (0..2000).filter(wants).collect()
+    };
+    let steps = [(0, 200), (50, 600), (100, 1000), (5000, 1000)];
+    let mut before: Vec<u64> = Vec::new();
+    for (seconds, expected) in steps {
+        let kept = kept_at(&sampler, seconds);
+        assert!(kept.len().abs_diff(expected) < 80, "{} at {seconds} s", kept.len());
+        assert!(before.iter().all(|flow| kept.contains(flow)), "kept flows stay kept");
+        before = kept;
+    }
+    let mut after = Sampler::new(sample);
+    after.take_over(&sampler);
+    assert_eq!(kept_at(&after, 100).len(), before.len(), "a ramp does not begin again");
 }

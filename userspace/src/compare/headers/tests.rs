@@ -174,7 +174,7 @@ fn challenges_are_compared_by_scheme_and_realm() {
 #[test]
 fn own_origins_are_known_by_host_address_and_authority() {
     let mut own = config(&[], &[]);
-    own.candidate_authority = Some("b.internal:80".to_owned());
+    own.candidate_authorities = vec!["b.internal:80".to_owned()];
     let of = |url: &str| response(302, &[("Location", url)], "");
     check_with(own.clone(), of("http://shop.example/x"), of("http://b.internal/x"), &[]);
     check_with(

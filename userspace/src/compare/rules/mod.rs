@@ -255,7 +255,7 @@ impl Rules {
             compare_errors,
             headers_plus: _,
             headers_minus: _,
-            candidate_authority: _,
+            candidate_authorities: _,
             limits: _,
         } = config;
         let mut rules = Vec::new();

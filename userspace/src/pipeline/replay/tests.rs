@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 use proptest::prelude::*;
 
 use super::super::handover::{HandoverLimits, handover};
-use super::super::science::{Compare, NoiseSettings};
+use super::super::judge::Judge;
+use super::super::science::NoiseSettings;
 use super::*;
 use crate::branch::{Inexpressible, Sent};
 use crate::compare::CompareLimits;
@@ -100,7 +101,7 @@ fn response() -> Response {
 
 /// Every answer is like every other and is asked for once; or differs, and is asked for again.
 fn science(differs: bool) -> Science {
-    let compare: Compare = Arc::new(move |_, observation| match observation {
+    let judge = Judge::by(move |_, observation| match observation {
         Observation::Answered { .. } if differs => {
             let difference = Difference {
                 path: "status".to_owned(),
@@ -117,7 +118,7 @@ fn science(differs: bool) -> Science {
     let again = differs.then(AgainConfig::default);
     let settings = NoiseSettings { again, repeats: None, ..NoiseSettings::default() };
     let model = NoiseModel::new(settings.model.clone()).expect("the default is in range");
-    Science::new(compare, None, CompareLimits::default(), settings, model)
+    Science::new(judge, CompareLimits::default(), false, settings, model)
 }
 
 fn exchange(offset: u64, request_ms: u64) -> Exchange {

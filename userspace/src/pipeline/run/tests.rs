@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::super::reload::Load;
 use super::*;
 use crate::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::config::{Flags, parse};
@@ -33,12 +34,17 @@ impl Source for Silence {
     }
 }
 
-async fn prepare(folder: &tempfile::TempDir) -> Run {
-    let text = format!(
+/// The text of a configuration with one experiment, which ends with these lines.
+fn text(folder: &tempfile::TempDir, experiment: &str) -> String {
+    format!(
         "capture.ports = [8080]\nadmin.listen = \"off\"\njournal.path = {:?}\n\
-         [[experiment]]\nname = \"x\"\ncandidate.url = \"http://127.0.0.1:9\"\n",
+         [[experiment]]\nname = \"x\"\ncandidate.url = \"http://127.0.0.1:9\"\n{experiment}\n",
         folder.path().join("journal.db")
-    );
+    )
+}
+
+async fn prepare(folder: &tempfile::TempDir) -> Run {
+    let text = text(folder, "");
     let config = parse(&text, None, Flags::default()).expect("the configuration is good");
     Run::prepare(config).await.expect("the run can be set up")
 }
@@ -62,4 +68,54 @@ async fn a_run_without_an_experiment_left_ends_by_itself() {
     }
     let end = run.run(Silence, std::future::pending()).await.expect("nothing broke");
     assert_eq!(end.looped, ["x".into()]);
+}
+
+/// Runs with one configuration, reads each of the others, and says which were taken, with what holds after each.
+async fn check_reloads(others: &[(&str, bool, &[&str])]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ask, asked) = tokio::sync::mpsc::channel(1);
+    let texts: Vec<String> = others.iter().map(|(other, _, _)| text(&folder, other)).collect();
+    let mut next = texts.into_iter();
+    let load: Load = Box::new(move || {
+        let text = next.next().unwrap_or_default();
+        Ok(parse(&text, None, Flags::default())?)
+    });
+    let mut run = prepare(&folder).await;
+    run.reload(Reloads::at_message(asked, load));
+    let (science, metrics) = (Arc::clone(&run.changeable[0].science), run.comparison_metrics.clone());
+    let steps = async {
+        let mut counts = [0, 0];
+        for (other, taken, rules) in others {
+            ask.send(()).await.expect("the run goes on");
+            counts[usize::from(!*taken)] += 1;
+            while metrics.reloads() != counts {
+                assert!(metrics.reloads().iter().sum::<u64>() <= counts.iter().sum(), "{other}");
+                tokio::task::yield_now().await;
+            }
+            let judging = science.judge().judging();
+            let have: Vec<String> =
+                judging.comparator().expect("rules compare").rules().map(ToString::to_string).collect();
+            assert_eq!(have, *rules, "after {other}");
+        }
+    };
+    let end = run.run(Silence, steps).await.expect("nothing broke");
+    assert!(end.ledgers.iter().all(|(_, ledger)| ledger.balances() && ledger.in_flight == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_is_taken_whole_or_refused_whole() {
+    check_reloads(&[
+        ("compare.ignore = [\"json:$.a\"]\nroutes = [\"/x\"]", true, &["json:$.a"]),
+        ("compare.ignore = [\"json:$.b\"]\nroutes = [\"no\"]", false, &["json:$.a"]),
+        ("compare.ignore = [\"nonsense\"]", false, &["json:$.a"]),
+        ("compare.ignore = [\"json:$.b\"]\nreplay.lag = \"1s\"", false, &["json:$.a"]),
+        (
+            "compare.ignore = [\"json:$.b\"]\n[[experiment]]\nname = \"y\"\ncandidate.url = \"http://b\"",
+            false,
+            &["json:$.a"],
+        ),
+        ("compare.ignore = [\"json:$.b\"]\nverdict.comparisons_min = 3", false, &["json:$.a"]),
+        ("compare.unordered = [\"json:$.b\"]", true, &["unordered json:$.b"]),
+    ])
+    .await;
 }

@@ -1,0 +1,219 @@
+//! Reads the configuration again while a run goes on, and changes what can change.
+//!
+//! Takes a file whole or not at all: what is wrong, or cannot change at run time, is named, and everything stays as it
+//! was. No exchange is lost: those that were selected stay selected, and a comparison ends by the rules it began with.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::comparator::ExternalComparator;
+use super::judge::Judging;
+use super::science::Science;
+use super::settings::{Config, ExperimentConfig};
+use crate::compare::{Comparator, CompareConfigError};
+use crate::metrics::{ComparisonMetrics, ReplayStats};
+use crate::select::{SelectConfigError, Selector};
+
+/// Gives the configuration as it is now.
+pub type Load = Box<dyn FnMut() -> Result<Config, Box<dyn Error + Send + Sync>> + Send>;
+
+/// When to read the configuration again, and how.
+pub struct Reloads {
+    asked: Asked,
+    load: Load,
+}
+
+enum Asked {
+    Hangup(Signal),
+    Channel(mpsc::Receiver<()>),
+}
+
+/// What can change of one experiment.
+pub(super) struct Changeable {
+    pub(super) name: Arc<str>,
+    pub(super) selector: Arc<ArcSwap<Selector>>,
+    pub(super) science: Arc<Science>,
+    pub(super) stats: Arc<ReplayStats>,
+}
+
+/// Changes a run.
+pub(super) struct Reloader {
+    pub(super) reloads: Reloads,
+    /// The configuration that runs.
+    pub(super) running: Config,
+    /// In the order of its experiments.
+    pub(super) experiments: Vec<Changeable>,
+    pub(super) metrics: ComparisonMetrics,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It cannot be read, or makes no sense.
+    #[error("the configuration makes no sense")]
+    Load(#[source] Box<dyn Error + Send + Sync>),
+    /// Something differs that cannot change at run time.
+    #[error("`{key}` cannot change while it runs; restart to change it")]
+    Fixed {
+        /// The key, or its table.
+        key: String,
+    },
+    /// Its rules of selection make no sense.
+    #[error("experiment `{experiment}`")]
+    Select {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: SelectConfigError,
+    },
+    /// Its rules of comparing make no sense.
+    #[error("experiment `{experiment}`")]
+    Compare {
+        /// The experiment.
+        experiment: String,
+        /// What is wrong.
+        source: CompareConfigError,
+    },
+}
+
+// === impl Reloads ===
+
+impl Reloads {
+    /// At each SIGHUP. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub fn at_hangup(load: Load) -> std::io::Result<Self> {
+        Ok(Self { asked: Asked::Hangup(signal(SignalKind::hangup())?), load })
+    }
+
+    /// At each message.
+    pub fn at_message(messages: mpsc::Receiver<()>, load: Load) -> Self {
+        Self { asked: Asked::Channel(messages), load }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Waits until somebody asks; none when nobody will any more.
+    async fn next(&mut self) -> Option<()> {
+        match self {
+            Asked::Hangup(signal) => signal.recv().await,
+            Asked::Channel(messages) => messages.recv().await,
+        }
+    }
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Runs until nobody asks any more.
+    pub(super) async fn run(mut self) {
+        while self.reloads.asked.next().await.is_some() {
+            let loaded = (self.reloads.load)().map_err(ReloadError::Load);
+            let changed = loaded.and_then(|config| self.change(config));
+            self.metrics.reloaded(changed.is_ok());
+            match changed {
+                Ok(()) => tracing::info!("The configuration was read again and holds from now on."),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn Error,
+                    "The configuration was read again and is refused; nothing changes."
+                ),
+            }
+        }
+    }
+
+    /// Takes the configuration whole, or leaves everything as it is.
+    fn change(&mut self, config: Config) -> Result<(), ReloadError> {
+        check_fixed(&self.running, &config)?;
+        let mut changes = Vec::new();
+        for (experiment, new) in self.experiments.iter().zip(&config.experiments) {
+            let named = || new.name.clone();
+            let mut selector = Selector::new(new.select.clone())
+                .map_err(|source| ReloadError::Select { experiment: named(), source })?;
+            let mut comparator = Comparator::new(new.compare.clone())
+                .map_err(|source| ReloadError::Compare { experiment: named(), source })?;
+            selector.take_over(&experiment.selector.load());
+            if let Some(before) = experiment.science.judge().judging().comparator() {
+                comparator.take_over_counts(before);
+            }
+            changes.push((experiment, new, selector, comparator));
+        }
+        // Nothing can go wrong any more.
+        for (experiment, new, selector, comparator) in changes {
+            self.metrics.add(&experiment.name, new.select.route_labels());
+            let external = external(experiment, new);
+            experiment.science.judge().replace(Judging::new(Arc::new(comparator), external));
+            experiment.selector.store(Arc::new(selector));
+        }
+        self.running = config;
+        Ok(())
+    }
+}
+
+/// The process that runs, where the new configuration wants the same; else a new one.
+fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<ExternalComparator>> {
+    let wanted = new.comparator.as_ref()?;
+    let judging = experiment.science.judge().judging();
+    if let Some(running) = judging.external()
+        && running.is(wanted, &new.compare.limits)
+    {
+        return Some(Arc::clone(running));
+    }
+    let (name, stats) = (Arc::clone(&experiment.name), Arc::clone(&experiment.stats));
+    Some(Arc::new(ExternalComparator::new(wanted.clone(), new.compare.limits.clone(), name, stats)))
+}
+
+/// Names the first thing that differs and cannot.
+fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
+    let Config { capture, admin, journal, experiments, speed, record } = running;
+    let parts = [
+        ("capture", *capture == new.capture),
+        ("admin.listen", *admin == new.admin),
+        ("journal", *journal == new.journal),
+        ("--speed", *speed == new.speed),
+        ("record", *record == new.record),
+    ];
+    let fixed = |key: String| Err(ReloadError::Fixed { key });
+    if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
+        return fixed(key.to_owned());
+    }
+    let names = |config: &Config| config.experiments.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    if names(running) != names(new) {
+        return fixed("experiment.name (the list of experiments and of their candidates)".to_owned());
+    }
+    for (old, new) in experiments.iter().zip(&new.experiments) {
+        let ExperimentConfig {
+            name,
+            select,
+            candidate,
+            twin,
+            lag,
+            replay,
+            queue,
+            compare: _,
+            comparator: _,
+            noise,
+            context,
+            verdict,
+        } = old;
+        let parts = [
+            ("candidate", *candidate == new.candidate && select.isolated == new.select.isolated),
+            ("twin", *twin == new.twin),
+            ("noise", *noise == new.noise),
+            ("replay", *lag == new.lag && *replay == new.replay),
+            ("queue", *queue == new.queue),
+            ("context", *context == new.context),
+            ("verdict", *verdict == new.verdict),
+        ];
+        if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
+            return fixed(format!("experiment.{key} (of `{name}`)"));
+        }
+    }
+    Ok(())
+}
