@@ -235,3 +235,23 @@ fn candidates_context_ramp_and_conditions_that_make_no_sense_are_named() {
     let long = "x".repeat(300);
     check(&with(&format!("context = {{ a = \"{long}\" }}")), "line 6, key `experiment.context`");
 }
+
+/// What the documentation shows must be a configuration.
+#[test]
+fn examples_of_the_documentation_are_good() {
+    let pages = [include_str!("../../../docs/rules.md"), include_str!("../../../docs/comparator.md")];
+    let mut examples = 0;
+    for block in pages.iter().flat_map(|page| page.split("```toml\n").skip(1)) {
+        let example = block.split("```").next().unwrap();
+        let has_candidates = example.contains("candidates]]");
+        let start = if example.starts_with("[[experiment]]") { "" } else { "[[experiment]]\n" };
+        let candidate = "[experiment.candidate]\nurl = \"http://127.0.0.1:9\"\n";
+        let end = if has_candidates { "" } else { candidate };
+        let text = format!("{start}{example}{end}");
+        if let Err(error) = parse(&text, None, Flags::default()) {
+            panic!("{error}\nin: {text}");
+        }
+        examples += 1;
+    }
+    assert!(examples >= 9, "{examples}");
+}

@@ -4,11 +4,13 @@
 //! was. No exchange is lost: those that were selected stay selected, and a comparison ends by the rules it began with.
 
 use std::error::Error;
+use std::io::{IsTerminal as _, stderr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::comparator::ExternalComparator;
 use super::judge::Judging;
@@ -28,8 +30,17 @@ pub struct Reloads {
 }
 
 enum Asked {
-    Hangup(Signal),
+    Hangup { signal: Signal, at_terminal: bool },
     Channel(mpsc::Receiver<()>),
+}
+
+/// Why nobody asks any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoMore {
+    /// The terminal that this was started from is gone.
+    HungUp,
+    /// Whoever asked is gone.
+    Closed,
 }
 
 /// What can change of one experiment.
@@ -83,12 +94,14 @@ pub enum ReloadError {
 // === impl Reloads ===
 
 impl Reloads {
-    /// At each SIGHUP. Must be called within a runtime.
+    /// At each SIGHUP, unless it comes because the terminal of this program went away. Must be called within a runtime.
     ///
     /// # Errors
     /// When signals cannot be received.
     pub fn at_hangup(load: Load) -> std::io::Result<Self> {
-        Ok(Self { asked: Asked::Hangup(signal(SignalKind::hangup())?), load })
+        let asked =
+            Asked::Hangup { signal: signal(SignalKind::hangup())?, at_terminal: stderr().is_terminal() };
+        Ok(Self { asked, load })
     }
 
     /// At each message.
@@ -100,11 +113,15 @@ impl Reloads {
 // === impl Asked ===
 
 impl Asked {
-    /// Waits until somebody asks; none when nobody will any more.
-    async fn next(&mut self) -> Option<()> {
+    /// Waits until somebody asks.
+    async fn next(&mut self) -> Result<(), NoMore> {
         match self {
-            Asked::Hangup(signal) => signal.recv().await,
-            Asked::Channel(messages) => messages.recv().await,
+            Asked::Hangup { signal, at_terminal } => {
+                signal.recv().await.ok_or(NoMore::Closed)?;
+                // A terminal that hung up is none any more (tty_ioctl(4): EIO); whoever ran this there is gone.
+                if *at_terminal && !stderr().is_terminal() { Err(NoMore::HungUp) } else { Ok(()) }
+            }
+            Asked::Channel(messages) => messages.recv().await.ok_or(NoMore::Closed),
         }
     }
 }
@@ -112,9 +129,12 @@ impl Asked {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Runs until nobody asks any more.
-    pub(super) async fn run(mut self) {
-        while self.reloads.asked.next().await.is_some() {
+    /// Runs until nobody asks any more, and says why.
+    pub(super) async fn run(mut self) -> NoMore {
+        loop {
+            if let Err(no_more) = self.reloads.asked.next().await {
+                return no_more;
+            }
             let loaded = (self.reloads.load)().map_err(ReloadError::Load);
             let changed = loaded.and_then(|config| self.change(config));
             self.metrics.reloaded(changed.is_ok());
@@ -153,6 +173,20 @@ impl Reloader {
         }
         self.running = config;
         Ok(())
+    }
+}
+
+/// Ends when the terminal is gone.
+pub(super) async fn hung_up(reloader: &mut Option<JoinHandle<NoMore>>) {
+    let no_more = match reloader {
+        Some(reloader) => reloader.await.unwrap_or(NoMore::Closed),
+        None => NoMore::Closed,
+    };
+    // A task that has ended must not be asked again.
+    *reloader = None;
+    match no_more {
+        NoMore::HungUp => {}
+        NoMore::Closed => std::future::pending().await,
     }
 }
 

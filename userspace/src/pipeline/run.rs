@@ -19,7 +19,7 @@ use super::live::Live;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::record::Recorder;
-use super::reload::{Changeable, Reloader, Reloads};
+use super::reload::{Changeable, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
 use super::science::{NOISE_RULE, Science};
 use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
@@ -320,7 +320,7 @@ impl Run {
         let metrics = comparison_metrics;
         let sciences =
             changeable.iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.science))).collect();
-        let reloader = reloads.map(|reloads| {
+        let mut reloader = reloads.map(|reloads| {
             spawn(Reloader { reloads, running, experiments: changeable, metrics: metrics.clone() }.run())
         });
         let recorder =
@@ -335,6 +335,7 @@ impl Run {
             // it failed itself. To go on would be to capture for nothing.
             recorded = &mut recorder => (None, Some(recorded)),
             () = stop => (None, None),
+            () = hung_up(&mut reloader) => (None, None),
         };
         tell_ready.send_replace(false);
         if let Some(reloader) = reloader {

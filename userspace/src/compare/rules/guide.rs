@@ -8,8 +8,9 @@ use foldhash::fast::FixedState;
 
 use super::super::findings::{Place, Step};
 use super::super::json_text::{Node, Value};
+use super::Rules;
+use super::rule::{Effect, Rule};
 use super::value::Text;
-use super::{Effect, Rule, Rules};
 
 struct Guide<'r> {
     rules: Vec<&'r Rule>,

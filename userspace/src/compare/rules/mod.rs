@@ -11,67 +11,34 @@
 mod class;
 mod clean;
 mod guide;
+mod kinds;
 pub(super) mod path;
+mod place;
 mod predicate;
+mod rule;
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::panic, reason = "tests fail by panicking")]
 mod tests;
 mod tolerance;
 mod value;
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::findings::{Place, Step};
+use super::findings::Place;
 use super::{CompareConfig, CompareConfigError};
 use crate::model::DifferenceKind;
 
 pub use clean::CleanRule;
 pub(super) use guide::guide;
+pub use kinds::{CompareErrors, IgnoreRule, MatchRule};
 pub(super) use path::is_plain_key;
+pub(super) use place::NamedPlace;
 pub use predicate::When;
 pub use tolerance::ToleranceRule;
 
-use clean::Cleaning;
-use path::{PathStep, Pattern, parse_pattern};
-use predicate::Predicate;
-use tolerance::Tolerance;
+use rule::{Effect, Rule};
 use value::{OutOfRange, Text, TooLong};
-
-/// Differences to hide.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IgnoreRule {
-    /// The place: `status`, `text`, `body`, `header:NAME`, `header:*`, `header:set-cookie[NAME]`, `comparator:NAME`, or
-    /// `json:PATH` where PATH begins with `$` and goes on with `.key`, `['key']`, `[3]`, `.*` (any key), `[*]` (any
-    /// array element) and `.**` (any number of steps, also none).
-    pub at: String,
-    /// Under which conditions. Default: always.
-    pub when: When,
-}
-
-/// Pairs the elements of an array by members that name them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MatchRule {
-    /// The array, as `json:PATH`.
-    pub at: String,
-    /// The members whose values name an element. Never empty.
-    pub keys: Vec<String>,
-}
-
-/// What counts as the same error, where both branches answer with one (a status of 400 or more).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CompareErrors {
-    /// Errors are compared like all other answers.
-    #[default]
-    Full,
-    /// The status has to be the same; nothing else has.
-    Status,
-    /// Both have to be 4xx, or both 5xx; nothing else has to be the same.
-    Class,
-    /// As `Class`; and where A answered 5xx, a B that gives no answer failed likewise.
-    Failure,
-}
 
 /// What one rule did so far. Shared by comparators that have the same rule.
 #[derive(Debug, Default)]
@@ -105,23 +72,6 @@ pub(super) struct Use {
     pub(super) failed: u32,
 }
 
-/// One rule of the configuration.
-#[derive(Clone, Debug)]
-struct Rule {
-    text: Arc<str>,
-    effect: Effect,
-}
-
-#[derive(Clone, Debug)]
-enum Effect {
-    Ignore(Pattern, Box<Predicate>),
-    Clean(Pattern, Box<Cleaning>),
-    Tolerance(Pattern, Tolerance),
-    Unordered(Pattern),
-    MatchBy(Pattern, Vec<String>),
-    Errors(CompareErrors),
-}
-
 /// One difference as the rules are asked about it.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -152,83 +102,6 @@ pub(super) enum Judgement {
 enum RuleFailure {
     TooLong,
     OutOfRange,
-}
-
-/// A place that an external comparator names, in the words of rules: exact, without wildcards.
-#[derive(Debug)]
-pub(super) struct NamedPlace<'a> {
-    pattern: Option<Pattern>,
-    name: &'a str,
-}
-
-// === impl IgnoreRule ===
-
-impl From<String> for IgnoreRule {
-    fn from(at: String) -> Self {
-        Self { at, when: When::default() }
-    }
-}
-
-impl From<&str> for IgnoreRule {
-    fn from(at: &str) -> Self {
-        at.to_owned().into()
-    }
-}
-
-/// The rule as results name it.
-impl Display for IgnoreRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, when } = self;
-        match when.words() {
-            words if words.is_empty() => f.write_str(at),
-            words => write!(f, "{at} ({words})"),
-        }
-    }
-}
-
-// === impl CleanRule ===
-
-/// The rule as results name it.
-impl Display for CleanRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words())
-    }
-}
-
-// === impl ToleranceRule ===
-
-/// The rule as results name it.
-impl Display for ToleranceRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words())
-    }
-}
-
-// === impl MatchRule ===
-
-/// The rule as results name it.
-impl Display for MatchRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "match_by {} ({})", self.at, self.keys.join(", "))
-    }
-}
-
-// === impl CompareErrors ===
-
-impl CompareErrors {
-    /// All of them.
-    pub const ALL: [CompareErrors; 4] =
-        [CompareErrors::Full, CompareErrors::Status, CompareErrors::Class, CompareErrors::Failure];
-
-    /// Its name in the configuration; stable.
-    pub fn label(self) -> &'static str {
-        match self {
-            CompareErrors::Full => "full",
-            CompareErrors::Status => "status",
-            CompareErrors::Class => "class",
-            CompareErrors::Failure => "failure",
-        }
-    }
 }
 
 // === impl RuleCounts ===
@@ -275,8 +148,7 @@ impl Rules {
             rules.push(Rule::tolerance(rule)?);
         }
         if *compare_errors != CompareErrors::Full {
-            let text = format!("compare_errors {}", compare_errors.label()).into();
-            rules.push(Rule { text, effect: Effect::Errors(*compare_errors) });
+            rules.push(Rule::errors(*compare_errors));
         }
         let counts = rules.iter().map(|_| Arc::default()).collect();
         let guides =
@@ -483,134 +355,5 @@ impl Uses {
 
     pub(super) fn any_failed(&self) -> bool {
         self.0.iter().any(|used| used.failed > 0)
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    fn ignore(rule: &IgnoreRule) -> Result<Self, CompareConfigError> {
-        let text = rule.to_string();
-        let at = parse_pattern(&rule.at).map_err(|problem| bad("ignore", &text, problem))?;
-        let predicate = Predicate::new(&rule.when).map_err(|problem| bad("ignore", &text, problem))?;
-        Ok(Self { text: text.into(), effect: Effect::Ignore(at, Box::new(predicate)) })
-    }
-
-    fn clean(rule: &CleanRule) -> Result<Self, CompareConfigError> {
-        let text = rule.to_string();
-        let at = parse_pattern(&rule.at).map_err(|problem| bad("clean", &text, problem))?;
-        let cleaning = Cleaning::new(rule).map_err(|problem| bad("clean", &text, problem))?;
-        Ok(Self { text: text.into(), effect: Effect::Clean(at, Box::new(cleaning)) })
-    }
-
-    fn tolerance(rule: &ToleranceRule) -> Result<Self, CompareConfigError> {
-        let text = rule.to_string();
-        let at = parse_pattern(&rule.at).map_err(|problem| bad("tolerance", &text, problem))?;
-        let tolerance = Tolerance::new(rule).map_err(|problem| bad("tolerance", &text, problem))?;
-        Ok(Self { text: text.into(), effect: Effect::Tolerance(at, tolerance) })
-    }
-
-    fn unordered(at: &str) -> Result<Self, CompareConfigError> {
-        let pattern = array_pattern(at).map_err(|problem| bad("unordered", at, problem))?;
-        Ok(Self { text: format!("unordered {at}").into(), effect: Effect::Unordered(pattern) })
-    }
-
-    fn match_by(rule: &MatchRule) -> Result<Self, CompareConfigError> {
-        let text = rule.to_string();
-        let at = array_pattern(&rule.at).map_err(|problem| bad("match_by", &text, problem))?;
-        if rule.keys.is_empty() {
-            return Err(bad("match_by", &text, "names no member: add `key = \"id\"`".to_owned()));
-        }
-        Ok(Self { text: text.into(), effect: Effect::MatchBy(at, rule.keys.clone()) })
-    }
-
-    fn unorders(&self, place: &Place<'_>) -> bool {
-        match &self.effect {
-            Effect::Unordered(at) => at.matches(place),
-            Effect::Clean(at, cleaning) => cleaning.sort && at.matches(place),
-            Effect::Ignore(_, _) | Effect::Tolerance(_, _) | Effect::MatchBy(_, _) | Effect::Errors(_) => {
-                false
-            }
-        }
-    }
-
-    /// True when it changes what an element of an array looks like.
-    fn guides(&self) -> bool {
-        let (at, has_say) = match &self.effect {
-            Effect::Ignore(at, predicate) => (at, predicate.is_always()),
-            Effect::Clean(at, _) | Effect::Unordered(at) => (at, true),
-            Effect::Tolerance(_, _) | Effect::MatchBy(_, _) | Effect::Errors(_) => return false,
-        };
-        let Pattern::Json(steps) = at else { return false };
-        has_say
-            && steps.iter().any(|step| match step {
-                PathStep::Index(_) | PathStep::AnyIndex | PathStep::Many => true,
-                PathStep::Key(_) | PathStep::AnyKey => false,
-            })
-    }
-
-    fn sees_values(&self) -> bool {
-        match &self.effect {
-            Effect::Ignore(_, predicate) => predicate.needs_values(),
-            Effect::Clean(_, cleaning) => cleaning.rewrites(),
-            Effect::Tolerance(_, _) => true,
-            Effect::Unordered(_) | Effect::MatchBy(_, _) | Effect::Errors(_) => false,
-        }
-    }
-}
-
-fn array_pattern(at: &str) -> Result<Pattern, String> {
-    match parse_pattern(at)? {
-        pattern @ Pattern::Json(_) => Ok(pattern),
-        Pattern::Status
-        | Pattern::Text
-        | Pattern::Body
-        | Pattern::AnyHeader
-        | Pattern::Header { name: _, part: _ }
-        | Pattern::Kind(_)
-        | Pattern::Named(_) => Err("must begin with `json:`".to_owned()),
-    }
-}
-
-fn bad(list: &'static str, rule: &str, problem: String) -> CompareConfigError {
-    CompareConfigError::Rule { list, rule: rule.to_owned(), problem }
-}
-
-impl CompareErrors {
-    fn hides(self, place: &Place<'_>) -> bool {
-        match self {
-            CompareErrors::Full => false,
-            CompareErrors::Status => !matches!(place, Place::Status),
-            CompareErrors::Class | CompareErrors::Failure => true,
-        }
-    }
-}
-
-// === impl NamedPlace ===
-
-impl<'a> NamedPlace<'a> {
-    /// Reads a place as rules write it; any other text names itself.
-    pub(super) fn parse(text: &'a str) -> Self {
-        let name = text.strip_prefix("comparator:").unwrap_or(text);
-        Self { pattern: parse_pattern(text).ok(), name }
-    }
-
-    /// Hands the place on.
-    pub(super) fn visit<R>(&self, visit: impl FnOnce(&Place<'_>) -> R) -> R {
-        let Self { pattern, name } = self;
-        match pattern {
-            Some(Pattern::Status) => visit(&Place::Status),
-            Some(Pattern::Text) => visit(&Place::Text { line: 1 }),
-            Some(Pattern::Body) => visit(&Place::Body),
-            Some(Pattern::Header { name, part }) => visit(&Place::Header { name, part: part.as_deref() }),
-            Some(Pattern::Json(path)) => {
-                let steps: Option<Vec<Step<'_>>> = path.iter().map(PathStep::exact).collect();
-                match steps {
-                    Some(steps) => visit(&Place::Json(&steps)),
-                    None => visit(&Place::Named(name)),
-                }
-            }
-            Some(Pattern::AnyHeader | Pattern::Kind(_) | Pattern::Named(_)) | None => visit(&Place::Named(name)),
-        }
     }
 }

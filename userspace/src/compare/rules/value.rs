@@ -118,15 +118,17 @@ fn unquote(text: &str) -> Option<String> {
 fn since_1970(text: &str) -> Option<Timestamp> {
     let (whole, _) = text.split_once('.').unwrap_or((text, ""));
     let count: i64 = whole.parse().ok()?;
-    match count {
-        ..SECONDS_BELOW => {
-            let seconds: f64 = text.parse().ok()?;
-            Timestamp::from_duration(SignedDuration::try_from_secs_f64(seconds).ok()?).ok()
-        }
-        ..MILLIS_BELOW => Timestamp::from_millisecond(count).ok(),
-        ..MICROS_BELOW => Timestamp::from_microsecond(count).ok(),
-        _ => Timestamp::from_nanosecond(i128::from(count)).ok(),
+    if count < SECONDS_BELOW {
+        let seconds: f64 = text.parse().ok()?;
+        return Timestamp::from_duration(SignedDuration::try_from_secs_f64(seconds).ok()?).ok();
     }
+    if count < MILLIS_BELOW {
+        return Timestamp::from_millisecond(count).ok();
+    }
+    if count < MICROS_BELOW {
+        return Timestamp::from_microsecond(count).ok();
+    }
+    Timestamp::from_nanosecond(i128::from(count)).ok()
 }
 
 /// How far apart two times are.

@@ -202,9 +202,9 @@ impl AnsweredDifference {
         };
         // In JSON, text and other values are told apart by their quotes.
         let in_json = path.starts_with("json:");
-        let text = |value: serde_json::Value| match value {
-            serde_json::Value::String(text) if !in_json => text,
-            value => value.to_string(),
+        let text = |value: serde_json::Value| match value.as_str() {
+            Some(text) if !in_json => text.to_owned(),
+            Some(_) | None => value.to_string(),
         };
         ExternalDifference { path, kind, control: control.map(text), candidate: candidate.map(text) }
     }

@@ -119,3 +119,22 @@ async fn a_configuration_is_taken_whole_or_refused_whole() {
     ])
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_reads_the_configuration_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let changed = text(&folder, "compare.ignore = [\"json:$.a\"]");
+    let mut run = prepare(&folder).await;
+    let load: Load = Box::new(move || Ok(parse(&changed, None, Flags::default())?));
+    run.reload(Reloads::at_hangup(load).expect("signals can be received"));
+    let metrics = run.comparison_metrics.clone();
+    let hang_up = async {
+        let this = rustix::process::getpid();
+        rustix::process::kill_process(this, rustix::process::Signal::HUP).expect("a signal to ourselves");
+        while metrics.reloads() == [0, 0] {
+            tokio::task::yield_now().await;
+        }
+    };
+    run.run(Silence, hang_up).await.expect("nothing broke");
+    assert_eq!(metrics.reloads(), [1, 0]);
+}
