@@ -17,6 +17,7 @@ mod place;
 mod predicate;
 mod rule;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 mod tests;
 mod tolerance;
 mod value;
@@ -318,7 +319,7 @@ impl Rules {
         self.use_of(uses, index, |used| (used.met, used.hid) = (next(used.met), next(used.hid)));
     }
 
-    /// Counts a failure of rule number `index` to see what it is about.
+    /// Counts that rule number `index` failed.
     pub(super) fn fail_at(&self, uses: &mut Uses, index: usize) {
         self.use_of(uses, index, |used| used.failed = next(used.failed));
     }

@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::super::tests::{JSON, answered, exchange, lines};
 use super::super::{Comparator, CompareConfig, External, ExternalDifference};
 use super::{CleanRule, CompareErrors, IgnoreRule, MatchRule, ToleranceRule, When};
 use crate::model::samples::response;
-use crate::model::{BranchFailure, DifferenceKind, IncomparableReason, Observation};
+use crate::model::{BranchFailure, DifferenceKind, IncomparableReason, Observation, Outcome};
 
 /// Compares two JSON documents; then says what each rule met, hid and failed at.
 #[track_caller]
@@ -359,4 +361,92 @@ fn rules_that_make_no_sense_are_refused_with_the_reason() {
     refused(within("json:$.a", "100%"), "below 100%");
     refused(match_by("header:vary", &["a"]), "must begin with `json:`");
     refused(match_by("json:$.a", &[]), "names no member");
+}
+
+// === Against obvious twins ===
+
+/// Place and kind of each difference, for documents of one array.
+fn places(config: CompareConfig, a: &str, b: &str) -> Vec<(String, DifferenceKind)> {
+    let (a, b) = (response(200, JSON, a), response(200, JSON, b));
+    match Comparator::new(config).unwrap().compare(&exchange(Some(a)), &answered(b)) {
+        Outcome::Mismatch { differences, .. } => differences.into_iter().map(|d| (d.place, d.kind)).collect(),
+        Outcome::Match | Outcome::Ignored(_) | Outcome::Incomparable(_) => Vec::new(),
+    }
+}
+
+/// Elements with a value, and a stamp that is never the same twice; or without the stamp.
+fn stamped(values: &[u8], first: usize, with_stamp: bool) -> String {
+    let element = |(index, value): (usize, &u8)| match with_stamp {
+        true => format!(r#"{{"v":{value},"t":{}}}"#, first.saturating_add(index)),
+        false => format!(r#"{{"v":{value}}}"#),
+    };
+    format!("[{}]", values.iter().enumerate().map(element).collect::<Vec<_>>().join(","))
+}
+
+proptest! {
+    /// A member that is ignored has no say in anything: the rest is compared as if it were not there.
+    #[test]
+    fn an_ignored_member_changes_nothing(
+        a in proptest::collection::vec(0u8..4, 0..8),
+        b in proptest::collection::vec(0u8..4, 0..8),
+    ) {
+        let ignore = CompareConfig { ignore: vec!["json:$[*].t".into()], ..CompareConfig::default() };
+        let with = places(ignore, &stamped(&a, 100, true), &stamped(&b, 200, true));
+        let without = places(CompareConfig::default(), &stamped(&a, 0, false), &stamped(&b, 0, false));
+        prop_assert_eq!(with, without);
+    }
+
+    /// What `match_by` calls missing and added is what is left of one multiset of keys without the other.
+    #[test]
+    fn keys_pair_as_multisets(
+        a in proptest::collection::vec(0u8..5, 0..9),
+        b in proptest::collection::vec(0u8..5, 0..9),
+    ) {
+        let found = places(match_by("json:$", &["v"]), &stamped(&a, 0, false), &stamped(&b, 0, false));
+        let count = |of: DifferenceKind| found.iter().filter(|(_, kind)| *kind == of).count();
+        let left = |from: &[u8], without: &[u8]| {
+            let mut without = without.to_vec();
+            from.iter().filter(|key| match without.iter().position(|have| have == *key) {
+                Some(at) => { without.remove(at); false }
+                None => true,
+            }).count()
+        };
+        // Of one path and kind three are kept.
+        prop_assert_eq!(count(DifferenceKind::Missing), left(&a, &b).min(3));
+        prop_assert_eq!(count(DifferenceKind::Added), left(&b, &a).min(3));
+        prop_assert_eq!(count(DifferenceKind::Value), 0);
+    }
+
+    /// Decimals with two digits against whole hundredths.
+    #[test]
+    fn tolerance_is_exact_in_decimal(a in -100_000i64..100_000, b in -100_000i64..100_000, within_cents in 0i64..500) {
+        let decimal = |cents: i64| {
+            format!("{}{}.{:02}", if cents < 0 { "-" } else { "" }, cents.abs() / 100, cents.abs() % 100)
+        };
+        let [a_text, b_text] = [a, b].map(|cents| format!("[{}]", decimal(cents)));
+        let found = places(within("json:$[*]", &decimal(within_cents)), &a_text, &b_text);
+        prop_assert_eq!(found.is_empty(), (a - b).abs() <= within_cents);
+    }
+
+    /// Whatever stands in a value, rules neither panic nor run away.
+    #[test]
+    fn odd_values_never_panic(a in ".{0,40}", b in "[-+0-9.eETZ: ]{0,40}") {
+        let config = CompareConfig {
+            ignore: ["timestamp", "uuid", "hash", "nonce", "counter", "ip"]
+                .map(|class| IgnoreRule {
+                    at: "json:$.**".into(),
+                    when: When { class: some(class), kind: some("added"), ..When::default() },
+                })
+                .into(),
+            clean: vec![CleanRule { round: Some(3), lower: true, replace: some("a+"), ..clean_at("json:$.**") }],
+            tolerance: vec![
+                ToleranceRule { at: "json:$.**".into(), within: some("1%"), within_time: None },
+                ToleranceRule { at: "json:$.**".into(), within: None, within_time: Some(Duration::from_secs(1)) },
+            ],
+            ..CompareConfig::default()
+        };
+        let document = |text: &str| serde_json::json!([text]).to_string();
+        places(config.clone(), &document(&a), &document(&b));
+        places(config, &document(&b), &document(&a));
+    }
 }
