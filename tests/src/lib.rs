@@ -7,6 +7,7 @@ pub mod case;
 pub mod client;
 pub mod clock;
 pub mod daemon;
+pub mod detect;
 pub mod lab;
 pub mod load;
 pub mod mix;

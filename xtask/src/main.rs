@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod detect;
 mod fuzz;
 mod probe;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Demo,
     /// Measure what capture costs A, how fast exchanges are put together, and what replay costs
     Bench,
+    /// Plant regressions in small applications and count which are found, next to Diffy's rule
+    Detect(detect::Options),
     /// Run the fuzz targets over the borders of the core
     Fuzz(fuzz::Options),
     /// Run every check and every test
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Bench => bench::run(),
         Command::Demo => demo::run(),
+        Command::Detect(options) => detect::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Test => test::run(),
         Command::Probe => probe::run(),
