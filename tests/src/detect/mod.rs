@@ -74,7 +74,7 @@ pub enum Spot {
 }
 
 /// What an application answers with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,

@@ -12,6 +12,7 @@ use super::log::trace_parent;
 use super::{Kind, Random};
 use crate::client::Client;
 use crate::clock;
+use crate::wire::RequestHead;
 
 /// Visitors at a time, each on a connection of its own.
 pub const LANES: usize = 16;
@@ -87,11 +88,11 @@ pub fn drive(address: SocketAddr, planned: &[Planned], seed: u64, per_second: f6
                         let due = Duration::from_secs_f64(number as f64 / per_second);
                         clock::pause(due.saturating_sub(start.elapsed()));
                         let cookie = jar.get(&planned.visit).cloned();
-                        client.send(&planned.bytes(
+                        client.send(&written(planned.message(
                             address,
                             &trace_parent(seed, number as u64),
                             cookie.as_deref(),
-                        ))?;
+                        )))?;
                         let answer = client
                             .answer(planned.method)
                             .with_context(|| format!("no answer to {} {}", planned.method, planned.target))?;
@@ -141,22 +142,34 @@ impl Planned {
         self.visit
     }
 
-    /// The request as it goes over the wire.
-    pub(super) fn bytes(&self, host: SocketAddr, trace: &str, cookie: Option<&str>) -> Vec<u8> {
+    /// The request's head, and its body.
+    pub(super) fn message(
+        &self,
+        host: SocketAddr,
+        trace: &str,
+        cookie: Option<&str>,
+    ) -> (RequestHead, &[u8]) {
         let Self { method, target, fields, body, visit: _ } = self;
-        let mut out =
-            format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\ntraceparent: {trace}\r\n");
-        for (name, value) in fields {
-            out.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if let Some(cookie) = cookie {
-            out.push_str(&format!("Cookie: {cookie}\r\n"));
-        }
+        let mut all = vec![("Host", host.to_string()), ("Accept", "*/*".to_owned())];
+        all.push(("traceparent", trace.to_owned()));
+        all.extend(fields.iter().cloned());
+        all.extend(cookie.map(|cookie| ("Cookie", cookie.to_owned())));
         if *method == "POST" {
-            out.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            all.push(("Content-Length", body.len().to_string()));
         }
-        out.push_str("\r\n");
-        out.push_str(body);
-        out.into_bytes()
+        let fields = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let head = RequestHead { method: (*method).to_owned(), target: target.clone(), minor: 1, fields };
+        (head, body.as_bytes())
     }
+}
+
+/// The bytes of a request.
+fn written((head, body): (RequestHead, &[u8])) -> Vec<u8> {
+    let RequestHead { method, target, minor, fields } = head;
+    let mut out = format!("{method} {target} HTTP/1.{minor}\r\n");
+    for (name, value) in fields {
+        out.push_str(&format!("{name}: {value}\r\n"));
+    }
+    out.push_str("\r\n");
+    [out.as_bytes(), body].concat()
 }

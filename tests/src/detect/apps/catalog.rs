@@ -130,7 +130,7 @@ fn item(id: u64, cx: &mut Context<'_>) -> Answer {
         "views": 1_000 + cx.served,
         "node": format!("{}-{}", cx.environment, id % 2),
     });
-    if id % 4 == 0 {
+    if id.is_multiple_of(4) {
         value["discount"] = json!(5 + id % 20);
     } else if cx.planted("null_for_missing", true) {
         value["discount"] = Value::Null;
