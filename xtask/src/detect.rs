@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     side_by_side: usize,
     /// Requests to A in a second
-    #[arg(long, default_value_t = 400.0)]
+    #[arg(long, default_value_t = 300.0)]
     rate: f64,
     /// Decides traffic and noise
     #[arg(long, default_value_t = 1)]

@@ -1,3 +1,7 @@
+//! That each planted regression changes what its table says, without a socket.
+//!
+//! Does not ask whether anybody finds it.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::random::mix;

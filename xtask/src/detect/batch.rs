@@ -19,6 +19,12 @@ use super::score::{Look, Result as Scored, score};
 use super::{Options, diffy};
 use crate::root;
 
+/// What A's environment is called.
+const PRODUCTION: &str = "production";
+/// How far the first experiment runs behind A, and each next one behind it. Not a multiple of the time between two
+/// requests.
+const LAG_MS: u64 = 200;
+const LAG_STEP_MS: u64 = 7;
 /// Between two looks at the report.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// How long the last exchanges may take.
@@ -68,8 +74,10 @@ impl Twin {
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         for twin in [Twin::Isolated, Twin::Plain] {
-            let text =
-                format!("[capture]\nports = [1]\n{}", twin.experiment(Kind::Catalog, "x", address, address));
+            let text = format!(
+                "[capture]\nports = [1]\n{}",
+                twin.experiment(Kind::Catalog, "x", 0, address, address)
+            );
             let workspace = Workspace::with_program(&text, program())?;
             let mut command = Place::Here.command(program());
             command.args(["config", "check", "--config"]).arg(workspace.config());
@@ -88,13 +96,33 @@ impl Twin {
         }
     }
 
-    /// The experiments of one candidate.
-    fn experiment(self, kind: Kind, name: &str, candidate: SocketAddr, twin: SocketAddr) -> String {
+    /// What the environment of B and A′ is called. Where the daemon sees no A′, B lives in A's: nobody could tell what
+    /// another environment does from what another version does.
+    fn environment(self) -> &'static str {
+        match self {
+            Twin::Isolated | Twin::Plain => "staging",
+            Twin::Beside => PRODUCTION,
+        }
+    }
+
+    /// The experiments of one candidate. Each runs some milliseconds behind the one before: candidates that all
+    /// answered at once would make each other slow.
+    fn experiment(
+        self,
+        kind: Kind,
+        name: &str,
+        place: u64,
+        candidate: SocketAddr,
+        twin: SocketAddr,
+    ) -> String {
         let routes = kind.routes();
-        let one = |name: &str, more: &str, url: SocketAddr| {
+        let mut lag_ms = LAG_MS + place * 2 * LAG_STEP_MS;
+        let mut one = |name: &str, more: &str, url: SocketAddr| {
+            lag_ms += LAG_STEP_MS;
             format!(
                 "\n[[experiment]]\nname = \"{name}\"\nmethods = [\"GET\", \"POST\"]\nroutes = {routes:?}\n\
-                 candidate = {{ url = \"http://{url}\", isolated = true }}\n{more}"
+                 candidate = {{ url = \"http://{url}\", isolated = true }}\n{more}\
+                 [experiment.replay]\nlag = \"{lag_ms}ms\"\n"
             )
         };
         match self {
@@ -126,12 +154,13 @@ impl Batch {
             let log = folder.path().join(format!("{name}.jsonl"));
             Instance::start(self.kind, mutant, seed.wrapping_mul(100).wrapping_add(number), environment, log)
         };
-        let a = start("a", None, 0, "production")?;
+        let a = start("a", None, 0, PRODUCTION)?;
+        let elsewhere = twin.environment();
         let mut pairs = Vec::new();
         for (number, mutant) in (1u64..).zip(&self.candidates) {
             let name = mutant.map_or_else(|| format!("unmutated-{number}"), |mutant| mutant.name.to_owned());
-            let candidate = start(&format!("{name}-b"), mutant.as_ref(), number * 2, "staging")?;
-            let twin = start(&format!("{name}-twin"), None, number * 2 + 1, "staging")?;
+            let candidate = start(&format!("{name}-b"), mutant.as_ref(), number * 2, elsewhere)?;
+            let twin = start(&format!("{name}-twin"), None, number * 2 + 1, elsewhere)?;
             pairs.push(Pair { name, mutant: *mutant, candidate, twin });
         }
         let workspace = Workspace::with_program(&self.configuration(twin, &a, &pairs)?, program())?;
@@ -160,8 +189,8 @@ impl Batch {
             a.address.port(),
             free_address()?
         );
-        for pair in pairs {
-            text += &twin.experiment(self.kind, &pair.name, pair.candidate.address, pair.twin.address);
+        for (place, pair) in (0u64..).zip(pairs) {
+            text += &twin.experiment(self.kind, &pair.name, place, pair.candidate.address, pair.twin.address);
         }
         Ok(text)
     }

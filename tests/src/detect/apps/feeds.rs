@@ -47,9 +47,10 @@ pub(in super::super) const MUTANTS: &[Mutant] = &[
         what: "one record missing in one answer in thirty",
         share: 0.0067,
         spots: &[
-            Spot::at("/lines/{n}", "json"),
-            Spot::at("/lines/{n}", "body"),
-            Spot::at("/lines/{n}", "text"),
+            Spot::at("/lines/{n}", "missing"),
+            Spot::at("/lines/{n}", "seqsize"),
+            Spot::at("/lines/{n}", "].n"),
+            Spot::at("/lines/{n}", "].text"),
         ],
     },
     Mutant {
