@@ -18,8 +18,8 @@ use crate::wire::RequestHead;
 pub const LANES: usize = 16;
 /// The share of safe requests that repeat one of the last few, as people and programs do.
 const REPEATS: f64 = 0.15;
-/// How far back a repeat reaches.
-const REPEAT_WINDOW: usize = 64;
+/// How far back a repeat reaches: some seconds, since an answer repeated at once would often come from the same cache.
+const REPEAT_WINDOW: usize = 1_500;
 
 /// A request to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

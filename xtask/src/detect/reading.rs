@@ -1,7 +1,7 @@
 //! What `understudy report --json` says is wrong with each candidate.
 //!
 //! The one place of the bench that knows the shape of that JSON, and what in it counts as reported. What is merely
-//! undecided, or known as noise, does not.
+//! undecided, or known as noise, does not. A FAIL for which the report names nothing is an alarm, too.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,10 @@ use understudy_tests::detect::Spot;
 
 /// The word for a slower route.
 const SLOWER: &str = "slower";
+/// The state of a cause that counts.
+const COUNTS: &str = "counts";
+/// The verdict of somebody who has found something.
+const FAIL: &str = "fail";
 
 /// One experiment at one moment.
 #[derive(Clone, Debug)]
@@ -25,7 +29,7 @@ pub(super) struct Reading {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reported {
     pub(super) route: String,
-    /// A path and a kind, or [`SLOWER`].
+    /// A path and a kind, or [`SLOWER`], or a bare FAIL.
     pub(super) what: String,
 }
 
@@ -41,8 +45,19 @@ struct RawExperiment {
     matched: u64,
     mismatched: u64,
     ignored: u64,
+    /// Absent where the program knows no such outcome; so is `noise`.
+    #[serde(default)]
+    undecided: u64,
+    #[serde(default)]
+    noise: u64,
     causes: Vec<RawCause>,
     routes: Vec<RawRoute>,
+    verdict: RawVerdict,
+}
+
+#[derive(Deserialize)]
+struct RawVerdict {
+    verdict: String,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +65,8 @@ struct RawCause {
     route: String,
     /// `path kind; path kind`.
     signature: String,
+    /// Absent where every cause counts.
+    state: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -77,9 +94,12 @@ pub(super) fn readings(json: &str) -> anyhow::Result<Vec<Reading>> {
 
 impl Reading {
     fn of(raw: RawExperiment) -> Self {
-        let RawExperiment { name, matched, mismatched, ignored, causes, routes } = raw;
+        let RawExperiment { name, matched, mismatched, ignored, undecided, noise, causes, routes, verdict } =
+            raw;
+        let compared = matched + mismatched + ignored + undecided + noise;
         let mut reported = BTreeSet::new();
-        for RawCause { route, signature } in causes {
+        let counts = |cause: &RawCause| cause.state.as_deref().is_none_or(|state| state == COUNTS);
+        for RawCause { route, signature, state: _ } in causes.into_iter().filter(counts) {
             for what in signature.split("; ") {
                 reported.insert(Reported { route: route.clone(), what: what.to_owned() });
             }
@@ -89,7 +109,10 @@ impl Reading {
                 reported.insert(Reported { route, what: SLOWER.to_owned() });
             }
         }
-        Self { experiment: name, compared: matched + mismatched + ignored, reported }
+        if reported.is_empty() && verdict.verdict == FAIL {
+            reported.insert(Reported { route: "all routes".to_owned(), what: "verdict fail".to_owned() });
+        }
+        Self { experiment: name, compared, reported }
     }
 }
 
@@ -112,15 +135,22 @@ mod tests {
     use super::*;
 
     const REPORT: &str = r#"{"schema": 1, "experiments": [{"name": "x", "matched": 5, "mismatched": 3, "ignored": 1,
-        "causes": [{"route": "/a", "signature": "json:$.price value; status value"}],
+        "undecided": 1, "noise": 1, "verdict": {"verdict": "fail"},
+        "causes": [{"route": "/a", "signature": "json:$.price value; status value", "state": "counts"},
+                   {"route": "/d", "signature": "json:$.id value", "state": "undecided"},
+                   {"route": "/e", "signature": "body value"}],
         "routes": [{"route": "/a", "latency": null}, {"route": "/b", "latency": {"verdict": "slower"}},
-                   {"route": "/c", "latency": {"verdict": "not_slower"}}]}]}"#;
+                   {"route": "/c", "latency": {"verdict": "not_slower"}}]},
+        {"name": "y", "matched": 1, "mismatched": 9, "ignored": 0, "causes": [], "routes": [],
+         "verdict": {"verdict": "fail"}}]}"#;
 
     #[track_caller]
     fn check(spot: Spot, expected: usize) {
         let readings = readings(REPORT).unwrap();
-        assert_eq!((readings[0].experiment.as_str(), readings[0].compared), ("x", 9));
-        assert_eq!(readings[0].reported.iter().filter(|reported| reported.is_at(&spot)).count(), expected);
+        let [first, second] = &readings[..] else { panic!("{} readings", readings.len()) };
+        assert_eq!((first.experiment.as_str(), first.compared), ("x", 11));
+        assert_eq!(second.reported.len(), 1, "a FAIL without a cause is an alarm");
+        assert_eq!(first.reported.iter().filter(|reported| reported.is_at(&spot)).count(), expected);
     }
 
     #[test]
@@ -128,6 +158,8 @@ mod tests {
         check(Spot::At { route: "/a", part: "price" }, 1);
         check(Spot::At { route: "/a", part: "" }, 2);
         check(Spot::At { route: "/b", part: "" }, 0);
+        check(Spot::At { route: "/d", part: "" }, 0);
+        check(Spot::At { route: "/e", part: "" }, 1);
         check(Spot::Slow { route: "/b" }, 1);
         check(Spot::Slow { route: "/c" }, 0);
     }

@@ -60,6 +60,12 @@ pub(in super::super) const MUTANTS: &[Mutant] = &[
         share: 0.1,
         spots: &[Spot::at("/config", "cache-control")],
     },
+    Mutant {
+        name: "comes_and_goes",
+        what: "a wrong limit in the second half of each 2,500 requests, right in the first",
+        share: 0.05,
+        spots: &[Spot::at("/config", "limit")],
+    },
 ];
 
 /// Milliseconds for which a quote stays the same.
@@ -130,7 +136,8 @@ fn profile(id: u64, cx: &mut Context<'_>) -> Answer {
 
 fn config(cx: &mut Context<'_>) -> Answer {
     let age = if cx.planted("short_age", true) { 6 } else { 60 };
-    let value = json!({"features": {"search": true, "beta": false}, "limit": 40, "node": cx.environment});
+    let limit = if cx.planted("comes_and_goes", cx.served % 2_500 >= 1_250) { 39 } else { 40 };
+    let value = json!({"features": {"search": true, "beta": false}, "limit": limit, "node": cx.environment});
     let answer = Answer::json(200, &value)
         .with("Cache-Control", format!("max-age={age}"))
         .with("Vary", "Accept-Encoding, Accept-Language")
