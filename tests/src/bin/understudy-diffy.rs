@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use serde_json::json;
-use understudy_tests::detect::diffy::{Diffy, triples};
+use understudy_tests::detect::diffy::{Diffy, join};
 use understudy_tests::detect::{Kind, read_observed};
 
 /// Shows what Diffy's rule would show after so many requests
@@ -35,18 +35,16 @@ fn main() -> anyhow::Result<()> {
     let primary = read_observed(&primary)?;
     let candidate = read_observed(&candidate)?;
     let secondary = read_observed(&secondary)?;
-    let triples = triples(kind, &primary, &candidate, &secondary);
+    let joined = join(kind, &primary, &candidate, &secondary);
     let mut diffy = Diffy::default();
-    let mut counted = 0;
+    let mut left = joined.triples.iter().peekable();
     let mut shown = Vec::new();
     for look in looks {
-        for triple in triples.iter().take(look).skip(counted) {
+        while let Some(triple) = left.next_if(|triple| triple.before < look) {
             diffy.count(triple);
         }
-        counted = look.min(triples.len());
         shown.push(json!({"after": look, "shown": diffy.shown()}));
     }
-    let changed = triples.iter().filter(|triple| triple.candidate.changed).count();
-    println!("{}", json!({"answers": triples.len(), "changed": changed, "looks": shown}));
+    println!("{}", json!({"answers": joined.answered, "changed": joined.changed, "looks": shown}));
     Ok(())
 }

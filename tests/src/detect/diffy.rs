@@ -29,6 +29,8 @@ pub struct Diffy {
 pub struct Triple<'a> {
     /// The endpoint.
     pub route: &'static str,
+    /// Requests before it that A and B answered.
+    pub before: usize,
     /// A's answer.
     pub primary: &'a Observed,
     /// B's answer.
@@ -43,14 +45,24 @@ struct Counts {
     noise: u64,
 }
 
-/// Joins the answers of A, B and A′ to the same requests, in A's order. The first answer of B and of A′ to a request
-/// counts; requests that one of them never answered are left out.
-pub fn triples<'a>(
+/// The answers of A, B and A′, joined by request.
+#[derive(Debug, Default)]
+pub struct Joined<'a> {
+    /// Requests that A and B answered.
+    pub answered: usize,
+    /// Of these, those whose answer the planted regression changed.
+    pub changed: usize,
+    /// Requests that A′ answered as well, in A's order.
+    pub triples: Vec<Triple<'a>>,
+}
+
+/// Joins the answers to the same requests, in A's order. The first answer of B and of A′ to a request counts.
+pub fn join<'a>(
     kind: Kind,
     primary: &'a [Observed],
     candidate: &'a [Observed],
     secondary: &'a [Observed],
-) -> Vec<Triple<'a>> {
+) -> Joined<'a> {
     let first = |list: &'a [Observed]| {
         let mut by_number = HashMap::new();
         for observed in list {
@@ -59,16 +71,19 @@ pub fn triples<'a>(
         by_number
     };
     let (candidate, secondary) = (first(candidate), first(secondary));
-    let triple = |primary: &'a Observed| {
-        let target = primary.request.split(' ').nth(1)?;
-        Some(Triple {
-            route: kind.route(target.split('?').next()?)?,
-            primary,
-            candidate: candidate.get(&primary.number)?,
-            secondary: secondary.get(&primary.number)?,
-        })
-    };
-    primary.iter().filter_map(triple).collect()
+    let mut joined = Joined::default();
+    for primary in primary {
+        let Some(&candidate) = candidate.get(&primary.number) else { continue };
+        let before = joined.answered;
+        joined.answered += 1;
+        joined.changed += usize::from(candidate.changed);
+        let target = primary.request.split(' ').nth(1).unwrap_or_default();
+        let route = kind.route(target.split('?').next().unwrap_or_default());
+        if let (Some(route), Some(&secondary)) = (route, secondary.get(&primary.number)) {
+            joined.triples.push(Triple { route, before, primary, candidate, secondary });
+        }
+    }
+    joined
 }
 
 // === impl Diffy ===
@@ -76,7 +91,7 @@ pub fn triples<'a>(
 impl Diffy {
     /// Counts the answers to one request.
     pub fn count(&mut self, triple: &Triple<'_>) {
-        let Triple { route, primary, candidate, secondary } = triple;
+        let Triple { route, before: _, primary, candidate, secondary } = triple;
         *self.requests.entry(route).or_default() += 1;
         let primary = lift::lift(primary);
         for path in differing(&primary, &lift::lift(candidate)) {
@@ -182,7 +197,7 @@ mod tests {
         };
         let (a, b, twin) = (of(0), of(raw), of(noise));
         let mut diffy = Diffy::default();
-        for triple in triples(Kind::Catalog, &a, &b, &twin) {
+        for triple in join(Kind::Catalog, &a, &b, &twin).triples {
             diffy.count(&triple);
         }
         assert_eq!(!diffy.shown().is_empty(), is_shown, "{raw} against {noise} of {total}");
@@ -213,5 +228,19 @@ mod tests {
         check_paths(r#"[{"a":1},{"a":2}]"#, r#"[{"a":1},{"a":3}]"#, &[".a PrimitiveDifference"]);
         check_paths(r#"{"a":1}"#, r#"{"b":1}"#, &[".a MissingField", ".b ExtraField"]);
         check_paths("[1]", "[1]", &[]);
+    }
+
+    #[test]
+    fn answers_are_joined_by_number_and_the_first_one_counts() {
+        let a: Vec<_> = (0..4).map(|number| observed(number, "1")).collect();
+        let mut b: Vec<_> = [3, 1, 1, 0].map(|number| observed(number, "2")).into();
+        b[2].body = "again".to_owned();
+        b[3].changed = true;
+        let twin = [observed(1, "1"), observed(2, "1"), observed(3, "1")];
+        let joined = join(Kind::Catalog, &a, &b, &twin);
+        assert_eq!((joined.answered, joined.changed), (3, 1));
+        let triples: Vec<_> =
+            joined.triples.iter().map(|t| (t.before, t.primary.number, t.candidate.body.as_str())).collect();
+        assert_eq!(triples, [(1, 1, "2"), (2, 3, "2")]);
     }
 }

@@ -174,7 +174,7 @@ impl Batch {
                 let unseen = options.exchanges as u64 - theirs.answers.min(options.exchanges as u64);
                 ensure!(
                     unseen * 50 <= options.exchanges as u64,
-                    "{}: {unseen} requests never came to B and A′",
+                    "{}: {unseen} requests never came to B",
                     pair.name
                 );
                 Ok(score(self.kind, pair.mutant, &mine, &theirs))

@@ -20,7 +20,7 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// What Diffy's rule shows, and what the logs say besides.
 pub(super) struct Theirs {
-    /// Requests that A, B and A′ answered.
+    /// Requests that A and B answered.
     pub(super) answers: u64,
     /// Answers of B that the planted regression changed.
     pub(super) changed: u64,
