@@ -11,6 +11,8 @@ mod reading;
 mod score;
 mod table;
 
+use std::path::PathBuf;
+
 use anyhow::{bail, ensure};
 use understudy_tests::detect::{Kind, Mutant};
 use understudy_tests::prereq::{KERNEL, missing};
@@ -47,6 +49,9 @@ pub(crate) struct Options {
     /// Give the daemon no twin; the twin's answers are then collected beside it, for Diffy's rule only
     #[arg(long)]
     without_twin: bool,
+    /// Keep what every instance answered, the journals and the configurations in this folder
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// One JSON object in place of the table
     #[arg(long)]
     json: bool,
@@ -82,7 +87,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             println!("{:>3} of {}: {}", number + 1, batches.len(), batch.title());
         }
         let seed = options.seed.wrapping_mul(1_000).wrapping_add(number as u64);
-        results.extend(batch.run(options, twin, seed)?);
+        let keep =
+            options.keep.as_ref().map(|folder| folder.join(format!("{}-{}", number + 1, batch.kind.name())));
+        results.extend(batch.run(options, twin, seed, keep.as_deref())?);
     }
     let summary = score::Summary::of(&results);
     if options.json {

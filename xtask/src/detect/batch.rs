@@ -148,7 +148,13 @@ impl Batch {
     ///
     /// # Errors
     /// When something does not start, or not every exchange was compared.
-    pub(super) fn run(&self, options: &Options, twin: Twin, seed: u64) -> anyhow::Result<Vec<Scored>> {
+    pub(super) fn run(
+        &self,
+        options: &Options,
+        twin: Twin,
+        seed: u64,
+        keep: Option<&Path>,
+    ) -> anyhow::Result<Vec<Scored>> {
         let folder = TempDir::new().context("failed to make a folder for the logs")?;
         let start = |name: &str, mutant: Option<&Mutant>, number: u64, environment: &str| {
             let log = folder.path().join(format!("{name}.jsonl"));
@@ -165,6 +171,11 @@ impl Batch {
         }
         let workspace = Workspace::with_program(&self.configuration(twin, &a, &pairs)?, program())?;
         let looks = self.observe(options, seed, &workspace, &a)?;
+        if let Some(keep) = keep {
+            let logs = pairs.iter().flat_map(|pair| [&pair.candidate.log, &pair.twin.log]).chain([&a.log]);
+            let ours = [workspace.journal(), workspace.config()];
+            copy_all(logs.chain(&ours), keep)?;
+        }
         pairs
             .iter()
             .map(|pair| {
@@ -250,6 +261,16 @@ impl Instance {
         wait_listening(&Place::Here, address, &mut process)?;
         Ok(Self { address, log, _process: process })
     }
+}
+
+fn copy_all<'a>(files: impl Iterator<Item = &'a PathBuf>, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    for file in files {
+        let name = file.file_name().context("a file has no name")?;
+        std::fs::copy(file, folder.join(name))
+            .with_context(|| format!("failed to keep {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The daemon: `UNDERSTUDY_BIN`, or the optimised one of this repository.

@@ -119,6 +119,13 @@ impl Reading {
 // === impl Reported ===
 
 impl Reported {
+    /// Whether the regression shows on this route.
+    pub(super) fn is_on_route_of(&self, spot: &Spot) -> bool {
+        match spot {
+            Spot::At { route, part: _ } | Spot::Slow { route } => self.route == *route,
+        }
+    }
+
     /// Whether this is what a planted regression brings about.
     pub(super) fn is_at(&self, spot: &Spot) -> bool {
         match spot {

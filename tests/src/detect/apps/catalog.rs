@@ -29,6 +29,12 @@ pub(in super::super) const MUTANTS: &[Mutant] = &[
         spots: &[Spot::at(ITEM, "price")],
     },
     Mutant {
+        name: "rare_currency",
+        what: "another currency on one item in five hundred",
+        share: 0.001,
+        spots: &[Spot::at(ITEM, "currency")],
+    },
+    Mutant {
         name: "dropped_field",
         what: "no description on one item in ten",
         share: 0.05,
@@ -107,6 +113,7 @@ fn item(id: u64, cx: &mut Context<'_>) -> Answer {
     if cx.planted("price_rare", id % 100 == 17) || cx.planted("price_rarer", id % 500 == 17) {
         cents += 1;
     }
+    let currency = if cx.planted("rare_currency", id % 500 == 123) { "USD" } else { "EUR" };
     let mut stock = mix(&[id, 2]) % 400;
     if cx.random.chance(0.3) {
         stock += 1;
@@ -118,7 +125,7 @@ fn item(id: u64, cx: &mut Context<'_>) -> Answer {
     let mut value = json!({
         "id": id,
         "name": words(id, 2),
-        "price": {"amount": cents as f64 / 100.0, "currency": "EUR"},
+        "price": {"amount": cents as f64 / 100.0, "currency": currency},
         "stock": stock,
         "tags": [word(id, 10), word(id, 11), word(id, 12)],
         "maker": person(id),

@@ -58,6 +58,12 @@ pub(in super::super) const MUTANTS: &[Mutant] = &[
         spots: &[Spot::at("/labels/{group}", "labels")],
     },
     Mutant {
+        name: "rare_label",
+        what: "one of a set of labels in capitals for one group in 64",
+        share: 0.0016,
+        spots: &[Spot::at("/labels/{group}", "labels")],
+    },
+    Mutant {
         name: "swapped_pages",
         what: "the feed's second half comes first for one start in fifteen",
         share: 0.013,
@@ -124,6 +130,11 @@ fn labels(group: &str, cx: &mut Context<'_>) -> Answer {
         (0..6).map(|position| format!("{}{position}", word(number, position))).collect();
     if cx.planted("lost_label", number % 8 == 5) {
         set.pop();
+    }
+    if cx.planted("rare_label", number == 63)
+        && let Some(first) = set.first_mut()
+    {
+        first.make_ascii_uppercase();
     }
     cx.random.shuffle(&mut set);
     Answer::json(200, &json!({"group": number, "labels": set}))

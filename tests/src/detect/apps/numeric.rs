@@ -27,6 +27,12 @@ pub(in super::super) const MUTANTS: &[Mutant] = &[
         spots: &[Spot::at(CONVERT, "result"), Spot::at(CONVERT, "from"), Spot::at(CONVERT, "to")],
     },
     Mutant {
+        name: "rare_sign",
+        what: "a minus before the result for one amount in four hundred",
+        share: 0.001,
+        spots: &[Spot::at(CONVERT, "result")],
+    },
+    Mutant {
         name: "lost_precision",
         what: "integers beyond 2^53 pass through a double",
         share: 0.05,
@@ -100,6 +106,7 @@ fn convert(request: Request<'_>, cx: &mut Context<'_>) -> Answer {
     let shown = if half { thousandths / 10 * 10 + 5 } else { thousandths };
     let up = if cx.planted("wrong_rounding", half) { 0 } else { 5 };
     let result = ((shown + up) / 10) as f64 / 100.0;
+    let result = if cx.planted("rare_sign", amount % 400 == 199) { -result } else { result };
     Answer::json(
         200,
         &json!({"from": from, "to": to, "amount": amount as f64 / 1_000.0, "result": result, "took_us": cx.random.below(900)}),
