@@ -239,6 +239,7 @@ impl<'c> Findings<'c> {
                 self.keep(place, kind, control, candidate);
             }
         }
+        self.inside = inside;
     }
 
     fn keep(

@@ -200,7 +200,10 @@ impl RawExperiment {
         let one = |(name, candidate, isolated): (String, HttpBranchConfig, bool)| ExperimentConfig {
             name,
             select: SelectConfig { isolated, ..select.clone() },
-            compare: CompareConfig { candidate_authorities: authorities(&candidate, twin.as_ref()), ..compare.clone() },
+            compare: CompareConfig {
+                candidate_authorities: authorities(&candidate, twin.as_ref()),
+                ..compare.clone()
+            },
             candidate,
             twin: twin.clone(),
             lag,

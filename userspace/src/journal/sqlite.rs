@@ -16,8 +16,8 @@ use super::write::{
     keep_example, known_state, nanos, remove_old, remove_runs, write_rule,
 };
 use super::{
-    Answers, CauseOf, Example, Journal, JournalError, JournalLimits, PathRecord, RuleTotals, RunId, RunRecord,
-    RunStart, read, schema,
+    Answers, CauseOf, Example, Journal, JournalError, JournalLimits, PathRecord, RuleTotals, RunId,
+    RunRecord, RunStart, read, schema,
 };
 use crate::model::{Comparison, LedgerSnapshot, Timestamp};
 

@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::example::{answers, example, example_bytes};
 use super::{
-    Answer, Answers, Example, ExperimentStart, JournalError, JournalLimits, PathRecord, RuleTotals, RunId, schema,
+    Answer, Answers, Example, ExperimentStart, JournalError, JournalLimits, PathRecord, RuleTotals, RunId,
+    schema,
 };
 use crate::model::{Cause, Change, Comparison, IncomparableReason, Observation, Outcome, Timestamp};
 

@@ -17,7 +17,9 @@ use super::words::{gloss, gloss_of_reason, time};
 use crate::compare::latency::{
     Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
 };
-use crate::journal::{Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord};
+use crate::journal::{
+    Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord,
+};
 use crate::model::{Change, PathState};
 
 /// The verdict on a route's latency where the policy wants none.

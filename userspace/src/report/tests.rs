@@ -556,7 +556,7 @@ fn markdown_shows_the_verdict_and_each_cause() {
     let report = report(&small(), &[Case::get("/a|b", r#"{"p":"```"}"#, r#"{"p":1}"#)]);
     let text = report.to_markdown();
     assert!(text.starts_with("# understudy: FAIL\n\n- 1 of 1 comparison"), "{text}");
-    assert!(text.contains("### `json:$.p type` on `/a|b`"), "{text}");
+    assert!(text.contains("### `json:$.p type (text→number)` on `/a|b`"), "{text}");
     assert!(text.contains("\n````sh\n"), "{text}");
     assert!(text.contains("| `/a\\|b` | FAIL | 0 | 1 |"), "{text}");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// When to ask B again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgainConfig {
-    /// Share of the safe requests without a difference that B is asked again, above 0, at most 1. Default 0.02.
+    /// Share of the safe requests without a difference that B is asked again, above 0, at most 1. Default 0.05.
     pub share: f64,
     /// Least wait before asking again. Default 1.5 seconds, so that times in whole seconds differ.
     pub wait_min: Duration,
@@ -24,7 +24,7 @@ pub struct AgainConfig {
 
 impl Default for AgainConfig {
     fn default() -> Self {
-        Self { share: 0.02, wait_min: Duration::from_millis(1_500), wait_max: Duration::from_secs(60) }
+        Self { share: 0.05, wait_min: Duration::from_millis(1_500), wait_max: Duration::from_secs(60) }
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_wait_is_as_much_longer_as_the_share_is_small_within_its_bounds() {
-        let config = AgainConfig::default();
+        let config = AgainConfig { share: 0.02, ..AgainConfig::default() };
         for (lag_ms, wait_ms, fair) in [
             (0, 1_500, true),
             (10, 1_500, true),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_asked_and_a_share_of_the_rest() {
-        let config = AgainConfig::default();
+        let config = AgainConfig { share: 0.02, ..AgainConfig::default() };
         assert!(config.asks(true, 0.99) && config.asks(false, 0.01) && !config.asks(false, 0.03));
     }
 }

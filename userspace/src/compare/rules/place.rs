@@ -36,7 +36,9 @@ impl<'a> NamedPlace<'a> {
                     None => visit(&Place::Named(name)),
                 }
             }
-            Some(Pattern::AnyHeader | Pattern::Kind(_) | Pattern::Named(_)) | None => visit(&Place::Named(name)),
+            Some(Pattern::AnyHeader | Pattern::Kind(_) | Pattern::Named(_)) | None => {
+                visit(&Place::Named(name))
+            }
         }
     }
 }
