@@ -234,11 +234,14 @@ fn answer(address: SocketAddr, target: &str) -> anyhow::Result<(Vec<u8>, Vec<u8>
     Ok((ask, bytes))
 }
 
+/// As many as it takes to say that hardly one in a hundred differs.
+const EXCHANGES: u16 = 400;
+
 /// Writes a capture of a service, and replays it to one with these faults.
 fn replayed(faults: Faults, expected: i32) -> anyhow::Result<()> {
     let a = App::start(&Place::Here, free_address()?, Faults::None)?;
     let mut file = PcapFile::default();
-    for number in 0..40 {
+    for number in 0..EXCHANGES {
         let exchange = answer(a.address, &format!("/items/{number}"))?;
         let start = Duration::from_millis(1_700_000_000_000 + u64::from(number) * 20);
         // A took its time, so that nobody is slower.
@@ -248,7 +251,7 @@ fn replayed(faults: Faults, expected: i32) -> anyhow::Result<()> {
     let (folder, path) = written(&file.bytes())?;
     let mut command = Command::new(daemon_program());
     command
-        .args(["run", "--pcap", &path, "--speed", "4", "--admin", "off", "--candidate"])
+        .args(["run", "--pcap", &path, "--speed", "10", "--ask-once", "--admin", "off", "--candidate"])
         .arg(format!("http://{}", b.address))
         .arg("--journal")
         .arg(folder.path().join("journal.db"));
@@ -256,7 +259,11 @@ fn replayed(faults: Faults, expected: i32) -> anyhow::Result<()> {
     ensure!(finished.code == expected, "exit code {}: {}{}", finished.code, finished.stdout, finished.stderr);
     let title = format!("A capture file {path} against B http://{}", b.address);
     ensure!(finished.stdout.contains(&title), "{}", finished.stdout);
-    ensure!(b.received()?.len() == 40, "the candidate got {} requests", b.received()?.len());
+    ensure!(
+        b.received()?.len() == usize::from(EXCHANGES),
+        "the candidate got {} requests",
+        b.received()?.len()
+    );
     ensure!(ledger(&finished, "shed")? == 0, "{}", finished.stderr);
     Ok(())
 }

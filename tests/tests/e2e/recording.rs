@@ -61,11 +61,14 @@ fn path_in(folder: &TempDir, name: &str) -> anyhow::Result<String> {
 }
 
 /// `understudy capture --record …`, capturing when this returns.
-fn recorder(port: u16, file: &str, more: &[&str]) -> anyhow::Result<Daemon> {
+fn recorder(port: u16, file: &str, more: &str) -> anyhow::Result<Daemon> {
     let admin = free_address()?;
     let mut command = Place::Here.command(daemon_program());
     let (port, listen) = (port.to_string(), admin.to_string());
-    command.args(["capture", "--port", &port, "--admin", &listen, "--record", file]).args(more);
+    // Unoptimised and beside A and the load, it may cost what it costs.
+    let config = format!("{file}.toml");
+    std::fs::write(&config, format!("[capture]\nnice = 0\ncpu_max = \"100%\"\n{more}"))?;
+    command.args(["capture", "--port", &port, "--admin", &listen, "--record", file, "--config", &config]);
     Daemon::start(&Place::Here, &mut command, admin)
 }
 
@@ -103,7 +106,7 @@ fn same_as_live() -> anyhow::Result<()> {
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;
     let port = app.address.port();
     let live = Daemon::inspect(&Place::Here, port, free_address()?, &["--json", "--body"])?;
-    let recorder = recorder(port, &file, &[])?;
+    let recorder = recorder(port, &file, "")?;
     let sent = drive(app.address, &every_shape(200), Pace { per_second: None, connections: 4 })?;
     live.settle(sent.len() as u64)?;
     recorder.settle(sent.len() as u64)?;
@@ -157,7 +160,7 @@ fn replayed(faults: Faults, code: i32) -> anyhow::Result<()> {
     let files = StaticFiles::write()?;
     let app_a = App::start(&Place::Here, free_address()?, Faults::None)?;
     let a = Nginx::start(&Place::Here, free_address()?, &files, app_a.address)?;
-    let recorder = recorder(a.address.port(), &file, &[])?;
+    let recorder = recorder(a.address.port(), &file, "")?;
     let sent = drive(a.address, &every_route(480), Pace { per_second: Some(160), connections: 6 })?;
     recorder.settle(sent.len() as u64)?;
     recorder.interrupt()?;
@@ -231,7 +234,7 @@ fn killed() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let file = path_in(&folder, "x.understudy")?;
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let recorder = recorder(app.address.port(), &file, &[])?;
+    let recorder = recorder(app.address.port(), &file, "")?;
     drive(app.address, &every_shape(40), Pace { per_second: None, connections: 2 })?;
     recorder.settle(40)?;
     // What was recorded gets to the disk within a second, whether or not more comes.
@@ -250,10 +253,8 @@ fn killed() -> anyhow::Result<()> {
 fn bound() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let file = path_in(&folder, "x.understudy")?;
-    let config = path_in(&folder, "x.toml")?;
-    std::fs::write(&config, "[record]\nfile_bytes_max = 20000\n")?;
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let recorder = recorder(app.address.port(), &file, &["--config", &config])?;
+    let recorder = recorder(app.address.port(), &file, "[record]\nfile_bytes_max = 20000\n")?;
     drive(app.address, &every_shape(200), Pace { per_second: None, connections: 2 })?;
     let finished = recorder.join(Duration::from_secs(10))?;
     ensure!(finished.code == 0, "exit code {}: {}", finished.code, finished.stderr);

@@ -60,6 +60,10 @@ struct ExperimentFlags {
     /// DELETE, …).
     #[arg(long, requires = "candidate")]
     isolated: bool,
+    /// Send the candidate every request once. Without this flag, where the candidate differs from A it is asked again, and
+    /// for some other safe requests too, to see whether it differs from itself.
+    #[arg(long, requires = "candidate")]
+    ask_once: bool,
     /// Only this route: `/items/{id}`, `/static/{*rest}` or `~regex`. May be given several times.
     #[arg(long = "route", value_name = "PATTERN", requires = "candidate")]
     routes: Vec<String>,
@@ -78,8 +82,8 @@ struct ExperimentFlags {
 
 impl ExperimentFlags {
     fn into_experiment(self) -> Option<FlagExperiment> {
-        let Self { candidate, twin, isolated, routes, methods, sample, ignore } = self;
-        Some(FlagExperiment { url: candidate?, isolated, twin, routes, methods, sample, ignore })
+        let Self { candidate, twin, isolated, ask_once, routes, methods, sample, ignore } = self;
+        Some(FlagExperiment { url: candidate?, isolated, twin, ask_once, routes, methods, sample, ignore })
     }
 }
 

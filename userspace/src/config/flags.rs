@@ -45,6 +45,8 @@ pub struct FlagExperiment {
     pub isolated: bool,
     /// `twin.url`
     pub twin: Option<String>,
+    /// `noise.again`: never.
+    pub ask_once: bool,
     /// `routes`
     pub routes: Vec<String>,
     /// `methods`; empty for the default.
@@ -112,7 +114,7 @@ impl Flags {
 
 impl FlagExperiment {
     fn into_raw(self) -> RawExperiment {
-        let Self { url, isolated, twin, routes, methods, sample, ignore } = self;
+        let Self { url, isolated, twin, ask_once, routes, methods, sample, ignore } = self;
         let mut raw = RawExperiment {
             candidate: Some(given(RawCandidate { url, isolated, ..RawCandidate::default() })),
             twin: twin.map(|url| given(RawCandidate { url, isolated, ..RawCandidate::default() })),
@@ -121,6 +123,7 @@ impl FlagExperiment {
             sample: sample.map(given),
             ..RawExperiment::default()
         };
+        raw.noise.again = ask_once.then(|| given("off".to_owned()));
         raw.compare.ignore = ignore.into_iter().map(RawIgnore::Place).map(given).collect();
         raw
     }

@@ -21,7 +21,7 @@ use super::patience::Patience;
 use super::record::Recorder;
 use super::reload::{Changeable, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
-use super::science::{NOISE_RULE, Science};
+use super::science::Science;
 use super::settings::{CaptureConfig, Config, ExperimentConfig, Input, JournalConfig, RecordConfig};
 use super::tape;
 use super::tasks::{spawn, wait, wait_for_admin};
@@ -444,7 +444,7 @@ async fn prepare_experiment(
     let start = ExperimentStart {
         name: Arc::clone(&experiment),
         candidate: candidate.url.clone(),
-        rules: comparator.rules().map(Arc::clone).chain([NOISE_RULE.into()]).collect(),
+        rules: comparator.rules().map(Arc::clone).collect(),
         context: context.clone(),
         policy: verdict.to_text().map_err(|source| RunError::Policy { experiment: named(), source })?,
         routes: select.route_labels(),

@@ -196,6 +196,7 @@ impl Science {
         let Observation::Answered { response, ttfb: _, served: _ } = candidate else { return None };
         let first = Exchange { response: Some(Response::clone(response)), ..Exchange::clone(exchange) };
         let wait = again.wait(lag);
+        self.model().expect(route, &differing);
         Some(Again { exchange: Arc::clone(exchange), route: Arc::clone(route), first, differing, lag, wait })
     }
 

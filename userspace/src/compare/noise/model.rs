@@ -156,6 +156,17 @@ impl NoiseModel {
         }
     }
 
+    /// Takes note that a triple will follow on a comparison that was counted: what differs there is not called
+    /// [`PathState::Unmeasured`] meanwhile.
+    pub fn expect(&mut self, route: &str, candidate: &DifferingPaths) {
+        let at = self.route(route);
+        for difference in candidate.iter() {
+            if let Some(path) = self.path(at, &difference.path, difference.transition) {
+                path.is_awaited = true;
+            }
+        }
+    }
+
     /// Takes one triple in, after the comparison of its A and B was counted. One exchange gives at most one triple.
     pub fn evidence(&mut self, route: &str, triple: &Triple<'_>) {
         let at = self.route(route);
@@ -211,7 +222,7 @@ impl NoiseModel {
             PathState::Noise
         } else if record.was_reported {
             PathState::Ceased
-        } else if record.is_measured() || record.is_volatile() {
+        } else if record.is_measured() || record.is_awaited || record.is_volatile() {
             PathState::Undecided
         } else {
             PathState::Unmeasured

@@ -59,7 +59,7 @@ pub(super) struct PathRecord {
     pub(super) path: Arc<str>,
     pub(super) transition: Transition,
     trend: Trend,
-    /// False as soon as values differed of which one is neither volatile nor a number, which may become a counter.
+    /// False as soon as values differed that are not of one volatile class.
     only_volatile: bool,
     /// Numbers of comparisons on the route, from 1; 0 for none.
     pub(super) first_seen: u64,
@@ -80,6 +80,8 @@ pub(super) struct PathRecord {
     /// What that rank costs: minus the logarithm of its weight.
     pub(super) ln_price: Option<f64>,
     pub(super) was_reported: bool,
+    /// Whether a triple is on its way, or was.
+    pub(super) is_awaited: bool,
     last_counted: Option<u64>,
     share_hits: f64,
     share_trials: f64,
@@ -127,6 +129,7 @@ impl PathRecord {
             rank: None,
             ln_price: None,
             was_reported: false,
+            is_awaited: false,
             last_counted: None,
             share_hits: 0.0,
             share_trials: 0.0,
@@ -142,9 +145,8 @@ impl PathRecord {
             self.trend.observe(number);
         }
         self.transition = self.named(difference.transition);
-        let plain_number = difference.transition.control == ValueClass::Number;
-        self.only_volatile &=
-            !difference.class_changed && (plain_number || difference.transition.is_volatile());
+        // Not a number that rises: so does a price when things are asked for in their order.
+        self.only_volatile &= !difference.class_changed && difference.transition.is_volatile();
         if self.differing == 0 {
             self.first_seen = now;
         }
