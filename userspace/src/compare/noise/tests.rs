@@ -607,7 +607,7 @@ fn without_evidence_a_path_is_unmeasured_unless_its_values_are_volatile() {
     let report = model.report();
     let shown: Vec<_> =
         report.paths.iter().map(|summary| (summary.path.as_str(), summary.transition.to_string())).collect();
-    let expected = [("counter", "counter"), ("time", "timestamp"), ("name", "text")];
+    let expected = [("time", "timestamp"), ("counter", "counter"), ("name", "text")];
     assert_eq!(shown, expected.map(|(path, class)| (path, class.to_owned())));
     assert!(report.paths.iter().all(|summary| summary.noise.is_none() && summary.needs.is_none()));
 }
