@@ -14,6 +14,8 @@ mod faults;
 mod inspect;
 #[path = "e2e/lab.rs"]
 mod lab;
+#[path = "e2e/noise.rs"]
+mod noise;
 #[path = "e2e/offline.rs"]
 mod offline;
 #[path = "e2e/recording.rs"]
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ("inspect", inspect::CASES),
         ("completeness", completeness::CASES),
         ("verdict", verdict::CASES),
+        ("noise", noise::CASES),
         ("candidate", candidate::CASES),
         ("faults", faults::CASES),
         ("throttle", throttle::CASES),
