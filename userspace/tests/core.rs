@@ -158,6 +158,22 @@ proptest! {
     fn disorder_and_repetition_change_nothing(bytes in prop::collection::vec(any::<u8>(), 1..300)) {
         targets::disorder(&bytes);
     }
+
+    /// Two bodies of the same beginning, so that more than their first bytes are looked at.
+    #[test]
+    fn any_two_bodies_are_compared(
+        kind in any::<u8>(),
+        begins in prop::sample::select(&[
+            "", "{\"a\":[1,2,", "{\"a\":1}\n{\"a\":", "<ul><li>", "<?xml version=\"1.0\"?><a b='c'>", "a=b&c=%2", "data: {\"a\":1}\n\n",
+            "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n",
+        ][..]),
+        a in prop::collection::vec(any::<u8>(), 0..40),
+        b in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let (a, b) = ([begins.as_bytes(), &a].concat(), [begins.as_bytes(), &b].concat());
+        let cut = (a.len() * 255).div_ceil((a.len() + b.len()).max(1)) as u8;
+        targets::bodies(&[&[kind, kind, cut][..], &a, &b].concat());
+    }
 }
 
 proptest! {

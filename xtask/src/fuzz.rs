@@ -43,6 +43,8 @@ pub(crate) enum Target {
     Bytes,
     /// Segments out of order and repeated
     Disorder,
+    /// Two bodies of any kind
+    Bodies,
 }
 
 /// What a run did, as libFuzzer says at its end.
@@ -233,6 +235,7 @@ impl Target {
             Self::Segments => "segments",
             Self::Bytes => "bytes",
             Self::Disorder => "disorder",
+            Self::Bodies => "bodies",
         }
     }
 
@@ -240,7 +243,7 @@ impl Target {
     fn input_bytes_max(self) -> u32 {
         match self {
             Self::Packet => 200,
-            Self::Segments | Self::File => 400,
+            Self::Segments | Self::File | Self::Bodies => 400,
             Self::Bytes | Self::Disorder => 250,
         }
     }

@@ -1,0 +1,6 @@
+//! Any two bodies are compared, in both orders.
+//!
+//! Decides nothing: what must hold is in `understudy_fuzz`, where `cargo test` runs it too.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| understudy_fuzz::bodies(input));
