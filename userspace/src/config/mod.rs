@@ -9,6 +9,7 @@ mod flags;
 mod noise;
 mod raw;
 mod template;
+mod verdict;
 
 use std::path::Path;
 

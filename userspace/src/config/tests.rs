@@ -82,6 +82,7 @@ fn errors_name_the_line_and_the_key() {
         ("mismatch_share_max", "nan"),
         ("incomparable_share_max", "-0.1"),
         ("latency_ratio_max", "0.0"),
+        ("latency_tail_ratio_max", "nan"),
         ("latency_extra_ms_max", "inf"),
         ("latency_confidence", "1.0"),
     ] {

@@ -7,23 +7,18 @@ use std::collections::BTreeMap;
 use super::causes::{JudgePath, Judged, JudgedCause, PathName, merge};
 use super::curl::{Curl, curl};
 use super::facts::{
-    CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, IntervalReport, LatencyReport,
-    PathReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
-    SlowerReport,
+    CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, LatencyReport, PathReport, Report,
+    ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
 };
+use super::latency::{latency, slower};
 use super::rate::Bounds;
 use super::verdict::{Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use super::words::{gloss, gloss_of_reason, time};
-use crate::compare::latency::{
-    Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
-};
+use crate::compare::latency::LatencyPair;
 use crate::journal::{
     Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord,
 };
 use crate::model::{Change, PathState};
-
-/// The verdict on a route's latency where the policy wants none.
-const NOT_JUDGED: &str = "not_judged";
 
 // === impl Report ===
 
@@ -203,23 +198,6 @@ fn tallies(outcomes: &[OutcomeCount], routes: &[String]) -> BTreeMap<String, Tal
     tallies
 }
 
-/// How long both branches took, as the policy judges it.
-pub(super) fn latency(pairs: &[LatencyPair], policy: &VerdictPolicy) -> Option<LatencyReport> {
-    LatencySummary::new(pairs, &policy.latency()).map(|summary| LatencyReport::new(summary, policy))
-}
-
-/// That B is slower, with the measured words.
-pub(super) fn slower(route: &str, latency: &LatencyReport) -> Option<String> {
-    if !latency.is_slower() {
-        return None;
-    }
-    let SlowerReport { point: _, part: _, ratio, extra_ms: extra, words } = latency.slower.as_ref()?;
-    Some(format!(
-        "{route} is slower: {words} {:.2} times A's time [{:.2}, {:.2}], {:+.1} ms [{:+.1}, {:+.1}].",
-        ratio.median, ratio.low, ratio.high, extra.median, extra.low, extra.high
-    ))
-}
-
 // === impl RouteReport ===
 
 impl RouteReport {
@@ -271,66 +249,6 @@ impl PathReport {
         let evidence = record.evidence();
         let PathRecord { route, path, state, detail: _ } = record;
         Self { route, path, state, evidence }
-    }
-}
-
-// === impl LatencyReport ===
-
-impl LatencyReport {
-    fn new(summary: LatencySummary, policy: &VerdictPolicy) -> Self {
-        let LatencySummary { pairs, warm_up_pairs, last_byte, first_byte: _, verdict, slower } = summary;
-        let PointSummary { control_median_us, candidate_median_us, ratio, extra_us, p95: _, p99: _ } =
-            last_byte;
-        Self {
-            pairs,
-            control_median_ms: control_median_us / 1000.0,
-            candidate_median_ms: candidate_median_us / 1000.0,
-            ratio: ratio.map(|interval| IntervalReport::new(interval, 1.0)),
-            extra_ms: extra_us.map(|interval| IntervalReport::new(interval, 1000.0)),
-            confidence: policy.latency_confidence,
-            verdict: if policy.latency_judged { verdict.label() } else { NOT_JUDGED },
-            warm_up_pairs,
-            slower: slower.map(SlowerReport::new),
-        }
-    }
-
-    pub(super) fn is_slower(&self) -> bool {
-        self.verdict == LatencyVerdict::Slower.label()
-    }
-}
-
-// === impl SlowerReport ===
-
-impl SlowerReport {
-    fn new(slower: Slower) -> Self {
-        let Slower { point, part, ratio, extra_us } = slower;
-        Self {
-            point: point.label(),
-            part: part.label(),
-            ratio: IntervalReport::new(ratio, 1.0),
-            extra_ms: IntervalReport::new(extra_us, 1000.0),
-            words: match (point, part) {
-                (LatencyPoint::LastByte, LatencyPart::Median) => "B takes",
-                (LatencyPoint::LastByte, LatencyPart::P95) => "at the 95th percentile B takes",
-                (LatencyPoint::LastByte, LatencyPart::P99) => "at the 99th percentile B takes",
-                (LatencyPoint::FirstByte, LatencyPart::Median) => "to its first byte B takes",
-                (LatencyPoint::FirstByte, LatencyPart::P95) => {
-                    "to its first byte at the 95th percentile B takes"
-                }
-                (LatencyPoint::FirstByte, LatencyPart::P99) => {
-                    "to its first byte at the 99th percentile B takes"
-                }
-            },
-        }
-    }
-}
-
-// === impl IntervalReport ===
-
-impl IntervalReport {
-    fn new(interval: Interval, unit: f64) -> Self {
-        let Interval { low, median, high } = interval;
-        Self { low: low / unit, median: median / unit, high: high / unit }
     }
 }
 

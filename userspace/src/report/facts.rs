@@ -155,7 +155,7 @@ pub struct LatencyReport {
     pub ratio: Option<IntervalReport>,
     /// Median of B − A.
     pub extra_ms: Option<IntervalReport>,
-    /// Level of both intervals.
+    /// Level of all intervals of the route together.
     pub confidence: f64,
     /// `slower`, `not_slower`, `not_enough_data`, or `not_judged` where the policy wants no judgement.
     pub verdict: &'static str,
@@ -163,6 +163,23 @@ pub struct LatencyReport {
     pub warm_up_pairs: usize,
     /// What B is slower at.
     pub slower: Option<SlowerReport>,
+    /// The 95th percentile.
+    pub p95: TailReport,
+    /// The 99th percentile.
+    pub p99: TailReport,
+}
+
+/// One percentile of B's times against the same one of A's.
+#[derive(Clone, Debug, Serialize)]
+pub struct TailReport {
+    /// A's.
+    pub control_ms: f64,
+    /// B's.
+    pub candidate_ms: f64,
+    /// B/A; null when there are too few pairs for an interval at this level.
+    pub ratio: Option<IntervalReport>,
+    /// B − A; null as above.
+    pub extra_ms: Option<IntervalReport>,
 }
 
 /// What B is slower at.
@@ -181,12 +198,12 @@ pub struct SlowerReport {
     pub(super) words: &'static str,
 }
 
-/// A median with its confidence interval.
+/// A median, or what compares two percentiles, with its confidence interval.
 #[derive(Clone, Debug, Serialize)]
 pub struct IntervalReport {
     /// Lower end.
     pub low: f64,
-    /// Median.
+    /// The value that was seen.
     pub median: f64,
     /// Upper end.
     pub high: f64,

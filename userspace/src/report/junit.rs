@@ -1,12 +1,14 @@
 //! A report for build servers: JUnit's XML, as most of them read it.
 //!
-//! Makes one test case of each route and one of each experiment as a whole; reports no times as durations.
+//! Makes one test case of each route and one of each experiment as a whole; gives no durations of its own: A's and B's times stand in the
+//! output of a case.
 
 use std::fmt::{self, Write as _};
 
 use super::facts::{ExperimentReport, Report, RouteReport};
+use super::latency::LatencyRow;
 use super::verdict::{Conclusion, Verdict};
-use super::words::plain;
+use super::words::{plain, plural};
 
 impl Report {
     /// The report as an XML document.
@@ -37,9 +39,9 @@ impl ExperimentReport {
             r#"  <testsuite name="{name}" tests="{tests}" failures="{failed}" skipped="{skipped}">"#
         )?;
         for route in &self.routes {
-            write_case(out, &name, &route.route, &route.verdict, &self.details(route))?;
+            write_case(out, &name, &route.route, &route.verdict, &self.details(route), &times(route))?;
         }
-        write_case(out, &name, "verdict", &self.verdict, &[])?;
+        write_case(out, &name, "verdict", &self.verdict, &[], &[])?;
         writeln!(out, "  </testsuite>")
     }
 
@@ -56,24 +58,40 @@ impl ExperimentReport {
     }
 }
 
+/// A line for each part of both branches' times.
+fn times(route: &RouteReport) -> Vec<String> {
+    let Some(latency) = &route.latency else { return Vec::new() };
+    let line = |row: LatencyRow| {
+        let LatencyRow { part, control_ms, candidate_ms, ratio, extra } = row;
+        let mut line = format!("{part}: A {control_ms:.2} ms, B {candidate_ms:.2} ms");
+        if let (Some(ratio), Some(extra)) = (ratio, extra) {
+            line += &format!(", B/A {ratio}, B - A {extra} ms");
+        }
+        line
+    };
+    let head = format!("latency: {}, {}", latency.verdict_words(), plural(latency.pairs as u64, "pair"));
+    [head].into_iter().chain(latency.rows().into_iter().map(line)).collect()
+}
+
 fn write_case(
     out: &mut String,
     suite: &str,
     name: &str,
     verdict: &Verdict,
     details: &[String],
+    output: &[String],
 ) -> fmt::Result {
-    write!(out, r#"    <testcase classname="{suite}" name="{}""#, xml(name))?;
+    writeln!(out, r#"    <testcase classname="{suite}" name="{}">"#, xml(name))?;
     let (message, details) = (xml(&verdict.reasons.join(" ")), xml_lines(details));
     match verdict.verdict {
-        Conclusion::Pass => writeln!(out, "/>"),
-        Conclusion::Fail => {
-            writeln!(out, ">\n      <failure message=\"{message}\">{details}</failure>\n    </testcase>")
-        }
-        Conclusion::NotEnoughData => {
-            writeln!(out, ">\n      <skipped message=\"{message}\"/>\n    </testcase>")
-        }
+        Conclusion::Pass => {}
+        Conclusion::Fail => writeln!(out, "      <failure message=\"{message}\">{details}</failure>")?,
+        Conclusion::NotEnoughData => writeln!(out, "      <skipped message=\"{message}\"/>")?,
     }
+    if !output.is_empty() {
+        writeln!(out, "      <system-out>{}</system-out>", xml_lines(output))?;
+    }
+    writeln!(out, "    </testcase>")
 }
 
 fn xml_lines(lines: &[String]) -> String {

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::build::{latency, slower};
 use super::causes::{JudgePath, PathName, Standing, standing};
+use super::latency::{latency, slower};
 use super::verdict::{Conclusion, Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use crate::compare::group::cause_of;
 use crate::compare::latency::LatencyPair;

@@ -4,7 +4,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::facts::{CauseReport, ExperimentReport, Report};
+use super::facts::{CauseReport, ExperimentReport, LatencyReport, Report};
+use super::latency::LatencyRow;
 use super::words::{counted, percent, plain};
 
 impl Report {
@@ -39,21 +40,14 @@ impl ExperimentReport {
         }
         writeln!(
             out,
-            "\n| route | verdict | match | mismatch | undecided | ignored | noise | incomparable | A ms | B ms | latency |"
+            "\n| route | verdict | match | mismatch | undecided | ignored | noise | incomparable | latency |"
         )?;
-        writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")?;
+        writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|---|")?;
         for route in &self.routes {
-            let (a, b, verdict) = match &route.latency {
-                Some(latency) => (
-                    format!("{:.2}", latency.control_median_ms),
-                    format!("{:.2}", latency.candidate_median_ms),
-                    latency.verdict.replace('_', " "),
-                ),
-                None => ("-".into(), "-".into(), "-".into()),
-            };
+            let verdict = route.latency.as_ref().map_or("-".to_owned(), LatencyReport::verdict_words);
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {a} | {b} | {verdict} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {verdict} |",
                 code(&route.route).replace('|', "\\|"),
                 route.verdict.verdict.title(),
                 counted(route.matched),
@@ -64,6 +58,7 @@ impl ExperimentReport {
                 counted(route.incomparable)
             )?;
         }
+        self.write_latency_markdown(out)?;
         self.causes.iter().try_for_each(|cause| cause.write_markdown(out, self.compared()))?;
         let idle: Vec<_> = self.rules.iter().filter(|r| r.differences == 0).map(|r| code(&r.rule)).collect();
         if !idle.is_empty() {
@@ -73,6 +68,26 @@ impl ExperimentReport {
             self.rules.iter().filter(|r| r.hid == "everything").map(|r| code(&r.rule)).collect();
         if !broad.is_empty() {
             writeln!(out, "\nRules that hid every difference at their place: {}", broad.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn write_latency_markdown(&self, out: &mut String) -> fmt::Result {
+        let timed = || self.routes.iter().filter_map(|route| Some((route, route.latency.as_ref()?)));
+        let Some((_, first)) = timed().next() else { return Ok(()) };
+        writeln!(out, "\nTimes to the last byte, with {} % intervals:\n", first.confidence * 100.0)?;
+        writeln!(out, "| route | pairs | | A ms | B ms | B/A | B − A ms |")?;
+        writeln!(out, "|---|--:|---|--:|--:|---|---|")?;
+        for (route, latency) in timed() {
+            let mut first = (code(&route.route).replace('|', "\\|"), counted(latency.pairs as u64));
+            for LatencyRow { part, control_ms, candidate_ms, ratio, extra } in latency.rows() {
+                let (route, pairs) = std::mem::take(&mut first);
+                let (ratio, extra) = (ratio.as_deref().unwrap_or("-"), extra.as_deref().unwrap_or("-"));
+                writeln!(
+                    out,
+                    "| {route} | {pairs} | {part} | {control_ms:.2} | {candidate_ms:.2} | {ratio} | {extra} |"
+                )?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod curl;
 mod facts;
 mod json;
 mod junit;
+mod latency;
 mod live;
 mod markdown;
 mod rate;
@@ -20,7 +21,7 @@ pub use causes::{JudgePath, PathName, UnknownCause};
 pub use facts::{
     CauseReport, ChangeReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport,
     LatencyReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
-    SlowerReport,
+    SlowerReport, TailReport,
 };
 pub use live::{LiveExperiment, LiveLimits, Look};
 pub use side::{AnswerReport, SideBySide, SideLimits};

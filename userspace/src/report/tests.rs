@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::verdict::{Evidence, RouteEvidence, Tally};
 use super::*;
+use crate::compare::latency::LatencyPair;
 use crate::compare::{Comparator, CompareConfig, group};
 use crate::journal::{ExperimentStart, Journal, JournalLimits, PathRecord, RunId, RunStart, SqliteJournal};
 use crate::model::{
@@ -187,11 +188,11 @@ Experiment shop: A :8080 against B http://b.internal:9090
       Repeat against B: curl -sS -i --path-as-is -g -X POST -H 'Host: shop.example' -H 'Content-Type: application/json' -H 'X-Note: it'\''s' -H User-Agent: -H Accept: --data-binary '{"item":"7"}' http://b.internal:9090/orders
         Cookie was redacted: add it yourself.
 
-  Latency: medians in ms, paired by request, with 99 % intervals; slower when both clear 1.25 times and +5 ms
-    route      pairs         A         B  B/A                  B - A
-    /items/        2      2.00      2.00  -                    -                          not enough data
-    /items/1       1      2.00      2.00  -                    -                          not enough data
-    /orders        1      2.00      2.00  -                    -                          not enough data
+  Latency: ms to the last byte, with 99 % intervals; slower when both clear 1.25 times (1.5 at p95 and p99) and +5 ms
+    route      pairs              A         B  B/A                  B - A
+    /items/        2  p50      2.00      2.00  -                    -                          not enough data
+    /items/1       1  p50      2.00      2.00  -                    -                          not enough data
+    /orders        1  p50      2.00      2.00  -                    -                          not enough data
 
   Rules: what they hid
     json:$.at: 1 in 1 of 4 comparisons
@@ -242,7 +243,36 @@ fn a_slower_route_fails_a_run_without_a_mismatch() {
     );
     let junit = report.to_junit();
     assert!(junit.contains(r#"<testsuite name="shop" tests="3" failures="2" skipped="0">"#), "{junit}");
-    assert!(junit.contains(r#"<testcase classname="shop" name="/fast"/>"#), "{junit}");
+    assert!(junit.contains("<testcase classname=\"shop\" name=\"/fast\">\n      <system-out>latency: not slower, 30 pairs\np50: A 2.00 ms, B 2.00 ms, B/A 1.00 [1.00, 1.00], B - A +0.00 [+0.00, +0.00] ms</system-out>\n    </testcase>"), "{junit}");
+}
+
+#[test]
+fn percentiles_are_shown_where_they_are_known_and_a_slow_tail_is_named() {
+    let case = |number| Case { b_ms: if number % 10 == 0 { 60 } else { 2 }, ..Case::get("/x", "{}", "{}") };
+    let cases: Vec<_> = (0..800).map(case).collect();
+    let report = report(&small(), &cases);
+    let text = report.to_text(false);
+    let rows = [
+        "    /x        790  p50      2.00      2.00  1.00 [1.00, 1.00]    +0.00 [+0.00, +0.00]       slower at p95\n",
+        "                   p95      2.00     60.00  30.00 [30.00, 30.00] +58.00 [+58.00, +58.00]\n",
+    ];
+    rows.iter().for_each(|row| assert!(text.contains(row), "{text}"));
+    assert!(!text.contains("p99  "), "there are too few pairs for it: {text}");
+    let markdown = report.to_markdown();
+    let row = "|  |  | p95 | 2.00 | 60.00 | 30.00 [30.00, 30.00] | +58.00 [+58.00, +58.00] |\n";
+    assert!(markdown.contains(row), "{markdown}");
+    assert!(report.to_junit().contains("\np95: A 2.00 ms, B 60.00 ms, B/A 30.00 [30.00, 30.00]"));
+
+    let lenient = VerdictPolicy { latency_tail_ratio_max: 40.0, ..small() };
+    let times =
+        super::latency::latency(&[LatencyPair { control_us: 2_000, candidate_us: 60_000 }; 40], &lenient);
+    assert!(times.unwrap().is_slower(), "the median has a margin of its own");
+    let cold = VerdictPolicy { latency_warm_up_pairs: 770, ..small() };
+    let (report, _) = kept_report(&cold, &cases);
+    let times = report.experiments[0].routes[0].latency.as_ref().unwrap();
+    assert_eq!((times.pairs, times.warm_up_pairs, times.is_slower()), (30, 770, false));
+    let (report, _) = kept_report(&lenient, &cases);
+    assert_eq!(report.verdict.verdict, Conclusion::Pass);
 }
 
 /// A route on which so many match, differ, are undecided, are ignored, and are incomparable.

@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 
 use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RouteReport, RunReport};
+use super::latency::LatencyRow;
 use super::verdict::Conclusion;
 use super::words::{counted, percent, plain, plural, share};
 use crate::journal::RateEvidence;
@@ -194,36 +195,34 @@ impl ExperimentReport {
     fn write_latency(&self, out: &mut String) -> fmt::Result {
         let timed = || self.routes.iter().filter_map(|route| Some((route, route.latency.as_ref()?)));
         let Some((_, first)) = timed().next() else { return Ok(()) };
-        let level = first.confidence * 100.0;
         writeln!(
             out,
-            "\n  Latency: medians in ms, paired by request, with {level} % intervals; slower when both clear \
-             {} times and {:+} ms",
-            self.policy.latency_ratio_max, self.policy.latency_extra_ms_max
+            "\n  Latency: ms to the last byte, with {} % intervals; slower when both clear {} times ({} at p95 and p99) \
+             and {:+} ms",
+            first.confidence * 100.0,
+            self.policy.latency_ratio_max,
+            self.policy.latency_tail_ratio_max,
+            self.policy.latency_extra_ms_max
         )?;
         if !self.policy.latency_judged {
             writeln!(out, "    It is not judged: A had these requests at another speed.")?;
         }
         let width = timed().map(|(route, _)| plain(&route.route).chars().count()).max().unwrap_or(0).max(5);
         let (a, b) = ("A", "B");
-        let head = format!("{:<width$} {:>7} {a:>9} {b:>9}  {:<20} {:<26}", "route", "pairs", "B/A", "B - A");
+        let head =
+            format!("{:<width$} {:>7}      {a:>9} {b:>9}  {:<20} {:<26}", "route", "pairs", "B/A", "B - A");
         writeln!(out, "    {}", head.trim_end())?;
         for (route, latency) in timed() {
-            let ratio = latency.ratio.as_ref();
-            let ratio = ratio.map(|i| format!("{:.2} [{:.2}, {:.2}]", i.median, i.low, i.high));
-            let extra = latency.extra_ms.as_ref();
-            let extra = extra.map(|i| format!("{:+.2} [{:+.2}, {:+.2}]", i.median, i.low, i.high));
-            writeln!(
-                out,
-                "    {:<width$} {:>7} {:>9.2} {:>9.2}  {:<20} {:<26} {}",
-                plain(&route.route),
-                counted(latency.pairs as u64),
-                latency.control_median_ms,
-                latency.candidate_median_ms,
-                ratio.as_deref().unwrap_or("-"),
-                extra.as_deref().unwrap_or("-"),
-                latency.verdict.replace('_', " ")
-            )?;
+            let mut first = (plain(&route.route), counted(latency.pairs as u64), latency.verdict_words());
+            for LatencyRow { part, control_ms, candidate_ms, ratio, extra } in latency.rows() {
+                let (route, pairs, verdict) = std::mem::take(&mut first);
+                let (ratio, extra) = (ratio.as_deref().unwrap_or("-"), extra.as_deref().unwrap_or("-"));
+                let row = format!(
+                    "{route:<width$} {pairs:>7}  {part} {control_ms:>9.2} {candidate_ms:>9.2}  {ratio:<20} {extra:<26} \
+                     {verdict}"
+                );
+                writeln!(out, "    {}", row.trim_end())?;
+            }
         }
         Ok(())
     }

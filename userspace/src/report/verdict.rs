@@ -2,6 +2,8 @@
 //!
 //! Gives no verdict without its reason, and never passes what was hardly looked at.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::rate::{Bounds, RateBounds};
@@ -34,8 +36,13 @@ pub struct VerdictPolicy {
     pub latency_ratio_max: f64,
     /// The median of B's time minus A's in milliseconds that is still allowed on a route. Default 5.
     pub latency_extra_ms_max: f64,
-    /// Pairs on a route below which its latency is not judged. Default 30.
+    /// The 95th and the 99th percentile of B's times over A's that is still allowed on a route; the difference is that of
+    /// the medians. Default 1.5.
+    pub latency_tail_ratio_max: f64,
+    /// Pairs on a route below which its latency is not judged; those of the warm-up do not count. Default 30.
     pub latency_pairs_min: usize,
+    /// First pairs of a route that are left out, since caches are cold. Default 10.
+    pub latency_warm_up_pairs: usize,
     /// Level of the latency intervals. Default 0.99.
     pub latency_confidence: f64,
 }
@@ -117,7 +124,9 @@ impl Default for VerdictPolicy {
             latency_judged: true,
             latency_ratio_max: latency.ratio_max,
             latency_extra_ms_max: latency.extra_ms_max,
+            latency_tail_ratio_max: latency.tail_ratio_max,
             latency_pairs_min: latency.pairs_min,
+            latency_warm_up_pairs: latency.warm_up_pairs,
             latency_confidence: latency.confidence,
         }
     }
@@ -145,9 +154,12 @@ impl VerdictPolicy {
         LatencyPolicy {
             ratio_max: self.latency_ratio_max,
             extra_ms_max: self.latency_extra_ms_max,
+            tail_ratio_max: self.latency_tail_ratio_max,
             pairs_min: self.latency_pairs_min,
             confidence: self.latency_confidence,
-            ..LatencyPolicy::default()
+            warm_up_pairs: self.latency_warm_up_pairs,
+            // A route's own first time is not in the journal.
+            warm_up: Duration::ZERO,
         }
     }
 
