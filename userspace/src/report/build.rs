@@ -20,6 +20,12 @@ use crate::journal::{
 };
 use crate::model::{Change, PathState};
 
+/// What a rule is called that hid every difference at its place.
+const EVERYTHING: &str = "everything";
+
+/// What stands among the rules for differences that were known to be noise when they were seen.
+const NOISE: &str = "noise";
+
 // === impl Report ===
 
 impl Report {
@@ -255,17 +261,22 @@ impl PathReport {
 // === impl RuleReport ===
 
 impl RuleReport {
-    fn new(count: RuleCount) -> Self {
+    pub(super) fn new(count: RuleCount) -> Self {
         let RuleCount { rule, comparisons, differences, met, failed } = count;
         // The two are kept at different moments.
         let met = met.max(differences);
         let hid = match (met, differences) {
             (0, _) => "unmet",
             (_, 0) => "nothing",
-            (met, differences) if met == differences => "everything",
+            (met, differences) if met == differences => EVERYTHING,
             (_, _) => "some",
         };
         Self { rule, comparisons, differences, met, failed, hid }
+    }
+
+    /// True when it hid every difference at its place. What hides noise has no place, and all that it meets is hidden.
+    pub(super) fn is_broad(&self) -> bool {
+        self.hid == EVERYTHING && self.rule != NOISE
     }
 }
 

@@ -64,8 +64,7 @@ impl ExperimentReport {
         if !idle.is_empty() {
             writeln!(out, "\nRules that hid nothing: {}", idle.join(", "))?;
         }
-        let broad: Vec<_> =
-            self.rules.iter().filter(|r| r.hid == "everything").map(|r| code(&r.rule)).collect();
+        let broad: Vec<_> = self.rules.iter().filter(|r| r.is_broad()).map(|r| code(&r.rule)).collect();
         if !broad.is_empty() {
             writeln!(out, "\nRules that hid every difference at their place: {}", broad.join(", "))?;
         }

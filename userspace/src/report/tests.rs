@@ -157,7 +157,7 @@ Experiment shop: A :8080 against B http://b.internal:9090
 
   Exchanges: 5 seen, 0 in flight
              3  mismatched       B answered differently
-             1  ignored          B answered differently, only where rules say it may
+             1  ignored          B answered differently, only where rules allow it, or in noise
              1  incomparable     sent, but no statement can be made
 
   Comparisons: 0 match, 3 mismatch, 1 ignored, 1 incomparable
@@ -315,7 +315,7 @@ fn a_verdict_gives_its_reason() {
         &default,
         [400, 0, 0, 100, 0],
         Pass,
-        "500 exchanges compared, none differs but for what rules hide in 100; with 95 % confidence, at most 0.795 % do.",
+        "500 exchanges compared, none differs but for what rules or noise hide in 100; with 95 % confidence, at most 0.795 % do.",
     );
     check_verdict(
         &default,
@@ -559,6 +559,21 @@ fn what_is_known_of_a_path_decides_whether_its_differences_count() {
     check_state(PathState::Unmeasured, Conclusion::Fail, [1, 0, 0]);
     check_state(PathState::Undecided, Conclusion::NotEnoughData, [0, 1, 0]);
     check_state(PathState::Noise, Conclusion::Pass, [0, 0, 1]);
+}
+
+#[test]
+fn noise_among_the_rules_is_no_rule_that_is_too_broad() {
+    let hid = |rule: &str, met| {
+        let count = crate::journal::RuleCount {
+            rule: rule.to_owned(),
+            comparisons: 3,
+            differences: 3,
+            met,
+            failed: 0,
+        };
+        RuleReport::new(count).is_broad()
+    };
+    assert_eq!([hid("json:$.at", 3), hid("json:$.at", 4), hid("noise", 0)], [true, false, false]);
 }
 
 #[test]

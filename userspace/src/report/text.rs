@@ -21,7 +21,8 @@ fn rate(rate: Option<&RateEvidence>) -> String {
     match rate {
         None => "not measured".to_owned(),
         Some(RateEvidence { count, of, low, high, recent: _ }) => {
-            format!("{} of {} [{}, {}]", counted(*count), counted(*of), share(*low), share(*high))
+            let low = if *low > 0.0 { share(*low) } else { "0 %".to_owned() };
+            format!("{} of {} [{low}, {}]", counted(*count), counted(*of), share(*high))
         }
     }
 }
@@ -254,7 +255,7 @@ impl ExperimentReport {
             }
         }
         let broad: Vec<_> =
-            self.rules.iter().filter(|rule| rule.hid == "everything").map(|rule| plain(&rule.rule)).collect();
+            self.rules.iter().filter(|rule| rule.is_broad()).map(|rule| plain(&rule.rule)).collect();
         if !broad.is_empty() {
             writeln!(out, "    Every difference at their place was hidden by: {}", broad.join(", "))?;
         }

@@ -344,11 +344,10 @@ fn agreement(tally: &Tally) -> String {
         0 => "none differs".to_owned(),
         some => format!("{} ({}) differ, as allowed", counted(some), percent(some, compared)),
     };
-    let hidden = [(tally.ignored, "what rules hide in"), (tally.noise, "noise in")];
-    let hidden = hidden.iter().filter(|(count, _)| *count > 0);
-    let hidden: Vec<_> = hidden.map(|(count, what)| format!("{what} {}", counted(*count))).collect();
-    if !hidden.is_empty() {
-        text += &format!(" but for {}", hidden.join(" and "));
+    // What was known to be noise when it was seen stands with what rules hide.
+    let hidden = tally.ignored.saturating_add(tally.noise);
+    if hidden > 0 {
+        text += &format!(" but for what rules or noise hide in {}", counted(hidden));
     }
     text
 }

@@ -105,7 +105,7 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::Drained => "not sent, or not answered yet, when the run ended",
             Fate::Matched => "B answered as A did",
             Fate::Mismatched => "B answered differently",
-            Fate::Ignored => "B answered differently, only where rules say it may",
+            Fate::Ignored => "B answered differently, only where rules allow it, or in noise",
             Fate::Incomparable => "sent, but no statement can be made",
             Fate::Lost => "lost by a defect in understudy: please report it",
         },
