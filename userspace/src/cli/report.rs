@@ -13,6 +13,9 @@ use crate::report::{Conclusion, Report, SideBySide, SideLimits};
 
 /// Which report.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 PASS, and with --cause; 1 FAIL; 2 there is no such report; 3 NOT ENOUGH DATA."
+)]
 pub(super) struct Arguments {
     /// The journal. Default: the configuration's, or `understudy.db` in this folder.
     #[arg(long, value_name = "FILE")]
@@ -23,7 +26,8 @@ pub(super) struct Arguments {
     /// Number of the run. Default: the newest.
     #[arg(long, value_name = "N")]
     run: Option<i64>,
-    /// Show one cause: both answers of its example beside each other. N is its number in the report, or its id.
+    /// Show one cause: both answers of its example beside each other, with what differs marked. N is its number in the
+    /// report, or its id.
     #[arg(long, value_name = "N", conflicts_with_all = ["markdown", "junit"])]
     cause: Option<String>,
     /// The experiment that N counts the causes of, where there are several.

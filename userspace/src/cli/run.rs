@@ -22,6 +22,10 @@ use crate::report::Report;
 
 /// What to run.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example: understudy run --port 8080 --candidate http://127.0.0.1:9090 --until-verdict --for 10m\n\
+                        Exit codes: 0 PASS; 1 FAIL; 2 it could not be done; 3 NOT ENOUGH DATA."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     capture: CaptureFlags,
@@ -30,7 +34,8 @@ pub(super) struct Arguments {
     /// With --pcap or --recording: replay this many times faster than the requests follow each other in the file. Default: 1.
     #[arg(long, value_name = "FACTOR", requires = "offline", value_parser = speed)]
     speed: Option<f64>,
-    /// Stop as soon as the verdict is PASS or FAIL for certain; with --for, after that time at the latest.
+    /// Stop as soon as the verdict is PASS or FAIL; with --for, after that time at the latest. At the defaults, PASS takes
+    /// 387 comparisons or more.
     #[arg(long)]
     until_verdict: bool,
     #[command(flatten)]
@@ -49,19 +54,21 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[group(id = "experiment", multiple = true, conflicts_with = "config")]
 struct ExperimentFlags {
-    /// Where requests are sent: `http://host:port`. Nothing is sent anywhere else.
+    /// B: where requests are sent, `http://host:port`. Nothing is sent anywhere else, but for the twin.
     #[arg(long, value_name = "URL")]
     candidate: Option<String>,
     /// A second instance of A's own version, in an environment like the candidate's: what differs between A and it is
-    /// noise. Gets every request that the candidate gets.
+    /// noise. Gets every request that the candidate gets, before or after it by chance. The surest way to tell noise, and
+    /// the only one where the environments differ.
     #[arg(long, value_name = "URL", requires = "candidate")]
     twin: Option<String>,
     /// The candidate has an environment of its own, and so has the twin: send them methods with effects too (POST, PUT,
     /// DELETE, …).
     #[arg(long, requires = "candidate")]
     isolated: bool,
-    /// Send the candidate every request once. Without this flag, where the candidate differs from A it is asked again, and
-    /// for some other safe requests too, to see whether it differs from itself.
+    /// Send the candidate every request once. Without this flag and without a twin, a safe request at which the candidate
+    /// differs from A is sent to it again some seconds later, and so is a small share of the others, to see whether it
+    /// differs from itself. Requests with effects are never sent twice.
     #[arg(long, requires = "candidate")]
     ask_once: bool,
     /// Only this route: `/items/{id}`, `/static/{*rest}` or `~regex`. May be given several times.
@@ -73,7 +80,8 @@ struct ExperimentFlags {
     /// Only this share of connections, such as `25%`.
     #[arg(long, value_name = "SHARE", requires = "candidate")]
     sample: Option<String>,
-    /// Hide differences here: `header:NAME`, `json:$.path`, `status`. May be given several times.
+    /// Hide differences here: `header:NAME`, `json:$.path`, `status`. May be given several times. What differs between any
+    /// two answers of one version is found out without it.
     #[arg(long = "ignore", value_name = "RULE", requires = "candidate")]
     ignore: Vec<String>,
 }
