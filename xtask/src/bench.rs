@@ -92,6 +92,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     cmd!(sh, "cargo bench --quiet --package understudy --bench pair").quiet().run()?;
     println!("\n3. Replay to nginx on loopback");
     cmd!(sh, "cargo bench --quiet --package understudy --bench replay").quiet().run()?;
+    println!("\n4. Comparing two answers, and keeping what came of it, one core");
+    cmd!(sh, "cargo bench --quiet --package understudy --bench compare").quiet().run()?;
     offline::run(&sh)
 }
 

@@ -545,8 +545,8 @@ fn check_state(state: PathState, conclusion: Conclusion, counts: [u64; 3]) {
     assert_eq!([experiment.mismatched, experiment.undecided, experiment.noise], counts, "{state:?}");
     assert_eq!(report.verdict.verdict, conclusion, "{state:?}");
     let line = format!(
-        "/items/ json:$.price: {} (number→null); A/B 1 of 40 [0.1 %, 25 %], itself not measured; reported in about 1,200 \
-         more comparisons",
+        "/items/ json:$.price: {} (number→null); A/B 1 of 40 [0.1 %, 25 %], asked again B agreed with itself in 1 of 40; \
+         reported in about 1,200 more comparisons",
         state.label()
     );
     let text = report.to_text(false);

@@ -179,7 +179,14 @@ impl ExperimentReport {
             write!(out, "    {} {}: {}", plain(&path.route), plain(&path.path), plain(&path.state))?;
             if let Some(evidence) = &path.evidence {
                 write!(out, " ({}); A/B {}", plain(&evidence.classes), rate(Some(&evidence.candidate)))?;
-                write!(out, ", itself {}", rate(evidence.noise.as_ref()))?;
+                match (&evidence.noise, &evidence.excess) {
+                    // Only second answers of B: they were asked for where it differs, and make no rate.
+                    (None, Some(RateEvidence { count, of, .. })) => {
+                        let (count, of) = (counted(*count), counted(*of));
+                        write!(out, ", asked again B agreed with itself in {count} of {of}")?;
+                    }
+                    (noise, _) => write!(out, ", itself {}", rate(noise.as_ref()))?,
+                }
                 if let (Some(towards), Some(more)) = (&evidence.towards, evidence.comparisons_needed) {
                     write!(out, "; {} in about {} more comparisons", plain(towards), counted(more))?;
                 }

@@ -68,7 +68,7 @@ const FLOWS: &str = "target/bench/flows";
 /// # Errors
 /// When a program that is there fails; never because a number is bad.
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
-    println!("\n4. From capture files to exchanges: seconds of CPU time of whole processes, on one core");
+    println!("\n5. From capture files to exchanges: seconds of CPU time of whole processes, on one core");
     sh.create_dir("target/bench")?;
     for name in CAPTURES {
         let capture = Capture::write(sh, name)?;
