@@ -12,6 +12,7 @@ mod class;
 mod fdr;
 mod model;
 mod path;
+mod reach;
 mod repeats;
 mod summary;
 mod triple;
@@ -20,6 +21,7 @@ mod wealth;
 pub use again::AgainConfig;
 pub use class::{class_of, transition_of};
 pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
+pub use reach::Reach;
 pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};
 pub use triple::{DifferingPaths, PathDifference, Sign, Signed, Triple};
 

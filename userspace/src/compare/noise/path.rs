@@ -5,18 +5,19 @@
 use std::sync::Arc;
 
 use super::class::Trend;
+use super::reach::Reaches;
 use super::triple::{PathDifference, Sign, Signed};
 use super::wealth::{STAKES, Wealth};
 use crate::model::{EvidenceCounts, EvidenceSource, Transition, ValueClass};
 
 /// Chances of a hit on which fixed stakes are best, if they were true; above one half, which is what chance gives.
-const HIT_CHANCES: [f64; STAKES] = [0.55, 0.65, 0.8, 0.95];
+pub(super) const HIT_CHANCES: [f64; STAKES] = [0.55, 0.65, 0.8, 0.95];
 
 /// How gamblers divide over them where values are usually stable: most of them expect hits and nothing else.
-const SHARES_BOLD: [f64; STAKES] = [0.05, 0.1, 0.15, 0.7];
+pub(super) const SHARES_BOLD: [f64; STAKES] = [0.05, 0.1, 0.15, 0.7];
 
 /// And where values are volatile: nothing is expected.
-const SHARES_TIMID: [f64; STAKES] = [0.25; STAKES];
+pub(super) const SHARES_TIMID: [f64; STAKES] = [0.25; STAKES];
 
 /// Parts of the wealth that are at stake on noise.
 const NOISE_STAKES: [f64; STAKES] = [0.125, 0.25, 0.5, 0.75];
@@ -73,7 +74,9 @@ pub(super) struct PathRecord {
     pub(super) trials: u64,
     pub(super) hits_recently: Faded,
     pub(super) trials_recently: Faded,
-    pub(super) against: Wealth,
+    against: Wealth,
+    /// Since the first triple of three different values.
+    reaches: Option<Box<Reaches>>,
     pub(super) noise: Wealth,
     /// Order of its first trial among all paths, from 1.
     pub(super) rank: Option<usize>,
@@ -125,6 +128,7 @@ impl PathRecord {
             hits_recently: Faded::default(),
             trials_recently: Faded::default(),
             against: Wealth::default(),
+            reaches: None,
             noise: Wealth::default(),
             rank: None,
             ln_price: None,
@@ -188,13 +192,21 @@ impl PathRecord {
         self.bet_on_noise(signed.sign, asked_again, volatile, excess_max);
         // Where B was asked again because it differed, a B that differs from itself too is what a miss is elsewhere.
         let hit = signed.sign == Sign::Hit;
-        if (both && !asked_again) || (hit && !fair) {
+        let counts = (!both || asked_again) && (!hit || fair);
+        let fell = signed.reaches.is_some_and(|(candidate, same_version)| {
+            let ln_wealth = self.against.ln();
+            let reaches = self.reaches.get_or_insert_with(|| Box::new(Reaches::new(ln_wealth)));
+            reaches.take(&candidate, &same_version, source, fair)
+        });
+        if counts || fell {
+            self.rank.get_or_insert_with(|| {
+                *rank = rank.saturating_add(1);
+                *rank
+            });
+        }
+        if !counts {
             return;
         }
-        self.rank.get_or_insert_with(|| {
-            *rank = rank.saturating_add(1);
-            *rank
-        });
         self.bet_against(hit, volatile);
         self.watch(hit, now);
         self.trials = self.trials.saturating_add(1);
@@ -267,9 +279,15 @@ impl PathRecord {
         self.differing > 0 && self.only_volatile && self.transition.is_volatile()
     }
 
+    /// Logarithm of the e-value against "B does as A does".
+    pub(super) fn ln_against(&self) -> f64 {
+        let ln_main = self.against.ln();
+        self.reaches.as_ref().map_or(ln_main, |reaches| reaches.ln_with(ln_main))
+    }
+
     /// Logarithm of weight times e-value; none before the first trial.
     pub(super) fn ln_weighted(&self) -> Option<f64> {
-        Some(self.against.ln() - self.ln_price?)
+        Some(self.ln_against() - self.ln_price?)
     }
 
     /// True when any triple said anything here.

@@ -74,7 +74,7 @@ impl NoiseModel {
                     ),
                 )
             }),
-            evidence: record.against.ln(),
+            evidence: record.ln_against(),
             evidence_needed: self.evidence_needed(record),
             noise_evidence: record.noise.ln(),
             noise_evidence_needed: self.ln_noise_needed(),
@@ -112,7 +112,7 @@ impl NoiseModel {
             let share = counting as f64 / told as f64;
             (growth > 0.0 && share > 0.0).then(|| ((needed - have).max(0.0) / growth / share).ceil().max(1.0))
         };
-        let reported = lacking(against, self.evidence_needed(record), record.against.ln(), record.trials);
+        let reported = lacking(against, self.evidence_needed(record), record.ln_against(), record.trials);
         let hidden = match record.only_candidate_strays() {
             true => None,
             false => lacking(noise, self.ln_noise_needed(), record.noise.ln(), told),

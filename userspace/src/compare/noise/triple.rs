@@ -25,6 +25,7 @@
 //! statuses are of different classes, so that nothing else was looked at.
 
 use super::class::{number_of, transition_of};
+use super::reach::Reach;
 use crate::compare::CompareLimits;
 use crate::model::{Difference, EvidenceSource, Outcome, Transition};
 
@@ -48,6 +49,8 @@ pub struct PathDifference {
     pub class_changed: bool,
     /// A's value at the first difference there, where it is a number.
     pub control_number: Option<f64>,
+    /// How far the answers lie apart there.
+    pub reach: Reach,
 }
 
 /// Three answers to one request.
@@ -80,7 +83,7 @@ pub enum Sign {
 }
 
 /// One path with what a triple says there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Signed<'a> {
     /// The normalised path.
     pub path: &'a str,
@@ -88,6 +91,8 @@ pub struct Signed<'a> {
     pub sign: Sign,
     /// Classes of the values: of the pair A/B where that differs, else of the pair of one version.
     pub transition: Transition,
+    /// How far the pair A/B lies apart, and the pair of one version, where all three values differ.
+    pub reaches: Option<(Reach, Reach)>,
 }
 
 // === impl DifferingPaths ===
@@ -110,6 +115,7 @@ impl DifferingPaths {
         paths.dedup_by(|next, first| {
             let same = next.path == first.path;
             first.class_changed |= same && next.class_changed;
+            first.reach.places = first.reach.places.saturating_add(u32::from(same));
             same
         });
         Self { paths, complete: !cut_off && !differences.iter().any(ends_comparing) }
@@ -131,14 +137,15 @@ impl DifferingPaths {
         self.paths.iter()
     }
 
-    /// For simulations: these paths, in their order, with values of one class each.
+    /// For simulations: these paths, in their order, with values of one class each that lie so far apart.
     #[cfg(test)]
-    pub(super) fn of(paths: &[(&str, crate::model::ValueClass)]) -> Self {
-        let of_class = |(path, class): &(&str, crate::model::ValueClass)| PathDifference {
+    pub(super) fn of(paths: &[(&str, crate::model::ValueClass, f64)]) -> Self {
+        let of_class = |(path, class, step): &(&str, crate::model::ValueClass, f64)| PathDifference {
             path: (*path).into(),
             transition: Transition { control: *class, candidate: *class },
             class_changed: false,
             control_number: None,
+            reach: Reach { places: 1, step: *step },
         };
         Self { paths: paths.iter().map(of_class).collect(), complete: true }
     }
@@ -168,11 +175,15 @@ impl DifferingPaths {
 impl PathDifference {
     fn new(difference: &Difference) -> Self {
         let transition = transition_of(difference);
+        let number = |shown: &Option<String>| shown.as_deref().and_then(number_of);
+        let (control_number, candidate_number) = (number(&difference.control), number(&difference.candidate));
+        let step = control_number.zip(candidate_number).map_or(0.0, |(a, b)| b - a);
         Self {
             path: difference.path.as_str().into(),
             transition,
             class_changed: transition.is_change(),
-            control_number: difference.control.as_deref().and_then(number_of),
+            control_number,
+            reach: Reach { places: 1, step },
         }
     }
 }
@@ -192,7 +203,12 @@ impl<'a> Triple<'a> {
         let lone = same_version.paths.iter().filter(|same| candidate.get(&same.path).is_none());
         let mut signs: Vec<Signed<'a>> = lone
             .filter(|_| candidate.complete)
-            .map(|same| Signed { path: &same.path, sign: Sign::Miss, transition: same.transition })
+            .map(|same| Signed {
+                path: &same.path,
+                sign: Sign::Miss,
+                transition: same.transition,
+                reaches: None,
+            })
             .collect();
         signs.extend(candidate.paths.iter().filter_map(|differing| {
             let sign = match same_version.get(&differing.path) {
@@ -208,7 +224,11 @@ impl<'a> Triple<'a> {
                     }
                 }
             };
-            Some(Signed { path: &differing.path, sign, transition: differing.transition })
+            let reaches = same_version
+                .get(&differing.path)
+                .filter(|_| sign == Sign::AllDifferent)
+                .map(|same| (differing.reach, same.reach));
+            Some(Signed { path: &differing.path, sign, transition: differing.transition, reaches })
         }));
         signs.sort_by_key(|signed| signed.path);
         signs
