@@ -56,6 +56,8 @@ pub struct NoiseModel {
     /// Paths that have a rank.
     ranked: usize,
     pub(super) differences_unmeasured: u64,
+    /// See [`NoiseModel::news`].
+    news: u64,
 }
 
 /// One route.
@@ -135,6 +137,7 @@ impl NoiseModel {
             paths: Vec::new(),
             ranked: 0,
             differences_unmeasured: 0,
+            news: 0,
         })
     }
 
@@ -161,9 +164,9 @@ impl NoiseModel {
     pub fn expect(&mut self, route: &str, candidate: &DifferingPaths) {
         let at = self.route(route);
         for difference in candidate.iter() {
-            if let Some(path) = self.path(at, &difference.path, difference.transition) {
-                path.is_awaited = true;
-            }
+            let Some(path) = self.path(at, &difference.path, difference.transition) else { continue };
+            let is_news = !std::mem::replace(&mut path.is_awaited, true);
+            self.news = self.news.saturating_add(u64::from(is_news));
         }
     }
 
@@ -184,15 +187,17 @@ impl NoiseModel {
         }
         let bet = Bet { source, fair: triple.fair, now, half_life, spacing, excess_max };
         let signs = triple.signs();
-        let mut ranked = self.ranked;
+        let (mut ranked, mut news) = (self.ranked, 0_u64);
         let discoveries = self.discoveries.clone();
         for signed in &signs {
             if let Some(path) = self.path(at, signed.path, signed.transition) {
+                news = news.saturating_add(u64::from(!path.is_measured()));
                 path.take(signed, &bet, &mut ranked);
                 path.ln_price = path.rank.map(|rank| discoveries.ln_price(rank));
             }
         }
         self.ranked = ranked;
+        self.news = self.news.saturating_add(news);
         if !signs.is_empty() {
             self.judge();
         }
@@ -227,6 +232,12 @@ impl NoiseModel {
         } else {
             PathState::Unmeasured
         }
+    }
+
+    /// Grows whenever something is known of a path for the first time: that it differs, that a triple will follow, that
+    /// one came. Tells whoever keeps a copy that there are paths it would wrongly call unmeasured.
+    pub fn news(&self) -> u64 {
+        self.news
     }
 
     /// How many paths had a trial.
@@ -277,6 +288,7 @@ impl NoiseModel {
             None => {
                 let (at, path) = (self.paths.len(), Arc::<str>::from(path));
                 paths.insert(Arc::clone(&path), at);
+                self.news = self.news.saturating_add(1);
                 self.paths.push(PathRecord::new(route, path, transition));
                 at
             }

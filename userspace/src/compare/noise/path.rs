@@ -75,7 +75,7 @@ pub(super) struct PathRecord {
     pub(super) hits_recently: Faded,
     pub(super) trials_recently: Faded,
     against: Wealth,
-    /// Since the first triple of three different values.
+    /// Since one version first differed from itself.
     reaches: Option<Box<Reaches>>,
     pub(super) noise: Wealth,
     /// Order of its first trial among all paths, from 1.
@@ -193,11 +193,13 @@ impl PathRecord {
         // Where B was asked again because it differed, a B that differs from itself too is what a miss is elsewhere.
         let hit = signed.sign == Sign::Hit;
         let counts = (!both || asked_again) && (!hit || fair);
-        let fell = signed.reaches.is_some_and(|(candidate, same_version)| {
-            let ln_wealth = self.against.ln();
-            let reaches = self.reaches.get_or_insert_with(|| Box::new(Reaches::new(ln_wealth)));
-            reaches.take(&candidate, &same_version, source, fair)
-        });
+        if self.reaches.is_none() && signed.same_version.is_some() {
+            self.reaches = Some(Box::new(Reaches::new(self.against.ln())));
+        }
+        let fell = self
+            .reaches
+            .as_mut()
+            .is_some_and(|reaches| reaches.take(signed.candidate, signed.same_version, source, fair));
         if counts || fell {
             self.rank.get_or_insert_with(|| {
                 *rank = rank.saturating_add(1);

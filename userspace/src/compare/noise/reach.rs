@@ -1,16 +1,17 @@
-//! The evidence in triples of three different values: which pair lies further apart.
+//! The evidence of how far answers lie apart, at paths where one version differs from itself.
 //!
-//! Holds no value, and says nothing about triples in which two values are equal.
+//! Holds no value, and decides nothing about paths where one version always agrees.
 //!
 //! How far two answers lie apart at a path is a function of both of them ([`Reach`]). Where B does as A does, the pair of
 //! one version is as likely to be the further one as the pair A/B is, whatever the two reaches are. So both coins here
 //! are fair, and which triples are counted may depend on the past and on the two reaches, not on which is whose.
 //!
-//! - *Near*: each triple, by which pair reaches further. Sees a bias in a number that is never the same twice. Only with
+//! - *Near*: each triple of three different values, by which pair reaches further. Sees a bias in a number that is never the same twice. Only with
 //!   a twin, and only where the numbers of one version lie above and below each other by turns: instances that keep their
 //!   own level (an uptime, a count since the start) lie on one side.
 //! - *Far*: triples in which one pair reaches beyond all that one version has shown so far. Sees a rare fault in a value
-//!   that always differs. Only where B mostly stays within: an instance's own name or level always lies beyond.
+//!   that often differs. Only where B stays within now and then: an instance's own name or level always lies beyond. Of a B
+//!   that is asked again only triples of three different values, as those are asked for whichever pair is the further one.
 
 use super::path::{HIT_CHANCES, SHARES_BOLD, SHARES_TIMID};
 use super::wealth::{Wealth, ln_add};
@@ -22,13 +23,15 @@ const LEARNED_MIN: u64 = 8;
 /// A number's reach must be more than this many times the longest one of one version to be beyond it.
 const BEYOND: f64 = 2.0;
 
-/// Parts of a path's wealth that go to the near and the far coin when the first triple of three values comes.
+/// Parts of a path's wealth that go to the near and the far coin when one version first differs from itself.
 const NEAR_SHARE: f64 = 0.1;
 const FAR_SHARE: f64 = 0.1;
 
 /// How far two answers lie apart at a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Reach {
+    /// The values at some difference there are of two classes.
+    pub(super) changes_class: bool,
     /// Differences there, up to the bound for one path.
     pub(super) places: u32,
     /// The second answer's number minus the first one's at the first of them; 0 where these are no numbers.
@@ -55,7 +58,7 @@ pub(super) struct Reaches {
 
 impl Reach {
     fn is_further(&self, other: &Self) -> Option<bool> {
-        let length = |reach: &Self| (reach.places, reach.step.abs());
+        let length = |reach: &Self| (reach.changes_class, reach.places, reach.step.abs());
         length(self).partial_cmp(&length(other)).and_then(|order| match order {
             std::cmp::Ordering::Less => Some(false),
             std::cmp::Ordering::Equal => None,
@@ -64,8 +67,9 @@ impl Reach {
     }
 
     fn is_beyond(&self, longest: &Self) -> bool {
-        self.places > longest.places
-            || (self.places == longest.places && self.step.abs() > BEYOND * longest.step.abs())
+        let whole = |reach: &Self| (reach.changes_class, reach.places);
+        whole(self) > whole(longest)
+            || (whole(self) == whole(longest) && self.step.abs() > BEYOND * longest.step.abs())
     }
 }
 
@@ -86,21 +90,28 @@ impl Reaches {
         }
     }
 
-    /// One triple of three different values; true when a coin fell. With `fair` false hits do not count.
+    /// One triple, by the reach of the pair A/B and that of the pair of one version, none where they agree; true when a
+    /// coin fell. With `fair` false hits do not count.
     pub(super) fn take(
         &mut self,
-        candidate: &Reach,
-        same_version: &Reach,
+        candidate: Option<Reach>,
+        same_version: Option<Reach>,
         source: EvidenceSource,
         fair: bool,
     ) -> bool {
+        let all_differ = candidate.is_some() && same_version.is_some();
+        if source == EvidenceSource::Again && !all_differ {
+            return false;
+        }
         let mut fell = false;
+        let (candidate, same_version) = (candidate.unwrap_or_default(), same_version.unwrap_or_default());
         let factors = |hit: bool| HIT_CHANCES.map(|q| (2.0 * if hit { q } else { 1.0 - q }).ln());
         let is_beyond = candidate.is_beyond(&self.longest);
         if self.triples >= LEARNED_MIN {
             let both_sides =
                 self.ups.min(self.downs).saturating_mul(4) >= self.ups.saturating_add(self.downs);
-            if let Some(hit) = candidate.is_further(same_version).filter(|hit| fair || !hit)
+            if let Some(hit) = candidate.is_further(&same_version).filter(|hit| fair || !hit)
+                && all_differ
                 && source == EvidenceSource::Twin
                 && both_sides
                 && self.ups > 0
@@ -121,7 +132,7 @@ impl Reaches {
             self.downs = self.downs.saturating_add(1);
         }
         if same_version.is_further(&self.longest) == Some(true) {
-            self.longest = *same_version;
+            self.longest = same_version;
         }
         if !candidate.is_beyond(&self.longest) {
             self.within = self.within.saturating_add(1);

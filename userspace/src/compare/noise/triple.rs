@@ -91,8 +91,10 @@ pub struct Signed<'a> {
     pub sign: Sign,
     /// Classes of the values: of the pair A/B where that differs, else of the pair of one version.
     pub transition: Transition,
-    /// How far the pair A/B lies apart, and the pair of one version, where all three values differ.
-    pub reaches: Option<(Reach, Reach)>,
+    /// How far the pair A/B lies apart; none where it agrees.
+    pub candidate: Option<Reach>,
+    /// How far the pair of one version lies apart; none where it agrees.
+    pub same_version: Option<Reach>,
 }
 
 // === impl DifferingPaths ===
@@ -116,6 +118,7 @@ impl DifferingPaths {
             let same = next.path == first.path;
             first.class_changed |= same && next.class_changed;
             first.reach.places = first.reach.places.saturating_add(u32::from(same));
+            first.reach.changes_class = first.class_changed;
             same
         });
         Self { paths, complete: !cut_off && !differences.iter().any(ends_comparing) }
@@ -145,7 +148,7 @@ impl DifferingPaths {
             transition: Transition { control: *class, candidate: *class },
             class_changed: false,
             control_number: None,
-            reach: Reach { places: 1, step: *step },
+            reach: Reach { changes_class: false, places: 1, step: *step },
         };
         Self { paths: paths.iter().map(of_class).collect(), complete: true }
     }
@@ -183,7 +186,7 @@ impl PathDifference {
             transition,
             class_changed: transition.is_change(),
             control_number,
-            reach: Reach { places: 1, step },
+            reach: Reach { changes_class: transition.is_change(), places: 1, step },
         }
     }
 }
@@ -207,7 +210,8 @@ impl<'a> Triple<'a> {
                 path: &same.path,
                 sign: Sign::Miss,
                 transition: same.transition,
-                reaches: None,
+                candidate: None,
+                same_version: Some(same.reach),
             })
             .collect();
         signs.extend(candidate.paths.iter().filter_map(|differing| {
@@ -224,11 +228,13 @@ impl<'a> Triple<'a> {
                     }
                 }
             };
-            let reaches = same_version
-                .get(&differing.path)
-                .filter(|_| sign == Sign::AllDifferent)
-                .map(|same| (differing.reach, same.reach));
-            Some(Signed { path: &differing.path, sign, transition: differing.transition, reaches })
+            Some(Signed {
+                path: &differing.path,
+                sign,
+                transition: differing.transition,
+                candidate: Some(differing.reach),
+                same_version: same_version.get(&differing.path).map(|same| same.reach),
+            })
         }));
         signs.sort_by_key(|signed| signed.path);
         signs
