@@ -97,7 +97,7 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
     let twin_failure = twin.as_ref().and_then(failure_of);
     let compared_at = anchor.wall_at(now());
 
-    let Judged { outcome, differing } = science.compare(&exchange, &route, &candidate).await;
+    let Judged { outcome, differing } = science.compare(&exchange, &route, &candidate, twin.as_ref()).await;
     let mut again = None;
     if let Some(differing) = differing {
         // A file says nothing about how long B is behind A: what changed since then is a difference.
@@ -105,9 +105,6 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
             Some((first, _)) if *is_live => anchor.wall_at(answered_at).since(first),
             Some(_) | None => Duration::ZERO,
         };
-        if let Some(twin) = &twin {
-            science.hear_twin(&exchange, &route, &differing, twin).await;
-        }
         let was_heard = match &repeat {
             Some(repeat) => science.hear_repeat(&exchange, &route, &differing, repeat, lag).await,
             None => false,

@@ -29,7 +29,14 @@ pub(super) struct Recorder<J> {
     /// What the run would be judged as now.
     pub(super) live: Arc<Live>,
     /// Whose rules' counts and noise to keep.
-    pub(super) sciences: Vec<(Arc<str>, Arc<Science>)>,
+    pub(super) sciences: Vec<Noted>,
+}
+
+/// A science, and how much of it the journal knows.
+pub(super) struct Noted {
+    experiment: Arc<str>,
+    science: Arc<Science>,
+    news: u64,
 }
 
 /// Comparisons that are kept in one transaction.
@@ -80,12 +87,22 @@ impl<J: Journal> Recorder<J> {
         let (comparisons, _room): (Vec<Comparison>, Vec<_>) = handed.unzip();
         comparisons.iter().for_each(|comparison| self.metrics.observe(comparison));
         self.live.observe(&comparisons);
-        let kept = self.journal.record(self.run, &comparisons);
+        let kept = self.keep_news().and_then(|()| self.journal.record(self.run, &comparisons));
         if kept.is_err() {
             self.metrics.lose(comparisons.len());
         }
         drop(comparisons);
         kept
+    }
+
+    /// Keeps what is known of paths that the journal does not know yet. Done before comparisons are kept, since a
+    /// difference at a path of which nothing is known counts.
+    fn keep_news(&mut self) -> Result<(), JournalError> {
+        let Self { journal, run, sciences, .. } = self;
+        sciences
+            .iter_mut()
+            .filter(|noted| noted.science.news() > noted.news)
+            .try_for_each(|noted| noted.keep(journal, *run))
     }
 
     fn keep_ledgers(&mut self) -> Result<(), JournalError> {
@@ -96,10 +113,9 @@ impl<J: Journal> Recorder<J> {
         {
             journal.record_ledger(*run, name, &ledger.snapshot())?;
         }
-        for (name, science) in sciences {
-            let paths = science.report().paths;
-            let paths: Vec<_> = paths.iter().map(PathRecord::new).collect::<Result<_, _>>()?;
-            journal.record_paths(*run, name, &paths)?;
+        for noted in sciences {
+            noted.keep(journal, *run)?;
+            let Noted { experiment: name, science, news: _ } = noted;
             let judging = science.judge().judging();
             let counts = judging.comparator().into_iter().flat_map(|comparator| comparator.rule_counts());
             let totals = counts.map(|(rule, counts)| RuleTotals {
@@ -109,6 +125,25 @@ impl<J: Journal> Recorder<J> {
             });
             journal.record_rules(*run, name, &totals.collect::<Vec<_>>())?;
         }
+        Ok(())
+    }
+}
+
+// === impl Noted ===
+
+impl Noted {
+    /// Of which the journal knows nothing.
+    pub(super) fn new(experiment: Arc<str>, science: Arc<Science>) -> Self {
+        Self { experiment, science, news: 0 }
+    }
+
+    fn keep(&mut self, journal: &mut impl Journal, run: RunId) -> Result<(), JournalError> {
+        // Taken before the report: what comes between is kept twice and never missed.
+        let news = self.science.news();
+        let paths = self.science.report().paths;
+        let paths: Vec<_> = paths.iter().map(PathRecord::new).collect::<Result<_, _>>()?;
+        journal.record_paths(run, &self.experiment, &paths)?;
+        self.news = news;
         Ok(())
     }
 }

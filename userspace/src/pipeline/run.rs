@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::live::Live;
 use super::pace::Pace;
 use super::patience::Patience;
-use super::record::Recorder;
+use super::record::{Noted, Recorder};
 use super::reload::{Changeable, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
 use super::science::Science;
@@ -318,8 +318,8 @@ impl Run {
             })
             .collect();
         let metrics = comparison_metrics;
-        let sciences =
-            changeable.iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.science))).collect();
+        let noted = |one: &Changeable| Noted::new(Arc::clone(&one.name), Arc::clone(&one.science));
+        let sciences = changeable.iter().map(noted).collect();
         let mut reloader = reloads.map(|reloads| {
             spawn(Reloader { reloads, running, experiments: changeable, metrics: metrics.clone() }.run())
         });

@@ -128,32 +128,34 @@ impl Science {
         lock(repeats).observe(exchange)
     }
 
-    /// Compares A's answer with the candidate's.
-    pub async fn compare(&self, exchange: &Exchange, route: &str, candidate: &Observation) -> Judged {
+    /// Compares A's answer with the candidate's, and with the twin's where that was asked. What the twin says is known
+    /// together with the difference: nobody sees a difference that is only unmeasured for a moment.
+    pub async fn compare(
+        &self,
+        exchange: &Exchange,
+        route: &str,
+        candidate: &Observation,
+        twin: Option<&Observation>,
+    ) -> Judged {
         let outcome = self.judge.judge(route, exchange, candidate).await;
         let differing = self.paths(&outcome);
         let Some(paths) = &differing else { return Judged { outcome, differing } };
+        let same_version = match twin {
+            Some(twin) => self.differing(exchange, route, twin).await,
+            None => None,
+        };
         let mut model = self.model();
         model.observe(route, paths);
+        if let Some(same_version) = &same_version {
+            let source = EvidenceSource::Twin;
+            model
+                .evidence(route, &Triple { source, candidate: paths, same_version, third: None, fair: true });
+        }
         let outcome = hide_noise(outcome, self.limits.differences_max, |path| {
             matches!(model.state(route, path), PathState::Noise)
         });
         drop(model);
         Judged { outcome, differing }
-    }
-
-    /// What the twin says about a comparison.
-    pub async fn hear_twin(
-        &self,
-        exchange: &Exchange,
-        route: &str,
-        candidate: &DifferingPaths,
-        twin: &Observation,
-    ) {
-        let Some(same_version) = self.differing(exchange, route, twin).await else { return };
-        let source = EvidenceSource::Twin;
-        let triple = Triple { source, candidate, same_version: &same_version, third: None, fair: true };
-        self.model().evidence(route, &triple);
     }
 
     /// What A's own earlier answer says about a comparison. False when it says nothing.
@@ -210,6 +212,11 @@ impl Science {
         let triple =
             Triple { source, candidate: differing, same_version: &same_version, third: third.as_ref(), fair };
         self.model().evidence(route, &triple);
+    }
+
+    /// As [`NoiseModel::news`].
+    pub fn news(&self) -> u64 {
+        self.model().news()
     }
 
     /// What is known about one path.
