@@ -6,12 +6,13 @@
 //! one version is as likely to be the further one as the pair A/B is, whatever the two reaches are. So both coins here
 //! are fair, and which triples are counted may depend on the past and on the two reaches, not on which is whose.
 //!
-//! - *Near*: each triple of three different values, by which pair reaches further. Sees a bias in a number that is never the same twice. Only with
-//!   a twin, and only where the numbers of one version lie above and below each other by turns: instances that keep their
-//!   own level (an uptime, a count since the start) lie on one side.
+//! - *Near*: each triple of three different values, by which pair reaches further. Sees a bias in a number that is never
+//!   the same twice. Only with a twin, and only where the numbers of one version lie above and below each other by
+//!   turns: instances that keep their own level (an uptime, a count since the start) lie on one side.
 //! - *Far*: triples in which one pair reaches beyond all that one version has shown so far. Sees a rare fault in a value
-//!   that often differs. Only where B stays within now and then: an instance's own name or level always lies beyond. Of a B
-//!   that is asked again only triples of three different values, as those are asked for whichever pair is the further one.
+//!   that often differs. Only where B stays within now and then: an instance's own name or level always lies beyond. Of
+//!   a B that is asked again only triples of three different values, as those are asked for whichever pair is the
+//!   further one.
 
 use super::path::{HIT_CHANCES, SHARES_BOLD, SHARES_TIMID};
 use super::wealth::{Wealth, ln_add};
@@ -28,7 +29,7 @@ const NEAR_SHARE: f64 = 0.1;
 const FAR_SHARE: f64 = 0.1;
 
 /// How far two answers lie apart at a path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reach {
     /// The values at some difference there are of two classes.
     pub(super) changes_class: bool,
@@ -51,12 +52,14 @@ pub(super) struct Reaches {
     downs: u64,
     /// Triples in which B stayed within what one version had shown.
     within: u64,
+    /// The longest reach of one version so far.
     longest: Reach,
 }
 
 // === impl Reach ===
 
 impl Reach {
+    /// None where neither is.
     fn is_further(&self, other: &Self) -> Option<bool> {
         let length = |reach: &Self| (reach.changes_class, reach.places, reach.step.abs());
         length(self).partial_cmp(&length(other)).and_then(|order| match order {
@@ -119,8 +122,8 @@ impl Reaches {
                 self.near.bet(factors(hit), SHARES_TIMID);
                 fell = true;
             }
-            let mostly_within = self.within.saturating_mul(4) >= self.triples;
-            if is_beyond != same_version.is_beyond(&self.longest) && mostly_within && (fair || !is_beyond) {
+            let comes_back = self.within.saturating_mul(4) >= self.triples;
+            if is_beyond != same_version.is_beyond(&self.longest) && comes_back && (fair || !is_beyond) {
                 self.far.bet(factors(is_beyond), SHARES_BOLD);
                 fell = true;
             }
