@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use super::CompareLimits;
 use super::align::Budget;
+use super::noise::class_of;
 use super::rules::{Asked, Judgement, Rules, Uses};
 use super::url::OwnOrigin;
-use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
+use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome, ValueClass};
+
+/// Longest key that is taken for an id.
+const ID_BYTES_MAX: usize = 128;
 
 /// What was found in one comparison so far.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ struct Bounded {
     bytes_max: usize,
 }
 
-/// A place as text; array positions are written as `[*]` unless `exact`.
+/// A place as text; unless `exact`, array positions are written as `[*]`, and keys that name one thing of many as `.*`.
 struct Written<'a> {
     place: &'a Place<'a>,
     exact: bool,
@@ -331,7 +335,7 @@ impl<'c> Findings<'c> {
 // === impl Place ===
 
 impl Place<'_> {
-    /// The path without array positions, as in `Difference::path`, of no more than `bytes_max` bytes.
+    /// The path without array positions and ids, as in `Difference::path`, of no more than `bytes_max` bytes.
     pub fn normalised(&self, bytes_max: usize) -> String {
         bounded(&Written { place: self, exact: false }, bytes_max)
     }
@@ -372,6 +376,7 @@ impl Display for Written<'_> {
             Place::Json(steps) => {
                 f.write_str("json:$")?;
                 steps.iter().try_for_each(|step| match step {
+                    Step::Key(key) if !self.exact && is_name_of_one(key) => f.write_str(".*"),
                     Step::Key(key) => write_key(f, key),
                     Step::Index(index) if self.exact => write!(f, "[{index}]"),
                     Step::Index(_) => f.write_str("[*]"),
@@ -402,6 +407,19 @@ impl Display for Written<'_> {
             Place::Named(name) => write!(f, "comparator:{name}"),
         }
     }
+}
+
+/// True for a key that names one thing of many, as a position in an array does: a number, date, UUID, hash or address.
+///
+/// Without this each of them would be a path of its own, with one comparison each and nothing ever to be said about it.
+fn is_name_of_one(key: &str) -> bool {
+    // Longer ones are nobody's ids; all that is one of these has a digit, but for few UUIDs and addresses.
+    key.len() <= ID_BYTES_MAX
+        && key.bytes().any(|b| b.is_ascii_digit())
+        && matches!(
+            class_of(Some(key)),
+            ValueClass::Number | ValueClass::Timestamp | ValueClass::Uuid | ValueClass::Hash | ValueClass::Ip
+        )
 }
 
 /// `.key` where that reads back as the same key, else `['key']`.

@@ -260,6 +260,27 @@ fn deep_nesting_is_incomparable() {
 }
 
 #[test]
+fn members_named_by_an_id_are_one_path_as_elements_of_an_array_are() {
+    for [a, b] in [
+        ["27742", "56478"],
+        ["f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "019e0c1b-0a6f-7cc2-a5a2-8a4de1e8a3b1"],
+        ["9e107d9d372bb6826bd81d3542a419d6", "60303ae22b998861bce3b28f33eec1be"],
+        ["2026-08-22", "2026-08-23"],
+    ] {
+        let of = |key: &str, score| format!(r#"{{"users":{{"{key}":{{"score":{score}}}}},"line1":{score}}}"#);
+        let cause = |key: &str| {
+            let json = |body: &str| response(200, &[("Content-Type", "application/json")], body);
+            let outcome = outcome(CompareConfig::default(), json(&of(key, 10)), json(&of(key, 11)));
+            let Outcome::Mismatch { differences, .. } = &outcome else { panic!("{outcome:?}") };
+            assert!(differences.iter().any(|difference| difference.place.contains(key)), "{differences:?}");
+            super::group::cause("/", differences)
+        };
+        assert_eq!(cause(a).signature, "json:$.line1 value; json:$.users.*.score value");
+        assert_eq!(cause(a), cause(b));
+    }
+}
+
+#[test]
 fn many_differences_are_bounded_and_counted_and_leave_room_for_other_paths() {
     let of = |x: usize, y: usize| {
         let items: Vec<_> = (0..100).map(|i| format!(r#"{{"k":{i},"p":{}}}"#, i * x)).collect();
