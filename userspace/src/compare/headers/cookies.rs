@@ -16,6 +16,9 @@ use crate::model::{DifferenceKind, Headers, REDACTED};
 /// Letters and digits that a random text has at least.
 const RANDOM_CHARACTERS_MIN: usize = 16;
 
+/// Hexadecimal digits that are no word.
+const HEX_CHARACTERS_MIN: usize = 24;
+
 struct Cookie {
     name: String,
     value: Vec<u8>,
@@ -144,7 +147,8 @@ impl Cookie {
 /// True for a long text whose letters and digits change places as chance would have it: session ids, signed values.
 ///
 /// Words, numbers, flags and dates are none. Letters and digits of a hexadecimal text change places 0.47 times per
-/// character on average; 0.2 is four and a half standard deviations below that for 32 characters.
+/// character on average, and in one of some hundred texts of 32 characters less than 0.2 times; but no word, or row of
+/// words and numbers, is as long as that and made of a to f alone.
 fn is_random(value: &[u8]) -> bool {
     let class = |byte: &u8| match byte {
         b'0'..=b'9' => Some(0),
@@ -154,5 +158,9 @@ fn is_random(value: &[u8]) -> bool {
     };
     let classes: Vec<u8> = value.iter().filter_map(class).collect();
     let changes = classes.windows(2).filter(|pair| pair.first() != pair.last()).count();
-    classes.len() >= RANDOM_CHARACTERS_MIN && changes.saturating_mul(5) >= classes.len()
+    let is_hex = || {
+        let mut characters = value.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        classes.len() >= HEX_CHARACTERS_MIN && changes > 0 && characters.all(u8::is_ascii_hexdigit)
+    };
+    classes.len() >= RANDOM_CHARACTERS_MIN && (changes.saturating_mul(5) >= classes.len() || is_hex())
 }
