@@ -201,6 +201,16 @@ impl Default for LatencyPolicy {
     }
 }
 
+// === impl LatencyPair ===
+
+impl LatencyPair {
+    /// Of times as they were measured.
+    pub fn of(control: Duration, candidate: Duration) -> Self {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self { control_us: micros(control), candidate_us: micros(candidate) }
+    }
+}
+
 // === impl LatencyTally ===
 
 impl LatencyTally {
@@ -229,7 +239,8 @@ impl LatencyTally {
                 self.warm_up_pairs = self.warm_up_pairs.saturating_add(1);
             }
         }
-        if let Some(pair) = &sample.first_byte {
+        // An answer that began before its request had ended took no time that could be compared.
+        if let Some(pair) = sample.first_byte.as_ref().filter(|pair| pair.control_us > 0) {
             self.first_byte.add(pair);
         }
         self.last_byte.add(&sample.last_byte);
@@ -325,20 +336,6 @@ fn interval(sample: &Buckets, quantile: f64, confidence: f64) -> Option<Interval
 impl Interval {
     fn scaled(self, unit: f64) -> Self {
         Self { low: self.low / unit, median: self.median / unit, high: self.high / unit }
-    }
-}
-
-// === impl LatencySummary ===
-
-impl LatencySummary {
-    /// Sums up pairs of one route that are known to the last byte only and have no times of their own; none when there
-    /// are none.
-    pub fn new(pairs: &[LatencyPair], policy: &LatencyPolicy) -> Option<Self> {
-        let mut tally = LatencyTally::new(*policy);
-        for last_byte in pairs {
-            tally.observe(Timestamp::default(), &LatencySample { first_byte: None, last_byte: *last_byte });
-        }
-        tally.summary()
     }
 }
 

@@ -363,10 +363,14 @@ pub struct RuleCount {
 pub struct LatencyRow {
     /// The route.
     pub route: String,
+    /// When it was compared.
+    pub compared_at: Timestamp,
     /// A: last request byte to last response byte, in microseconds.
     pub control_us: u64,
     /// B: the same.
     pub candidate_us: u64,
+    /// A and B to the first response byte, in microseconds; none in files of older programs.
+    pub first_byte_us: Option<(u64, u64)>,
 }
 
 /// A journal that cannot be used.

@@ -133,10 +133,21 @@ fn with_parts(
         })
     })?;
 
-    let sql = "SELECT route, control_us, candidate_us FROM comparison
+    let sql =
+        "SELECT route, at, control_us, candidate_us, control_first_us, candidate_first_us FROM comparison
                WHERE experiment = ?1 AND control_us IS NOT NULL AND candidate_us IS NOT NULL ORDER BY id";
     record.latencies = all(connection, "latencies", sql, [id], |row| {
-        Ok(LatencyRow { route: row.get(0)?, control_us: count(row, 1)?, candidate_us: count(row, 2)? })
+        let first_byte = row.get::<_, Option<i64>>(4)?.zip(row.get::<_, Option<i64>>(5)?);
+        Ok(LatencyRow {
+            route: row.get(0)?,
+            compared_at: time(row, 1)?,
+            control_us: count(row, 2)?,
+            candidate_us: count(row, 3)?,
+            first_byte_us: match first_byte {
+                Some(_) => Some((count(row, 4)?, count(row, 5)?)),
+                None => None,
+            },
+        })
     })?;
 
     let sql = "SELECT route, path, state, detail FROM path WHERE experiment = ?1 ORDER BY route, path";

@@ -3,7 +3,7 @@
 //! Holds no query. A change here needs a new version and a step that brings old files up to it.
 
 /// Value of `PRAGMA user_version` that belongs to [`TABLES`].
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// The tables that came with version 3; files of older programs get the same ones.
 macro_rules! tables_since_3 {
@@ -84,6 +84,8 @@ pub(super) const TABLES: &str = concat!(
         at INTEGER NOT NULL,                              -- when it was compared
         control_us INTEGER,                               -- last request byte to last response byte
         candidate_us INTEGER,
+        control_first_us INTEGER,                         -- last request byte to first response byte
+        candidate_first_us INTEGER,
         -- Ids are hashes: with the time in front, rows that come together lie together in this index.
         UNIQUE (experiment, captured_at, exchange)
     ) STRICT;
@@ -138,11 +140,11 @@ pub(super) const TABLES: &str = concat!(
     ) STRICT, WITHOUT ROWID;
 ",
     tables_since_3!(),
-    "PRAGMA user_version = 3;"
+    "PRAGMA user_version = 4;"
 );
 
 /// Brings a file of version `index + 1` up to the next.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;",
     concat!(
         "ALTER TABLE experiment ADD COLUMN routes TEXT NOT NULL DEFAULT '[]';
@@ -153,6 +155,9 @@ pub(super) const STEPS: [&str; 2] = [
         tables_since_3!(),
         "PRAGMA user_version = 3;"
     ),
+    "ALTER TABLE comparison ADD COLUMN control_first_us INTEGER;
+     ALTER TABLE comparison ADD COLUMN candidate_first_us INTEGER;
+     PRAGMA user_version = 4;",
 ];
 
 /// The tables whose rows belong to an experiment.

@@ -261,16 +261,16 @@ pub(super) fn insert_comparison(
     let Comparison { experiment: _, route, exchange, candidate, compared_at, outcome } = comparison;
     let reason = outcome.reason().map_or("", IncomparableReason::label);
     let micros = |time: Duration| integer(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    let candidate_us = match candidate {
-        Observation::Answered { response: _, ttfb: _, served } => Some(micros(*served)),
-        Observation::Failed(_) => None,
+    let (candidate_first_us, candidate_us) = match candidate {
+        Observation::Answered { response: _, ttfb, served } => (Some(micros(*ttfb)), Some(micros(*served))),
+        Observation::Failed(_) => (None, None),
     };
     let added = transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO comparison
              (experiment, captured_at, exchange, route, method, outcome, reason, cause, at, control_us,
-              candidate_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+              candidate_us, control_first_us, candidate_first_us)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             experiment,
@@ -283,7 +283,9 @@ pub(super) fn insert_comparison(
             cause.map(|cause| &cause.id),
             nanos(*compared_at),
             exchange.times.served().map(micros),
-            candidate_us
+            candidate_us,
+            exchange.times.ttfb().map(micros),
+            candidate_first_us
         ])?;
     Ok(added > 0)
 }

@@ -227,7 +227,7 @@ impl Run {
         let mut live = Vec::new();
         for Prepared { start, verdict, lane, replayer, status, changeable } in parts {
             let ExperimentStart { name, candidate: _, rules: _, policy: _, routes, context: _ } = start;
-            let limits = LiveLimits { causes_max: run.journal.limits.causes_max, ..LiveLimits::default() };
+            let limits = LiveLimits { causes_max: run.journal.limits.causes_max };
             live.push(LiveExperiment::new(name, verdict, routes, limits));
             run.changeable.push(changeable);
             run.lanes.push(lane);

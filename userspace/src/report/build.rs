@@ -14,9 +14,9 @@ use super::latency::{latency, slower};
 use super::rate::Bounds;
 use super::verdict::{Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use super::words::{gloss, gloss_of_reason, time};
-use crate::compare::latency::LatencyPair;
+use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
 use crate::journal::{
-    Example, ExperimentRecord, Journal, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord,
+    Example, ExperimentRecord, Journal, LatencyRow, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord,
 };
 use crate::model::{Change, PathState};
 
@@ -116,14 +116,19 @@ impl ExperimentReport {
         for cause in causes.iter().filter(|cause| cause.is_undecided) {
             tallies.entry(cause.route.clone()).or_default().rejudge(0, cause.count);
         }
-        let mut pairs: BTreeMap<&str, Vec<LatencyPair>> = BTreeMap::new();
+        let mut times: BTreeMap<&str, LatencyTally> = BTreeMap::new();
         for row in &latencies {
-            let pair = LatencyPair { control_us: row.control_us, candidate_us: row.candidate_us };
-            pairs.entry(&row.route).or_default().push(pair);
+            let LatencyRow { route, compared_at, control_us, candidate_us, first_byte_us } = row;
+            let pair = |control_us, candidate_us| LatencyPair { control_us, candidate_us };
+            let sample = LatencySample {
+                first_byte: first_byte_us.map(|(control_us, candidate_us)| pair(control_us, candidate_us)),
+                last_byte: pair(*control_us, *candidate_us),
+            };
+            let of_route = times.entry(route).or_insert_with(|| LatencyTally::new(policy.latency()));
+            of_route.observe(*compared_at, &sample);
         }
         let of_route = |(route, tally): (String, Tally)| {
-            let pairs = pairs.get(route.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let latency = latency(pairs, &policy);
+            let latency = times.get(route.as_str()).and_then(|times| latency(times, &policy));
             let slower = latency.as_ref().and_then(|latency| slower(&route, latency));
             (RouteEvidence { route, tally, slower }, latency)
         };
@@ -266,6 +271,8 @@ impl RuleReport {
         // The two are kept at different moments.
         let met = met.max(differences);
         let hid = match (met, differences) {
+            // What is measured has no place that could be too broad.
+            (_, 1..) if rule == NOISE => "some",
             (0, _) => "unmet",
             (_, 0) => "nothing",
             (met, differences) if met == differences => EVERYTHING,

@@ -5,7 +5,7 @@
 use super::facts::{IntervalReport, LatencyReport, SlowerReport, TailReport};
 use super::verdict::VerdictPolicy;
 use crate::compare::latency::{
-    Interval, LatencyPair, LatencyPart, LatencyPoint, LatencySummary, LatencyVerdict, PointSummary, Slower,
+    Interval, LatencyPart, LatencyPoint, LatencySummary, LatencyTally, LatencyVerdict, PointSummary, Slower,
     TailSummary,
 };
 
@@ -28,8 +28,8 @@ pub(super) struct LatencyRow {
 }
 
 /// How long both branches took, as the policy judges it.
-pub(super) fn latency(pairs: &[LatencyPair], policy: &VerdictPolicy) -> Option<LatencyReport> {
-    LatencySummary::new(pairs, &policy.latency()).map(|summary| LatencyReport::new(summary, policy))
+pub(super) fn latency(times: &LatencyTally, policy: &VerdictPolicy) -> Option<LatencyReport> {
+    times.summary().map(|summary| LatencyReport::new(summary, policy))
 }
 
 /// That B is slower, with the measured words.

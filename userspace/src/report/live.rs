@@ -2,17 +2,16 @@
 //!
 //! Reads no journal and no clock: it counts comparisons as they are made, within the bounds of a journal.
 //!
-//! Counts are those of the journal. Latency is judged by the newest pairs of each route only, so that a look costs little;
-//! the report at the end judges all that the journal has kept.
+//! Counts and times are those that the journal gets, so that a look says what the report would.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::causes::{JudgePath, PathName, Standing, standing};
 use super::latency::{latency, slower};
 use super::verdict::{Conclusion, Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use crate::compare::group::cause_of;
-use crate::compare::latency::LatencyPair;
+use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
 use crate::model::{Change, Comparison, Observation, Outcome};
 
 /// Bounds of what is known while a run goes on.
@@ -20,8 +19,6 @@ use crate::model::{Change, Comparison, Observation, Outcome};
 pub struct LiveLimits {
     /// Causes told apart in one experiment; mismatches of further ones count. Default 1,000.
     pub causes_max: usize,
-    /// Pairs of times kept of one route, the newest. Default 4,096.
-    pub pairs_max: usize,
 }
 
 /// Counts the comparisons of one experiment.
@@ -51,7 +48,8 @@ pub struct Look {
 #[derive(Debug, Default)]
 struct LiveRoute {
     tally: Tally,
-    pairs: VecDeque<LatencyPair>,
+    /// None until a pair of times was seen.
+    times: Option<LatencyTally>,
 }
 
 #[derive(Debug)]
@@ -65,7 +63,7 @@ struct LiveCause {
 
 impl Default for LiveLimits {
     fn default() -> Self {
-        Self { causes_max: 1_000, pairs_max: 4_096 }
+        Self { causes_max: 1_000 }
     }
 }
 
@@ -90,7 +88,7 @@ impl LiveExperiment {
 
     /// Counts one comparison.
     pub fn observe(&mut self, comparison: &Comparison) {
-        let Comparison { experiment: _, route, exchange, candidate, compared_at: _, outcome } = comparison;
+        let Comparison { experiment: _, route, exchange, candidate, compared_at, outcome } = comparison;
         let live = self.routes.entry(Arc::clone(route)).or_default();
         *match outcome {
             Outcome::Match => &mut live.tally.matched,
@@ -98,15 +96,15 @@ impl LiveExperiment {
             Outcome::Ignored(_) => &mut live.tally.ignored,
             Outcome::Incomparable(_) => &mut live.tally.incomparable,
         } += 1;
-        if let Observation::Answered { response: _, ttfb: _, served } = candidate
+        if let Observation::Answered { response: _, ttfb, served } = candidate
             && let Some(control) = exchange.times.served()
         {
-            let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            if live.pairs.len() >= self.limits.pairs_max {
-                live.pairs.pop_front();
-            }
-            let pair = LatencyPair { control_us: micros(control), candidate_us: micros(*served) };
-            live.pairs.push_back(pair);
+            let sample = LatencySample {
+                first_byte: exchange.times.ttfb().map(|control| LatencyPair::of(control, *ttfb)),
+                last_byte: LatencyPair::of(control, *served),
+            };
+            let times = live.times.get_or_insert_with(|| LatencyTally::new(self.policy.latency()));
+            times.observe(*compared_at, &sample);
         }
         let Some(cause) = cause_of(comparison) else { return };
         if let Some(known) = self.causes.get_mut(&cause.id) {
@@ -135,9 +133,8 @@ impl LiveExperiment {
             tallies.entry(route).or_default().rejudge(noise, undecided);
         }
         let routes = tallies.into_iter().map(|(route, tally)| {
-            let pairs = self.routes.get(route).map(|live| &live.pairs);
-            let pairs: Vec<LatencyPair> = pairs.into_iter().flatten().copied().collect();
-            let latency = latency(&pairs, &self.policy);
+            let times = self.routes.get(route).and_then(|live| live.times.as_ref());
+            let latency = times.and_then(|times| latency(times, &self.policy));
             let slower = latency.and_then(|latency| slower(route, &latency));
             RouteEvidence { route: route.to_string(), tally, slower }
         });

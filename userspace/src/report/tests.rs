@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::verdict::{Evidence, RouteEvidence, Tally};
 use super::*;
-use crate::compare::latency::LatencyPair;
+use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
 use crate::compare::{Comparator, CompareConfig, group};
 use crate::journal::{ExperimentStart, Journal, JournalLimits, PathRecord, RunId, RunStart, SqliteJournal};
 use crate::model::{
@@ -264,8 +264,12 @@ fn percentiles_are_shown_where_they_are_known_and_a_slow_tail_is_named() {
     assert!(report.to_junit().contains("\np95: A 2.00 ms, B 60.00 ms, B/A 30.00 [30.00, 30.00]"));
 
     let lenient = VerdictPolicy { latency_tail_ratio_max: 40.0, ..small() };
-    let times =
-        super::latency::latency(&[LatencyPair { control_us: 2_000, candidate_us: 60_000 }; 40], &lenient);
+    let mut times = LatencyTally::new(lenient.latency());
+    let last_byte = LatencyPair { control_us: 2_000, candidate_us: 60_000 };
+    for _ in 0..40 {
+        times.observe(Timestamp(0), &LatencySample { first_byte: None, last_byte });
+    }
+    let times = super::latency::latency(&times, &lenient);
     assert!(times.unwrap().is_slower(), "the median has a margin of its own");
     let cold = VerdictPolicy { latency_warm_up_pairs: 770, ..small() };
     let (report, _) = kept_report(&cold, &cases);
