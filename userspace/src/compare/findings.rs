@@ -5,11 +5,11 @@
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
-use super::CompareLimits;
 use super::align::Budget;
 use super::noise::class_of;
 use super::rules::{Asked, Judgement, Rules, Uses};
 use super::url::OwnOrigin;
+use super::{CompareLimits, Purpose};
 use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome, ValueClass};
 
 /// Longest key that is taken for an id.
@@ -305,8 +305,8 @@ impl<'c> Findings<'c> {
         !self.differences.is_empty()
     }
 
-    /// The outcome; what the rules did is counted.
-    pub(super) fn into_outcome(self, reason: Option<IncomparableReason>) -> Outcome {
+    /// The outcome; what the rules did is counted where that is what it is for.
+    pub(super) fn into_outcome(self, reason: Option<IncomparableReason>, purpose: Purpose) -> Outcome {
         let Self {
             rules,
             limits: _,
@@ -318,7 +318,9 @@ impl<'c> Findings<'c> {
             omitted,
             uses,
         } = self;
-        rules.count(&uses);
+        if purpose == Purpose::Outcome {
+            rules.count(&uses);
+        }
         let hid = uses.iter().filter(|(_, used)| used.hid > 0);
         let ignored: Vec<(Arc<str>, u32)> =
             hid.filter_map(|(index, used)| Some((Arc::clone(rules.text(index)?), used.hid))).collect();

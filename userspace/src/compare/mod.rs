@@ -174,6 +174,15 @@ pub enum CompareConfigError {
     },
 }
 
+/// What two answers are compared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To say what B did: what the rules met and hid is counted.
+    Outcome,
+    /// To see how one version differs from itself: nothing is counted.
+    Evidence,
+}
+
 /// What an external comparator says about one exchange.
 #[derive(Clone, Debug)]
 pub struct External {
@@ -293,19 +302,20 @@ impl Comparator {
 
     /// Compares what A did in `exchange` with what B did.
     pub fn compare(&self, exchange: &Exchange, candidate: &Observation) -> Outcome {
-        self.compare_with(exchange, candidate, None)
+        self.compare_with(exchange, candidate, None, Purpose::Outcome)
     }
 
-    /// As [`Comparator::compare`], with what somebody else found.
+    /// As [`Comparator::compare`], with what somebody else found, and for another purpose.
     pub fn compare_with(
         &self,
         exchange: &Exchange,
         candidate: &Observation,
         external: Option<&External>,
+        purpose: Purpose,
     ) -> Outcome {
         let pair = match pair_up(exchange, candidate) {
             Ok(pair) => pair,
-            Err(Unpaired::Failed(failure)) => return self.failed(exchange, failure),
+            Err(Unpaired::Failed(failure)) => return self.failed(exchange, failure, purpose),
             Err(Unpaired::Incomparable(reason)) => return Outcome::Incomparable(reason),
         };
         let origin = OwnOrigin::new(exchange, &self.candidate_authorities);
@@ -327,7 +337,7 @@ impl Comparator {
                 reason.get_or_insert(*why);
             }
         }
-        found.into_outcome(reason)
+        found.into_outcome(reason, purpose)
     }
 
     /// True when there are two whole answers, so that somebody else can be asked about them.
@@ -336,7 +346,7 @@ impl Comparator {
     }
 
     /// B gave no answer; where A answered 5xx, a rule may say that it failed likewise.
-    fn failed(&self, exchange: &Exchange, failure: BranchFailure) -> Outcome {
+    fn failed(&self, exchange: &Exchange, failure: BranchFailure, purpose: Purpose) -> Outcome {
         let control_failed = exchange.response.as_ref().is_some_and(|response| response.status / 100 == 5);
         let rule = self.rules.failed_likewise().filter(|_| control_failed);
         match rule.and_then(|index| Some((index, self.rules.text(index)?))) {
@@ -344,7 +354,9 @@ impl Comparator {
             Some((index, text)) => {
                 let mut uses = Uses::default();
                 self.rules.hide(&mut uses, index);
-                self.rules.count(&uses);
+                if purpose == Purpose::Outcome {
+                    self.rules.count(&uses);
+                }
                 Outcome::Ignored(vec![(Arc::clone(text), 1)])
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::comparator::ExternalComparator;
-use crate::compare::{Comparator, External};
+use crate::compare::{Comparator, External, Purpose};
 use crate::model::{Exchange, Observation, Outcome};
 
 /// The comparing of one experiment.
@@ -25,7 +25,7 @@ pub struct Judging {
 }
 
 /// Compares what two branches did, with what somebody else said about it.
-type Compare = Arc<dyn Fn(&Exchange, &Observation, Option<&External>) -> Outcome + Send + Sync>;
+type Compare = Arc<dyn Fn(&Exchange, &Observation, Option<&External>, Purpose) -> Outcome + Send + Sync>;
 
 // === impl Judge ===
 
@@ -37,7 +37,7 @@ impl Judge {
 
     /// Compares by a function, as tests and benches do.
     pub fn by(compare: impl Fn(&Exchange, &Observation) -> Outcome + Send + Sync + 'static) -> Arc<Self> {
-        let compare: Compare = Arc::new(move |exchange, candidate, _| compare(exchange, candidate));
+        let compare: Compare = Arc::new(move |exchange, candidate, _, _| compare(exchange, candidate));
         Arc::new(Self::new(Judging { compare, comparator: None, external: None }))
     }
 
@@ -52,13 +52,19 @@ impl Judge {
     }
 
     /// The outcome of one exchange. Safe to cancel.
-    pub async fn judge(&self, route: &str, exchange: &Exchange, candidate: &Observation) -> Outcome {
+    pub async fn judge(
+        &self,
+        route: &str,
+        exchange: &Exchange,
+        candidate: &Observation,
+        purpose: Purpose,
+    ) -> Outcome {
         let judging = self.now.load_full();
         let external = match &judging.external {
             Some(external) => external.ask(route, exchange, candidate).await,
             None => None,
         };
-        (judging.compare)(exchange, candidate, external.as_ref())
+        (judging.compare)(exchange, candidate, external.as_ref(), purpose)
     }
 }
 
@@ -68,8 +74,9 @@ impl Judging {
     /// Compares by these rules, and asks this process.
     pub fn new(comparator: Arc<Comparator>, external: Option<Arc<ExternalComparator>>) -> Self {
         let by = Arc::clone(&comparator);
-        let compare: Compare =
-            Arc::new(move |exchange, candidate, external| by.compare_with(exchange, candidate, external));
+        let compare: Compare = Arc::new(move |exchange, candidate, external, purpose| {
+            by.compare_with(exchange, candidate, external, purpose)
+        });
         Self { compare, comparator: Some(comparator), external }
     }
 

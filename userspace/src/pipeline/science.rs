@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::judge::Judge;
-use crate::compare::CompareLimits;
 use crate::compare::noise::{
     AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, Repeat, RepeatConfig, RepeatIndex, Triple,
 };
+use crate::compare::{CompareLimits, Purpose};
 use crate::model::{
     EvidenceSource, Exchange, ExchangeId, NoiseReport, Observation, Outcome, PathState, Response,
 };
@@ -137,7 +137,7 @@ impl Science {
         candidate: &Observation,
         twin: Option<&Observation>,
     ) -> Judged {
-        let outcome = self.judge.judge(route, exchange, candidate).await;
+        let outcome = self.judge.judge(route, exchange, candidate, Purpose::Outcome).await;
         let differing = self.paths(&outcome);
         let Some(paths) = &differing else { return Judged { outcome, differing } };
         let same_version = match twin {
@@ -236,7 +236,7 @@ impl Science {
         route: &str,
         other: &Observation,
     ) -> Option<DifferingPaths> {
-        self.paths(&self.judge.judge(route, exchange, other).await)
+        self.paths(&self.judge.judge(route, exchange, other, Purpose::Evidence).await)
     }
 
     fn paths(&self, outcome: &Outcome) -> Option<DifferingPaths> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::tests::{JSON, answered, exchange, lines};
-use super::super::{Comparator, CompareConfig, External, ExternalDifference};
+use super::super::{Comparator, CompareConfig, External, ExternalDifference, Purpose};
 use super::{CleanRule, CompareErrors, IgnoreRule, MatchRule, ToleranceRule, When};
 use crate::model::samples::response;
 use crate::model::{BranchFailure, DifferenceKind, IncomparableReason, Observation, Outcome};
@@ -303,7 +303,8 @@ fn differences_of_an_external_comparator_pass_the_rules() {
         let ignore = ignore.iter().map(|rule| (*rule).into()).collect();
         let comparator = Comparator::new(CompareConfig { ignore, ..CompareConfig::default() }).unwrap();
         let (a, b) = (response(200, JSON, r#"{"a":1}"#), response(200, JSON, r#"{"a":2}"#));
-        let outcome = comparator.compare_with(&exchange(Some(a)), &answered(b), Some(&external));
+        let outcome =
+            comparator.compare_with(&exchange(Some(a)), &answered(b), Some(&external), Purpose::Outcome);
         assert_eq!(lines(&outcome), expected);
     };
     let found = vec![difference("json:$.items[3].n"), difference("total price")];
@@ -317,6 +318,20 @@ fn differences_of_an_external_comparator_pass_the_rules() {
     check(&["json:$.items[*].n", "comparator:total price"], instead, &hidden);
     let failed = External { instead: true, answer: Err(IncomparableReason::RuleError) };
     check(&[], failed, &["incomparable rule_error"]);
+}
+
+// === Purpose ===
+
+#[test]
+fn what_is_compared_for_evidence_counts_for_no_rule() {
+    let ignore = vec!["json:$.a".into()];
+    let comparator = Comparator::new(CompareConfig { ignore, ..CompareConfig::default() }).unwrap();
+    let (a, b) = (response(200, JSON, r#"{"a":1}"#), answered(response(200, JSON, r#"{"a":2}"#)));
+    for (purpose, expected) in [(Purpose::Evidence, [0, 0, 0]), (Purpose::Outcome, [1, 1, 0])] {
+        let outcome = comparator.compare_with(&exchange(Some(a.clone())), &b, None, purpose);
+        assert_eq!(lines(&outcome), ["hidden json:$.a 1"]);
+        assert_eq!(counts_of(&comparator), [expected]);
+    }
 }
 
 // === Reloading ===
