@@ -14,11 +14,16 @@ use ::http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::arrival::{self, note_arrivals};
 use super::guard::CapturedPorts;
 use super::http::BranchConfigError;
+
+/// Bytes of one read.
+const READ_BYTES_MAX: usize = 16 * 1024;
 
 /// Resolves, asks the guard about each address, and connects to the first that answers.
 #[derive(Clone)]
@@ -53,6 +58,8 @@ struct Moments {
     written: AtomicU64,
     /// Nanoseconds from `opened`; 0 when nothing was read since the last write.
     answered: AtomicU64,
+    /// The same of the newest byte.
+    newest: AtomicU64,
 }
 
 /// The clock of this module: durations of one connection, and nothing that is compared with captured times.
@@ -98,6 +105,7 @@ impl Destination {
                 Ok(stream) => {
                     // A head and its body may be two writes; Nagle's algorithm would hold the second.
                     stream.set_nodelay(true)?;
+                    note_arrivals(&stream)?;
                     return Ok(TimedStream { stream: TokioIo::new(stream), times: ByteTimes::new() });
                 }
                 Err(error) => failure = error,
@@ -117,13 +125,29 @@ impl Connection for TimedStream {
 
 impl Read for TimedStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        self.times.read();
-        Poll::Ready(result)
+        let Self { stream, times } = self.get_mut();
+        let stream = stream.inner();
+        let mut bytes = [0; READ_BYTES_MAX];
+        let room = bytes.len().min(buffer.remaining());
+        let room = bytes.get_mut(..room).unwrap_or_default();
+        loop {
+            ready!(stream.poll_read_ready(context))?;
+            match stream.try_io(Interest::READABLE, || arrival::read(stream, room)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok((count, ago)) => {
+                    if count > 0 {
+                        times.read(ago);
+                    }
+                    buffer.put_slice(room.get(..count).unwrap_or_default());
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 }
 
@@ -133,8 +157,10 @@ impl Write for TimedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Before, since the candidate may be given the processor the moment it has something to do.
+        let at = self.times.since_opened();
         let result = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.times.wrote();
+        self.times.wrote(at);
         Poll::Ready(result)
     }
 
@@ -155,8 +181,9 @@ impl Write for TimedStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let at = self.times.since_opened();
         let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
-        self.times.wrote();
+        self.times.wrote(at);
         Poll::Ready(result)
     }
 }
@@ -165,7 +192,8 @@ impl Write for TimedStream {
 
 impl ByteTimes {
     fn new() -> Self {
-        Self(Arc::new(Moments { opened: now(), written: AtomicU64::new(0), answered: AtomicU64::new(0) }))
+        let [written, answered, newest] = [0; 3].map(AtomicU64::new);
+        Self(Arc::new(Moments { opened: now(), written, answered, newest }))
     }
 
     /// When the request's last byte was written and the response's first byte was read.
@@ -177,14 +205,27 @@ impl ByteTimes {
         Some((moment(&self.0.written)?, moment(&self.0.answered)?))
     }
 
-    fn wrote(&self) {
-        self.0.written.store(self.since_opened(), Ordering::Relaxed);
-        self.0.answered.store(0, Ordering::Relaxed);
+    /// When the newest byte came.
+    pub(super) fn newest_read(&self) -> Option<Instant> {
+        match self.0.newest.load(Ordering::Relaxed) {
+            0 => None,
+            since_opened => self.0.opened.checked_add(Duration::from_nanos(since_opened)),
+        }
     }
 
-    fn read(&self) {
+    fn wrote(&self, at: u64) {
+        self.0.written.store(at, Ordering::Relaxed);
+        self.0.answered.store(0, Ordering::Relaxed);
+        self.0.newest.store(0, Ordering::Relaxed);
+    }
+
+    fn read(&self, ago: Duration) {
+        let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        // Whatever clocks do, nothing came before it was asked for.
+        let at = self.since_opened().saturating_sub(ago).max(self.0.written.load(Ordering::Relaxed));
+        self.0.newest.fetch_max(at, Ordering::Relaxed);
         if self.0.answered.load(Ordering::Relaxed) == 0 {
-            self.0.answered.store(self.since_opened(), Ordering::Relaxed);
+            self.0.answered.store(at, Ordering::Relaxed);
         }
     }
 

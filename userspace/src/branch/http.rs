@@ -218,10 +218,14 @@ impl HttpBranch {
         let answer = self.client.request(request).await.map_err(|error| client_failure(&error))?;
         let head_read = now();
         let (head, incoming) = answer.into_parts();
-        let times = head.extensions.get::<ByteTimes>().and_then(ByteTimes::request_end_and_response_start);
-        let (request_end, response_start) = times.unwrap_or((started, head_read));
+        let times = head.extensions.get::<ByteTimes>().cloned();
+        let (request_end, response_start) = times
+            .as_ref()
+            .and_then(ByteTimes::request_end_and_response_start)
+            .unwrap_or((started, head_read));
         let (body, trailers) =
             body::read(incoming, self.body_kept_max).await.map_err(|error| message_failure(&error))?;
+        let response_end = times.as_ref().and_then(ByteTimes::newest_read).unwrap_or_else(now);
         let response = Response {
             status: head.status.as_u16(),
             version: if head.version == http::Version::HTTP_10 { Version::Http10 } else { Version::Http11 },
@@ -232,7 +236,7 @@ impl HttpBranch {
         Ok(Observation::Answered {
             response: Box::new(response),
             ttfb: response_start.saturating_duration_since(request_end),
-            served: now().saturating_duration_since(request_end),
+            served: response_end.saturating_duration_since(request_end),
         })
     }
 }

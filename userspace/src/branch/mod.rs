@@ -2,6 +2,7 @@
 //!
 //! Never retries and never follows a redirect: what the captured client did once is done once.
 
+mod arrival;
 mod body;
 mod connect;
 pub mod guard;
