@@ -764,6 +764,32 @@ fn an_undecided_path_says_what_it_needs() {
 }
 
 #[test]
+fn what_is_known_of_a_path_for_the_first_time_is_news() {
+    let mut model = NoiseModel::new(NoiseConfig::default()).unwrap();
+    let x = DifferingPaths::of(&[("x", ValueClass::Text, 0.0)]);
+    let same = DifferingPaths::default();
+    let source = EvidenceSource::Again;
+    let triple = Triple { source, candidate: &x, same_version: &same, third: None, fair: true };
+    let mut seen = vec![model.news()];
+    for step in [
+        |model: &mut NoiseModel, _: &DifferingPaths, _: &Triple<'_>| {
+            model.observe(ROUTE, &DifferingPaths::default());
+        },
+        |model: &mut NoiseModel, x: &DifferingPaths, _: &Triple<'_>| model.observe(ROUTE, x),
+        |model: &mut NoiseModel, x: &DifferingPaths, _: &Triple<'_>| model.expect(ROUTE, x),
+        |model: &mut NoiseModel, _: &DifferingPaths, triple: &Triple<'_>| model.evidence(ROUTE, triple),
+    ] {
+        // Twice: the second time nothing is new.
+        step(&mut model, &x, &triple);
+        let first = model.news();
+        step(&mut model, &x, &triple);
+        assert_eq!(model.news(), first);
+        seen.push(first);
+    }
+    assert_eq!(seen, [0, 0, 1, 2, 3]);
+}
+
+#[test]
 fn paths_beyond_the_bound_are_counted_and_unmeasured() {
     let config = NoiseConfig { paths_max: 2, ..NoiseConfig::default() };
     let mut world = World::with(1, EvidenceSource::Twin, config);
