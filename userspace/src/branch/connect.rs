@@ -105,7 +105,8 @@ impl Destination {
                 Ok(stream) => {
                     // A head and its body may be two writes; Nagle's algorithm would hold the second.
                     stream.set_nodelay(true)?;
-                    note_arrivals(&stream)?;
+                    // A kernel that refuses leaves the times at which we read.
+                    drop(note_arrivals(&stream));
                     return Ok(TimedStream { stream: TokioIo::new(stream), times: ByteTimes::new() });
                 }
                 Err(error) => failure = error,

@@ -277,17 +277,71 @@ fn answered(response: Response) -> Observation {
 
 /// Hides the differences at paths that are noise, as a rule would.
 fn hide_noise(outcome: Outcome, differences_max: usize, is_noise: impl Fn(&str) -> bool) -> Outcome {
-    let Outcome::Mismatch { mut differences, mut ignored, omitted } = outcome else { return outcome };
+    let Outcome::Mismatch { differences, mut ignored, omitted } = outcome else { return outcome };
+    let (noise, rest): (Vec<_>, Vec<_>) =
+        differences.into_iter().partition(|difference| is_noise(&difference.path));
     // What was left out of a full list may be at any path; of a list with room, only at the paths that are in it.
-    let all_known = omitted == 0 || differences.len() < differences_max;
-    let before = differences.len();
-    differences.retain(|difference| !is_noise(&difference.path));
-    let hidden = u32::try_from(before.saturating_sub(differences.len())).unwrap_or(u32::MAX);
-    if hidden > 0 {
-        ignored.push((NOISE_RULE.into(), hidden));
+    let all_known = omitted == 0 || noise.len().saturating_add(rest.len()) < differences_max;
+    if rest.is_empty() && !all_known {
+        return Outcome::Mismatch { differences: noise, ignored, omitted };
     }
-    if differences.is_empty() && all_known {
+    if !noise.is_empty() {
+        ignored.push((NOISE_RULE.into(), u32::try_from(noise.len()).unwrap_or(u32::MAX)));
+    }
+    if rest.is_empty() {
         return Outcome::Ignored(ignored);
     }
-    Outcome::Mismatch { differences, ignored, omitted }
+    Outcome::Mismatch { differences: rest, ignored, omitted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Difference, DifferenceKind};
+
+    /// Hides `noise` of differences at these paths, of which two are kept at most: what is left, what was hidden.
+    #[track_caller]
+    fn check(paths: &[&str], omitted: u32, noise: &[&str], expected: (&str, &[&str], u32)) {
+        let difference = |path: &&str| Difference {
+            path: (*path).to_owned(),
+            kind: DifferenceKind::Value,
+            place: (*path).to_owned(),
+            control: None,
+            candidate: None,
+        };
+        let differences = paths.iter().map(difference).collect();
+        let before = Outcome::Mismatch { differences, ignored: Vec::new(), omitted };
+        let after = hide_noise(before, 2, |path| noise.contains(&path));
+        let (left, ignored): (Vec<&str>, _) = match &after {
+            Outcome::Mismatch { differences, ignored, omitted: _ } => {
+                (differences.iter().map(|difference| difference.path.as_str()).collect(), ignored)
+            }
+            Outcome::Ignored(ignored) => (Vec::new(), ignored),
+            Outcome::Match | Outcome::Incomparable(_) => panic!("{after:?}"),
+        };
+        let hidden = ignored.iter().map(|(_, count)| count).sum::<u32>();
+        assert_eq!((after.label(), &left[..], hidden), expected);
+    }
+
+    #[test]
+    fn noise_is_hidden_where_it_is_all_that_differs() {
+        check(&["a", "b"], 0, &["a"], ("mismatch", &["b"], 1));
+        check(&["a", "b"], 0, &["a", "b"], ("ignored", &[], 2));
+        check(&["a"], 3, &["a"], ("ignored", &[], 1));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_is_not_all_noise() {
+        check(&["a", "b"], 1, &["a", "b"], ("mismatch", &["a", "b"], 0));
+        check(&["a", "b"], 1, &["a"], ("mismatch", &["b"], 1));
+    }
+
+    #[test]
+    fn a_draw_is_uniform_and_the_same_each_time() {
+        let id = |offset| ExchangeId { flow: 7, offset };
+        let below = (0..10_000).filter(|offset| draw(id(*offset), Draw::Again) < 0.05).count();
+        assert!((400..600).contains(&below), "{below}");
+        assert_eq!(draw(id(1), Draw::Again), draw(id(1), Draw::Again));
+        assert_ne!(draw(id(1), Draw::Again), draw(id(1), Draw::TwinFirst));
+    }
 }
