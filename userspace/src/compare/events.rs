@@ -78,10 +78,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Reports each event that differs, under its type.
 pub(super) fn compare(a: &Events, b: &Events, found: &mut Findings<'_>) -> Result<(), ParseError> {
     let (Events(a), Events(b)) = (a, b);
-    let mut budget = found.take_budget();
-    let pairs = pair_up(a, b, &mut budget);
-    found.give_back(budget);
-    for (i, j) in pairs {
+    for (i, j) in pair_up(a, b, found.budget()) {
         match (i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j))) {
             (Some(x), Some(y)) if x.name == y.name => {
                 let compared = |found: &mut Findings<'_>| compare_pair(x, y, found);

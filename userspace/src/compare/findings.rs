@@ -182,14 +182,9 @@ impl<'c> Findings<'c> {
         self.origin
     }
 
-    /// Work that is left for aligning in this comparison; whoever takes it gives it back.
-    pub(super) fn take_budget(&mut self) -> Budget {
-        std::mem::replace(&mut self.budget, Budget::new(0))
-    }
-
-    /// Puts back what is left of the work.
-    pub(super) fn give_back(&mut self, budget: Budget) {
-        self.budget = budget;
+    /// Work that is left for aligning in this comparison.
+    pub(super) fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 
     /// Reports what `visit` finds as lying in a part or an event; not to be nested.

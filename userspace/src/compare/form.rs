@@ -45,10 +45,7 @@ pub(super) fn read(text: &[u8], fields_max: usize) -> Result<Form<'_>, ParseErro
 /// Reports each field that differs.
 pub(super) fn compare(a: &Form<'_>, b: &Form<'_>, found: &mut Findings<'_>) {
     let (Form(a), Form(b)) = (a, b);
-    let mut budget = found.take_budget();
-    let pairs = pair_up(a, b, &mut budget);
-    found.give_back(budget);
-    for (i, j) in pairs {
+    for (i, j) in pair_up(a, b, found.budget()) {
         match (i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j))) {
             (Some(x), Some(y)) if x.name == y.name => {
                 if !found.origin().same(x.value.as_bytes(), y.value.as_bytes()) {

@@ -10,14 +10,14 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
-use super::align::{Budget, Element, FEATURES_MAX, LIKENESS_PRICE, pair_up};
+use super::align::{Element, FEATURES_MAX, LIKENESS_PRICE, pair_up};
+use super::join::by_name;
 use super::json_text::{Node, Value};
 use super::{Findings, Place, Step};
 use crate::model::DifferenceKind;
 
 struct Walk<'w, 'f, 'p> {
     found: &'w mut Findings<'f>,
-    budget: Budget,
     steps: Vec<Step<'p>>,
 }
 
@@ -28,11 +28,7 @@ struct Elements<'a>(&'a [Node<'a>]);
 
 /// Reports each place where `b` differs from `a`.
 pub(super) fn compare(a: &Node<'_>, b: &Node<'_>, found: &mut Findings<'_>) {
-    let budget = found.take_budget();
-    let mut walk = Walk { found, budget, steps: Vec::new() };
-    walk.values(a, b);
-    let Walk { found, budget, steps: _ } = walk;
-    found.give_back(budget);
+    Walk { found, steps: Vec::new() }.values(a, b);
 }
 
 // === impl Walk ===
@@ -90,18 +86,9 @@ impl<'p> Walk<'_, '_, 'p> {
         let sorted = |members: &'p [Member<'p>]| {
             let mut members: Vec<&'p Member<'p>> = members.iter().collect();
             members.sort_by(|(x, _), (y, _)| x.cmp(y));
-            members.into_iter().peekable()
+            members
         };
-        let (mut a, mut b) = (sorted(a), sorted(b));
-        loop {
-            let order = match (a.peek(), b.peek()) {
-                (None, None) => return,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((x, _)), Some((y, _))) => x.cmp(y),
-            };
-            let x = if order.is_le() { a.next() } else { None };
-            let y = if order.is_ge() { b.next() } else { None };
+        for (x, y) in by_name(sorted(a), sorted(b), |(key, _)| key) {
             if let Some((key, _)) = x.or(y) {
                 self.part(Step::Key(key), x.map(|(_, node)| node), y.map(|(_, node)| node));
             }
@@ -122,7 +109,7 @@ impl<'p> Walk<'_, '_, 'p> {
             self.found.add(&Place::Json(&self.steps), DifferenceKind::Order, Some(&a), Some(&b));
             return;
         }
-        for (i, j) in pair_up(a, b, &mut self.budget) {
+        for (i, j) in pair_up(a, b, self.found.budget()) {
             let step = Step::Index(i.or(j).unwrap_or(0));
             self.part(step, i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j)));
         }
@@ -187,7 +174,7 @@ impl<'p> Walk<'_, '_, 'p> {
         }
         only_a.sort_by_key(|(i, _)| *i);
         only_b.sort_by_key(|(j, _)| *j);
-        let pairs_up = self.budget.pay(only_a.len(), only_b.len(), LIKENESS_PRICE);
+        let pairs_up = self.found.budget().pay(only_a.len(), only_b.len(), LIKENESS_PRICE);
         for (i, x) in only_a {
             let alike = only_b
                 .iter()

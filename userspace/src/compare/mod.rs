@@ -29,6 +29,7 @@ mod findings;
 mod form;
 pub mod group;
 mod headers;
+mod join;
 mod json;
 mod json_text;
 pub mod latency;

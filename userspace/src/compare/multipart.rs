@@ -85,10 +85,7 @@ pub(super) fn compare(
     ) -> Result<(), IncomparableReason>,
 ) -> Result<(), IncomparableReason> {
     let (Parts(a), Parts(b)) = (a, b);
-    let mut budget = found.take_budget();
-    let pairs = pair_up(a, b, &mut budget);
-    found.give_back(budget);
-    for (i, j) in pairs {
+    for (i, j) in pair_up(a, b, found.budget()) {
         match (i.and_then(|i| a.get(i)), j.and_then(|j| b.get(j))) {
             (Some(x), Some(y)) if x.name == y.name => found.within(Container::Part, &x.name, |found| {
                 for field in FIELDS {

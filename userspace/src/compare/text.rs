@@ -26,9 +26,7 @@ pub(super) fn compare(a: &[u8], b: &[u8], found: &mut Findings<'_>) {
         };
         lines.iter().map(hash).collect::<Vec<u64>>()
     };
-    let mut budget = found.take_budget();
-    let pairs = equal_in_order(&hashes(&lines_a), &hashes(&lines_b), &mut budget);
-    found.give_back(budget);
+    let pairs = equal_in_order(&hashes(&lines_a), &hashes(&lines_b), found.budget());
     let (mut i, mut j) = (0, 0);
     for (next_i, next_j) in pairs.into_iter().chain([(lines_a.len(), lines_b.len())]) {
         // Hashes only guide: lines of one hash are compared all the same.

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use super::grammar::name_and_value;
 use super::lifetime::Lifetime;
 use crate::compare::findings::Lossy;
+use crate::compare::join::by_name;
 use crate::compare::url::OwnOrigin;
 use crate::compare::{Findings, Place};
 use crate::model::{DifferenceKind, Headers, REDACTED};
@@ -38,23 +39,14 @@ enum Lasting {
 pub(super) fn compare(a: &Headers, b: &Headers, found: &mut Findings<'_>) {
     let origin = found.origin();
     let (a, b) = (cookies(a, &origin), cookies(b, &origin));
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    loop {
-        let order = match (a.peek(), b.peek()) {
-            (None, None) => return,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(x), Some(y)) => x.name.cmp(&y.name),
-        };
-        let x = if order.is_le() { a.next() } else { None };
-        let y = if order.is_ge() { b.next() } else { None };
+    for (x, y) in by_name(&a, &b, |cookie| &cookie.name) {
         match (x, y) {
             (Some(x), Some(y)) => attributes(x, y, found),
-            (Some(one), None) | (None, Some(one)) => {
+            (x, y) => {
+                let Some(one) = x.or(y) else { continue };
                 let place = Place::Cookie { name: &one.name, attribute: None };
                 report(&place, x.map(|_| &REDACTED as _), y.map(|_| &REDACTED as _), found);
             }
-            (None, None) => return,
         }
     }
 }

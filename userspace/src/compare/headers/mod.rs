@@ -13,6 +13,7 @@ mod link;
 mod tests;
 
 use super::findings::Lossy;
+use super::join::by_name;
 use super::{Check, CompareConfigError, Findings, Pair, Place};
 use crate::model::{DifferenceKind, Headers, IncomparableReason, REDACTED, is_secret, is_token};
 
@@ -216,22 +217,12 @@ fn compare_parts(field: &str, mut a: Vec<Part>, mut b: Vec<Part>, found: &mut Fi
     // Stable, so that repetitions stay in the order they were sent.
     a.sort_by(|x, y| x.name.cmp(&y.name));
     b.sort_by(|x, y| x.name.cmp(&y.name));
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    loop {
-        let order = match (a.peek(), b.peek()) {
-            (None, None) => return,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(x), Some(y)) => x.name.cmp(&y.name),
-        };
-        let x = if order.is_le() { a.next() } else { None };
-        let y = if order.is_ge() { b.next() } else { None };
+    for (x, y) in by_name(&a, &b, |part| &part.name) {
         let kind = match (x, y) {
             (Some(x), Some(y)) if x.meaning == y.meaning => continue,
             (Some(_), Some(_)) => DifferenceKind::Value,
             (Some(_), None) => DifferenceKind::Missing,
-            (None, Some(_)) => DifferenceKind::Added,
-            (None, None) => return,
+            (None, _) => DifferenceKind::Added,
         };
         let part = x.or(y).map(|part| part.name.as_str()).filter(|part| !part.is_empty());
         let (x, y) = (x.map(|x| Lossy(&x.shown)), y.map(|y| Lossy(&y.shown)));

@@ -10,8 +10,9 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::FixedState;
 
 use super::{Attribute, Content, Element, Node, Tree};
-use crate::compare::align::{self, Budget, FEATURES_MAX, pair_up};
+use crate::compare::align::{self, FEATURES_MAX, pair_up};
 use crate::compare::findings::{Language, Lossy, MarkupStep};
+use crate::compare::join::by_name;
 use crate::compare::url::OwnOrigin;
 use crate::compare::{Findings, Place};
 use crate::model::DifferenceKind;
@@ -19,7 +20,6 @@ use crate::model::DifferenceKind;
 struct Walk<'w, 'f, 'p> {
     found: &'w mut Findings<'f>,
     origin: OwnOrigin<'f>,
-    budget: Budget,
     language: Language,
     steps: Vec<MarkupStep<'p>>,
 }
@@ -30,11 +30,8 @@ struct Children<'a>(&'a [Node]);
 /// Reports each place where `b` differs from `a`, which is in the same language.
 pub(in crate::compare) fn compare(a: &Tree, b: &Tree, found: &mut Findings<'_>) {
     let origin = found.origin();
-    let budget = found.take_budget();
-    let mut walk = Walk { found, origin, budget, language: a.language, steps: Vec::new() };
+    let mut walk = Walk { found, origin, language: a.language, steps: Vec::new() };
     walk.children(&a.roots, &b.roots);
-    let Walk { found, origin: _, budget, language: _, steps: _ } = walk;
-    found.give_back(budget);
 }
 
 // === impl Walk ===
@@ -58,7 +55,7 @@ impl<'p> Walk<'_, '_, 'p> {
             return;
         }
         let (positions_a, positions_b) = (positions(a), positions(b));
-        for (i, j) in pair_up(a, b, &mut self.budget) {
+        for (i, j) in pair_up(a, b, self.found.budget()) {
             let x = i.and_then(|i| Some((a.get(i)?, positions_a.get(i).copied()?)));
             let y = j.and_then(|j| Some((b.get(j)?, positions_b.get(j).copied()?)));
             if let (Some((x, _)), Some((y, _))) = (x, y)
@@ -122,16 +119,7 @@ impl<'p> Walk<'_, '_, 'p> {
     }
 
     fn attributes(&mut self, a: &'p Element, b: &'p Element) {
-        let (mut a, mut b) = (a.attributes.iter().peekable(), b.attributes.iter().peekable());
-        loop {
-            let order = match (a.peek(), b.peek()) {
-                (None, None) => return,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((x, _)), Some((y, _))) => x.cmp(y),
-            };
-            let x = if order.is_le() { a.next() } else { None };
-            let y = if order.is_ge() { b.next() } else { None };
+        for (x, y) in by_name(&a.attributes, &b.attributes, |(name, _)| name) {
             let Some((name, _)) = x.or(y) else { return };
             let kind = match (x, y) {
                 (Some((_, x)), Some((_, y))) if self.origin.same(x, y) => continue,
