@@ -80,7 +80,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     .quiet()
     .run()?;
 
-    let twin = Twin::choose(options.without_twin)?;
+    let twin = if options.without_twin { Twin::Beside } else { Twin::Called };
     let mut results: Vec<Scored> = Vec::new();
     for (number, batch) in batches.iter().enumerate() {
         if !options.json {

@@ -29,8 +29,8 @@ pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
 pub use message::{Body, Headers, Request, Response, Version};
 pub use noise::{
-    EvidenceCounts, EvidenceSource, Needs, NoiseReport, PathState, PathSummary, Rate, RouteMeasure,
-    Transition, ValueClass,
+    EvidenceCounts, EvidenceSource, NOISE_RULE, Needs, NoiseReport, PathState, PathSummary, Rate,
+    RouteMeasure, Transition, ValueClass,
 };
 pub use packet::{LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
 pub use seq::Seq;

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+/// What stands among the rules that hid a difference where it was known to be noise.
+pub const NOISE_RULE: &str = "noise";
+
 /// What is known about one path: whether what differs there is B's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathState {

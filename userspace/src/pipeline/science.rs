@@ -12,7 +12,7 @@ use crate::compare::noise::{
 };
 use crate::compare::{CompareLimits, Purpose};
 use crate::model::{
-    EvidenceSource, Exchange, ExchangeId, NoiseReport, Observation, Outcome, PathState, Response,
+    EvidenceSource, Exchange, ExchangeId, NOISE_RULE, NoiseReport, Observation, Outcome, PathState, Response,
 };
 
 /// How the noise of an experiment is measured.
@@ -61,9 +61,6 @@ pub struct Again {
     /// How long to wait.
     pub wait: Duration,
 }
-
-/// What hides a difference that is noise, in the place of a rule.
-pub const NOISE_RULE: &str = "noise";
 
 /// What a random number is drawn for.
 #[derive(Clone, Copy, Debug)]

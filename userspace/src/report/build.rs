@@ -18,13 +18,10 @@ use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
 use crate::journal::{
     Example, ExperimentRecord, Journal, LatencyRow, OutcomeCount, PathRecord, RuleCount, RunId, RunRecord,
 };
-use crate::model::{Change, PathState};
+use crate::model::{Change, NOISE_RULE, PathState};
 
 /// What a rule is called that hid every difference at its place.
 const EVERYTHING: &str = "everything";
-
-/// What stands among the rules for differences that were known to be noise when they were seen.
-const NOISE: &str = "noise";
 
 // === impl Report ===
 
@@ -272,7 +269,7 @@ impl RuleReport {
         let met = met.max(differences);
         let hid = match (met, differences) {
             // What is measured has no place that could be too broad.
-            (_, 1..) if rule == NOISE => "some",
+            (_, 1..) if rule == NOISE_RULE => "some",
             (0, _) => "unmet",
             (_, 0) => "nothing",
             (met, differences) if met == differences => EVERYTHING,
@@ -283,7 +280,7 @@ impl RuleReport {
 
     /// True when it hid every difference at its place. What hides noise has no place, and all that it meets is hidden.
     pub(super) fn is_broad(&self) -> bool {
-        self.hid == EVERYTHING && self.rule != NOISE
+        self.hid == EVERYTHING && self.rule != NOISE_RULE
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Decides nothing: it hands what was reported and what was answered to `score`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use understudy_tests::clock::{pause, wait_until};
-use understudy_tests::daemon::{Daemon, Workspace, finish};
+use understudy_tests::daemon::{Daemon, Workspace};
 use understudy_tests::detect::{Kind, Mutant, drive, plan};
 use understudy_tests::process::{Place, Process};
 use understudy_tests::server::{free_address, wait_listening};
@@ -29,8 +29,6 @@ const LAG_STEP_MS: u64 = 7;
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// How long the last exchanges may take.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// What `understudy config check` may take.
-const CHECK_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Candidates that share one A and its traffic. `None` is a candidate without a planted regression.
 pub(super) struct Batch {
@@ -42,10 +40,8 @@ pub(super) struct Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Twin {
     /// The daemon calls A′, as the twin of each experiment, methods with effects included.
-    Isolated,
-    /// The same, in a form of the configuration without `isolated`.
-    Plain,
-    /// The daemon knows no twin. A′ is the candidate of an experiment of its own, whose report nobody reads.
+    Called,
+    /// The daemon is told of no twin. A′ is the candidate of an experiment of its own, whose report nobody reads.
     Beside,
 }
 
@@ -67,31 +63,10 @@ struct Instance {
 // === impl Twin ===
 
 impl Twin {
-    /// The first form that the daemon takes.
-    pub(super) fn choose(without: bool) -> anyhow::Result<Self> {
-        if without {
-            return Ok(Twin::Beside);
-        }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        for twin in [Twin::Isolated, Twin::Plain] {
-            let text = format!(
-                "[capture]\nports = [1]\n{}",
-                twin.experiment(Kind::Catalog, "x", 0, address, address)
-            );
-            let workspace = Workspace::with_program(&text, program())?;
-            let mut command = Place::Here.command(program());
-            command.args(["config", "check", "--config"]).arg(workspace.config());
-            if finish(&mut command, CHECK_WAIT_MAX)?.code == 0 {
-                return Ok(twin);
-            }
-        }
-        Ok(Twin::Beside)
-    }
-
     /// What the table says about it.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Twin::Isolated | Twin::Plain => "understudy calls the twin",
+            Twin::Called => "understudy calls the twin",
             Twin::Beside => "understudy has no twin",
         }
     }
@@ -100,7 +75,7 @@ impl Twin {
     /// another environment does from what another version does.
     fn environment(self) -> &'static str {
         match self {
-            Twin::Isolated | Twin::Plain => "staging",
+            Twin::Called => "staging",
             Twin::Beside => PRODUCTION,
         }
     }
@@ -126,10 +101,9 @@ impl Twin {
             )
         };
         match self {
-            Twin::Isolated => {
+            Twin::Called => {
                 one(name, &format!("twin = {{ url = \"http://{twin}\", isolated = true }}\n"), candidate)
             }
-            Twin::Plain => one(name, &format!("twin = {{ url = \"http://{twin}\" }}\n"), candidate),
             Twin::Beside => one(name, "", candidate) + &one(&format!("{name}-twin"), "", twin),
         }
     }
