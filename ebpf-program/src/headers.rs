@@ -43,6 +43,14 @@ pub(crate) struct Found {
     destination_port: u16,
 }
 
+/// Both ends of a packet's flow.
+pub(crate) struct Ends {
+    pub(crate) local_addr: [u8; 16],
+    pub(crate) remote_addr: [u8; 16],
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+}
+
 /// A wanted packet, ready to be copied.
 pub(crate) struct TcpPacket {
     /// The record header, for the whole packet as if it needed only one record.
@@ -60,9 +68,20 @@ impl Found {
         if direction == INGRESS { self.destination_port } else { self.source_port }
     }
 
+    /// This host's end and the other one.
     #[inline(always)]
-    fn remote_port(&self, direction: u8) -> u16 {
-        if direction == INGRESS { self.source_port } else { self.destination_port }
+    pub(crate) fn ends(&self, direction: u8) -> Ends {
+        let (local_addr, remote_addr, remote_port) = if direction == INGRESS {
+            (self.destination, self.source, self.source_port)
+        } else {
+            (self.source, self.destination, self.destination_port)
+        };
+        Ends {
+            local_addr: address_bytes(local_addr),
+            remote_addr: address_bytes(remote_addr),
+            local_port: self.local_port(direction),
+            remote_port,
+        }
     }
 }
 
@@ -91,25 +110,21 @@ pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<
     if header_bytes < TCP_HEADER_BYTES || payload_at > ends_at {
         return Err(DropReason::Malformed);
     }
-    let (local_addr, remote_addr) = if direction == INGRESS {
-        (found.destination, found.source)
-    } else {
-        (found.source, found.destination)
-    };
+    let Ends { local_addr, remote_addr, local_port, remote_port } = found.ends(direction);
     let payload_bytes = ends_at - payload_at;
     let header = RecordHeader {
         // SAFETY: the helper only reads a clock.
         boot_ns: unsafe { bpf_ktime_get_boot_ns() },
         // SAFETY: the context is the one that the kernel gave to this run.
         scope: unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
-        local_addr: address_bytes(local_addr),
-        remote_addr: address_bytes(remote_addr),
+        local_addr,
+        remote_addr,
         sequence,
         acknowledgement,
         payload_bytes,
         packet_payload_bytes: payload_bytes,
-        local_port: found.local_port(direction),
-        remote_port: found.remote_port(direction),
+        local_port,
+        remote_port,
         window: control as u16,
         tcp_flags: (control >> 16) as u8,
         direction,

@@ -67,8 +67,10 @@ fn copy_out(
     tally: &emit::Tally,
 ) -> Result<(), emit::DropReason> {
     let Some(settings) = select::settings() else { return Err(emit::DropReason::Malformed) };
+    // Most packets of a busy service, when only some of its connections are copied: they pay for nothing else.
+    select::keep_sampled(&found.ends(direction), settings)?;
     let packet = headers::read(ctx, found, direction)?;
-    select::keep_flow(&packet.header, settings)?;
+    select::keep_wanted(&packet.header, settings)?;
     emit::emit(ctx, packet, settings, tally)
 }
 

@@ -7,6 +7,7 @@ use aya_ebpf::maps::{Array, LruHashMap};
 use understudy_abi::{FlowKey, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX, flow_hash};
 
 use crate::emit::DropReason;
+use crate::headers::Ends;
 
 const SYN: u8 = 2;
 
@@ -35,15 +36,22 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     SETTINGS.get(0)
 }
 
-/// Whether packets of this flow are copied, or why not.
+/// Whether packets of this flow are in the sample.
 #[inline(always)]
-pub(crate) fn keep_flow(header: &RecordHeader, settings: &Settings) -> Result<(), DropReason> {
-    if settings.flow_sample_max != u32::MAX {
-        let RecordHeader { local_addr, remote_addr, local_port, remote_port, .. } = header;
-        if flow_hash(local_addr, remote_addr, *local_port, *remote_port) > settings.flow_sample_max {
-            return Err(DropReason::SampledOut);
-        }
+pub(crate) fn keep_sampled(ends: &Ends, settings: &Settings) -> Result<(), DropReason> {
+    if settings.flow_sample_max == u32::MAX {
+        return Ok(());
     }
+    let Ends { local_addr, remote_addr, local_port, remote_port } = ends;
+    if flow_hash(local_addr, remote_addr, *local_port, *remote_port) > settings.flow_sample_max {
+        return Err(DropReason::SampledOut);
+    }
+    Ok(())
+}
+
+/// Whether user space still wants packets of this flow.
+#[inline(always)]
+pub(crate) fn keep_wanted(header: &RecordHeader, settings: &Settings) -> Result<(), DropReason> {
     if settings.has_unwanted_flows == 0 {
         return Ok(());
     }

@@ -31,7 +31,7 @@ enum Command {
     /// Find three planted faults on real traffic, from nothing to a verdict
     Demo,
     /// Measure what capture costs A, how fast exchanges are put together, and what replay costs
-    Bench,
+    Bench(bench::Options),
     /// Plant regressions in small applications and count which are found, next to Diffy's rule
     Detect(detect::Options),
     /// Run the fuzz targets over the borders of the core
@@ -47,7 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
         Command::Demo => demo::run(),
         Command::Detect(options) => detect::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

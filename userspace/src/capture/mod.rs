@@ -108,6 +108,14 @@ impl SourceCounts {
     pub fn dropped(&self, reason: &str) -> u64 {
         self.drops.iter().find(|(label, _)| *label == reason).map_or(0, |(_, count)| *count)
     }
+
+    /// About the time that copying took in the kernel, which is taken from whoever sends or receives the packet. From
+    /// the times of the probe in `docs/benchmarks.md`: the kernel measures them only where `kernel.bpf_stats_enabled` is
+    /// set, which costs more than the probe.
+    pub fn copying_time(&self) -> Duration {
+        let nanoseconds = self.captured.saturating_mul(150).saturating_add(self.captured_bytes / 7);
+        Duration::from_nanos(nanoseconds)
+    }
 }
 
 /// Why a source cannot go on.

@@ -7,14 +7,15 @@ use std::time::Duration;
 /// What capture may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GovernorLimits {
-    /// CPU time of the capture thread, as a part from 0.0 to 1.0 of the CPU time that this process could have. Above
-    /// it, fewer connections are copied. Default 0.02.
+    /// CPU time of capture, in the kernel and in its thread, as a part from 0.0 to 1.0 of the CPU time that this process
+    /// could have. Above it, fewer connections are copied. Default 0.025.
     pub cpu_max: f64,
     /// Part of the wanted packets that a full ring may lose. Above it, fewer connections are copied, so that those
     /// that are stay complete. Default 0.01.
     pub loss_max: f64,
-    /// How long capture must have cost too much before fewer connections are copied: a burst is captured whole. Default
-    /// 1 s.
+    /// How long capture must have cost twice `cpu_max`, or lost too much, before fewer connections are copied: a burst is
+    /// captured whole. What costs less has to last longer, what costs more less long, though no less than half of this: it
+    /// is the CPU time above `cpu_max` that counts. Default 1 s.
     pub excess_min: Duration,
     /// How long capture must have cost little before more connections are copied. Doubles, up to
     /// [`CALM_DOUBLINGS_MAX`] times, when that turns out to be too many. Default 10 s.
@@ -44,7 +45,7 @@ pub struct Governor {
 pub struct Reading {
     /// Now, on any clock that only goes forward.
     pub at: Duration,
-    /// CPU time of the capture thread.
+    /// CPU time of the capture thread, and of copying in the kernel.
     pub cpu: Duration,
     /// Wanted packets.
     pub wanted: u64,
@@ -79,7 +80,7 @@ pub enum Step {
 }
 
 /// Time over which cost is measured.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// One connection in 65,536.
 const HALVINGS_MAX: u32 = 16;
 /// Twice the connections must cost less than this part of what they may, or one step up would be undone by the next
@@ -89,7 +90,7 @@ const HEADROOM: f64 = 0.8;
 impl Default for GovernorLimits {
     fn default() -> Self {
         Self {
-            cpu_max: 0.02,
+            cpu_max: 0.025,
             loss_max: 0.01,
             excess_min: Duration::from_secs(1),
             calm_min: Duration::from_secs(10),
@@ -133,7 +134,7 @@ impl Governor {
             let since =
                 self.excess_since.filter(|(before, _)| *before == excess).map_or(last, |(_, since)| since);
             self.excess_since = Some((excess, since));
-            if now.at.saturating_sub(since.at) < self.limits.excess_min {
+            if !self.is_too_much(excess, since, now) {
                 return None;
             }
             self.excess_since = None;
@@ -160,6 +161,20 @@ impl Governor {
         self.raised_at = Some(now.at);
         self.halvings = self.halvings.saturating_sub(1);
         Some(Step::More { halvings: self.halvings })
+    }
+
+    /// True when an excess is more than a burst.
+    fn is_too_much(&self, excess: Excess, since: Reading, now: Reading) -> bool {
+        let GovernorLimits { cpu_max, excess_min, .. } = self.limits;
+        let elapsed = now.at.saturating_sub(since.at);
+        match excess {
+            Excess::Cpu => {
+                let above = self.cpu_share(since, now) - cpu_max;
+                elapsed >= excess_min / 2
+                    && above * elapsed.as_secs_f64() >= cpu_max * excess_min.as_secs_f64()
+            }
+            Excess::Loss => elapsed >= excess_min,
+        }
     }
 
     fn fewer(&mut self, times: u32, excess: Excess) -> Option<Step> {
@@ -199,11 +214,15 @@ fn loss_share(from: Reading, to: Reading) -> f64 {
 mod tests {
     use super::*;
 
-    /// Looks every half second at a cost that depends on the look and on how often the connections are halved: gives
+    fn limits() -> GovernorLimits {
+        GovernorLimits { cpu_max: 0.02, ..GovernorLimits::default() }
+    }
+
+    /// Looks four times a second at a cost that depends on the look and on how often the connections are halved: gives
     /// the looks at which the halvings changed, and to what.
     #[track_caller]
     fn check(looks: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
-        let mut governor = Governor::new(GovernorLimits::default(), 2, Reading::default());
+        let mut governor = Governor::new(limits(), 2, Reading::default());
         let (mut reading, mut halvings, mut steps) = (Reading::default(), 0, Vec::new());
         for look in 1..=looks {
             let (cpu_share, lost) = cost(look, halvings);
@@ -234,7 +253,8 @@ mod tests {
 
     #[test]
     fn halves_as_often_as_it_takes() {
-        check(200, |_, halvings| (load(0.03, halvings), 0), &[(2, 1)]);
+        check(200, |_, halvings| (load(0.031, halvings), 0), &[(8, 1)]);
+        check(200, |_, halvings| (load(0.055, halvings), 0), &[(3, 2)]);
         check(200, |_, halvings| (load(0.3, halvings), 0), &[(2, 4)]);
         check(10, |_, _| (1.0, 0), &[(2, 6), (4, 12), (6, 16)]);
     }
@@ -247,37 +267,37 @@ mod tests {
 
     #[test]
     fn a_ring_that_overflows_halves_step_by_step() {
-        check(60, |_, halvings| (0.01, if halvings < 3 { 11 } else { 0 }), &[(2, 1), (4, 2), (6, 3)]);
+        check(60, |_, halvings| (0.01, if halvings < 3 { 11 } else { 0 }), &[(4, 1), (8, 2), (12, 3)]);
     }
 
     #[test]
     fn comes_back_when_the_load_has_gone() {
         let burst = |look, halvings| (load(if look <= 5 { 0.08 } else { 0.01 }, halvings), 0);
-        check(100, burst, &[(2, 2), (25, 1), (45, 0)]);
+        check(100, burst, &[(2, 2), (45, 1), (85, 0)]);
     }
 
     #[test]
     fn waits_longer_after_each_step_that_was_too_bold() {
         // One connection makes the whole load: all of it or nothing.
-        let one = |_, halvings| (if halvings == 0 { 0.04 } else { 0.0 }, 0);
+        let one = |_, halvings| (if halvings == 0 { 0.039 } else { 0.0 }, 0);
         check(
-            330,
+            650,
             one,
-            &[(2, 1), (22, 0), (24, 1), (64, 0), (66, 1), (146, 0), (148, 1), (308, 0), (310, 1)],
+            &[(5, 1), (45, 0), (50, 1), (130, 0), (135, 1), (295, 0), (300, 1), (620, 0), (625, 1)],
         );
     }
 
     #[test]
     fn a_look_too_soon_and_a_clock_that_stands_change_nothing() {
-        let limits = GovernorLimits { excess_min: Duration::ZERO, ..GovernorLimits::default() };
+        let limits = GovernorLimits { excess_min: Duration::ZERO, ..limits() };
         let mut governor = Governor::new(limits, 1, Reading::default());
-        let cpu = Duration::from_millis(500);
+        let cpu = Duration::from_millis(250);
         assert_eq!(
-            governor.look(Reading { at: Duration::from_millis(499), cpu, ..Reading::default() }),
+            governor.look(Reading { at: Duration::from_millis(249), cpu, ..Reading::default() }),
             None
         );
         assert_eq!(governor.look(Reading { cpu, ..Reading::default() }), None);
-        let now = Reading { at: Duration::from_millis(500), cpu, ..Reading::default() };
+        let now = Reading { at: Duration::from_millis(250), cpu, ..Reading::default() };
         assert_eq!(governor.look(now), Some(Step::Fewer { halvings: 6, excess: Excess::Cpu }));
     }
 }

@@ -1,6 +1,6 @@
 //! The governor at work: reads what capture costs, and says which flows are still copied.
 //!
-//! Lives in the capture thread, whose CPU time it reads. What to do is decided in [`super::governor`].
+//! Lives in the capture thread, whose CPU time it reads; what the probe takes in the kernel comes on top. What to do is decided in [`super::governor`].
 
 use super::clock;
 use super::governor::{Excess, Governor, GovernorLimits, Reading, Step};
@@ -77,7 +77,7 @@ impl Throttle {
 fn reading(counts: &SourceCounts) -> Reading {
     Reading {
         at: clock::since_boot(),
-        cpu: clock::thread_cpu(),
+        cpu: clock::thread_cpu().saturating_add(counts.copying_time()),
         wanted: counts.wanted,
         lost: counts.dropped(crate::capture::RING_FULL),
     }
