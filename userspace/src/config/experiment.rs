@@ -189,7 +189,7 @@ impl RawExperiment {
 
         let context = context(self.context)?;
         let (compare, comparator) = self.compare.finish()?;
-        let (lag, replay) = self.replay.finish()?;
+        let (lag, mut replay) = self.replay.finish()?;
         let mut queue = MemoryQueueLimits::default();
         set(&mut queue.exchanges_max, self.queue.exchanges_max);
         set(&mut queue.bytes_max, self.queue.bytes_max);
@@ -197,7 +197,8 @@ impl RawExperiment {
         queue.exchanges_max = queue.exchanges_max.div_ceil(candidates.len());
         queue.bytes_max = queue.bytes_max.div_ceil(candidates.len());
         let verdict = self.verdict.map(verdict).transpose()?.unwrap_or_default();
-        let noise = self.noise.finish()?;
+        let (noise, again) = self.noise.finish()?;
+        replay.again = again;
         let one = |(name, candidate, isolated): (String, HttpBranchConfig, bool)| ExperimentConfig {
             name,
             select: SelectConfig { isolated, ..select.clone() },

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::error::Fault;
 use super::raw::{fraction, set, set_duration};
 use crate::compare::noise::{AgainConfig, NoiseModel, RepeatConfig};
+use crate::pipeline::AgainLimits;
 use crate::pipeline::science::NoiseSettings;
 
 /// `[experiment.noise]`
@@ -24,6 +25,8 @@ pub(super) struct RawNoise {
     pub(super) again: Option<Spanned<String>>,
     pub(super) again_wait_min: Option<Spanned<String>>,
     pub(super) again_wait_max: Option<Spanned<String>>,
+    pub(super) again_waiting_max: Option<usize>,
+    pub(super) again_waiting_bytes_max: Option<usize>,
     pub(super) repeats: Option<bool>,
     pub(super) repeat_window: Option<Spanned<String>>,
     pub(super) repeat_apart_min: Option<Spanned<String>>,
@@ -40,7 +43,8 @@ fn key(key: &str) -> String {
 // === impl RawNoise ===
 
 impl RawNoise {
-    pub(super) fn finish(self) -> Result<NoiseSettings, Fault> {
+    /// How noise is measured, and the bounds of the requests that wait to be sent a second time.
+    pub(super) fn finish(self) -> Result<(NoiseSettings, AgainLimits), Fault> {
         let mut settings = NoiseSettings::default();
         let model = &mut settings.model;
         let levels = [
@@ -88,6 +92,9 @@ impl RawNoise {
         set(&mut repeats.headers, self.repeat_headers);
         set(&mut repeats.unsafe_ends, self.repeat_unsafe_ends);
         settings.repeats = self.repeats.unwrap_or(true).then_some(repeats);
-        Ok(settings)
+        let mut waiting = AgainLimits::default();
+        set(&mut waiting.waiting_max, self.again_waiting_max);
+        set(&mut waiting.waiting_bytes_max, self.again_waiting_bytes_max);
+        Ok((settings, waiting))
     }
 }

@@ -33,6 +33,8 @@ pub mod tee;
 mod thread;
 pub mod throttle;
 
+pub use again::AgainLimits;
+
 use std::path::Path;
 
 use crate::compare::group::cause_of;
