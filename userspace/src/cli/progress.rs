@@ -51,7 +51,7 @@ fn message(ledgers: &[(Arc<str>, Arc<Ledger>)], looks: &[Look]) -> String {
     let seen = |name: &Arc<str>| {
         ledgers.iter().find(|(have, _)| have == name).map_or(0, |(_, ledger)| ledger.snapshot().seen)
     };
-    let part = |Look { experiment, compared, mismatched, verdict }: &Look| {
+    let part = |Look { experiment, compared, mismatched, verdict, lacks_a_source: _ }: &Look| {
         // The first reason: what is lacking, or what the verdict rests on.
         let reason = verdict.reasons.first().map(String::as_str).unwrap_or_default();
         let so_far = match verdict.verdict {
@@ -81,7 +81,8 @@ mod tests {
         ledger.admit().settle(Fate::FilteredMethod);
         let reasons = vec!["1 of at least 20 comparisons.".to_owned(), "And more.".to_owned()];
         let verdict = Verdict { verdict: Conclusion::NotEnoughData, reasons };
-        let look = Look { experiment: "search".into(), compared: 1, mismatched: 0, verdict };
+        let look =
+            Look { experiment: "search".into(), compared: 1, mismatched: 0, verdict, lacks_a_source: false };
         let text = message(&[("search".into(), ledger)], &[look]);
         assert_eq!(text, "search: 2 seen, 1 compared, 0 differ; needs: 1 of at least 20 comparisons.");
     }

@@ -6,14 +6,11 @@ use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use super::align::Budget;
-use super::noise::class_of;
+use super::class::is_name_of_one;
 use super::rules::{Asked, Judgement, Rules, Uses};
 use super::url::OwnOrigin;
 use super::{CompareLimits, Purpose};
-use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome, ValueClass};
-
-/// Longest key that is taken for an id.
-const ID_BYTES_MAX: usize = 128;
+use crate::model::{Difference, DifferenceKind, IncomparableReason, Outcome};
 
 /// What was found in one comparison so far.
 #[derive(Debug)]
@@ -404,19 +401,6 @@ impl Display for Written<'_> {
             Place::Named(name) => write!(f, "comparator:{name}"),
         }
     }
-}
-
-/// True for a key that names one thing of many, as a position in an array does: a number, date, UUID, hash or address.
-///
-/// Without this each of them would be a path of its own, with one comparison each and nothing ever to be said about it.
-fn is_name_of_one(key: &str) -> bool {
-    // Longer ones are nobody's ids; all that is one of these has a digit, but for few UUIDs and addresses.
-    key.len() <= ID_BYTES_MAX
-        && key.bytes().any(|b| b.is_ascii_digit())
-        && matches!(
-            class_of(Some(key)),
-            ValueClass::Number | ValueClass::Timestamp | ValueClass::Uuid | ValueClass::Hash | ValueClass::Ip
-        )
 }
 
 /// `.key` where that reads back as the same key, else `['key']`.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use super::noise::transition_of;
+use super::class::transition_of;
 use crate::model::{Cause, Change, Comparison, Difference, Outcome, Transition, ValueClass};
 
 /// The cause of a mismatch; none for other outcomes.

@@ -22,6 +22,7 @@
 mod align;
 mod body;
 mod buckets;
+mod class;
 mod confidence;
 mod decode;
 mod events;
@@ -53,6 +54,7 @@ use crate::model::{
     Response,
 };
 
+pub use class::{Likeness, is_name_of_one, likeness};
 pub use findings::{Container, Findings, Language, MarkupStep, Place, Step};
 pub use headers::MEANINGFUL_HEADERS;
 pub use rules::{CleanRule, CompareErrors, IgnoreRule, MatchRule, RuleCounts, ToleranceRule, When};

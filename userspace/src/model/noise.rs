@@ -16,7 +16,10 @@ pub enum PathState {
     Ceased,
     /// The evidence does not suffice yet for either side.
     Undecided,
-    /// Nothing could be measured: no twin, no safe request that came or was sent twice.
+    /// No source of evidence can ever say anything (a request that may write, and no twin), and both values look as if
+    /// they always differed: ids that each instance counts or draws, times. Neither counted as a mismatch nor hidden.
+    Withheld,
+    /// Nothing was measured: no twin, no safe request that came or was sent twice.
     Unmeasured,
     /// One version differs from itself there about as often as B differs from A.
     Noise,
@@ -181,10 +184,11 @@ pub struct NoiseReport {
 
 impl PathState {
     /// All states, what matters most first.
-    pub const ALL: [PathState; 5] = [
+    pub const ALL: [PathState; 6] = [
         PathState::Reported,
         PathState::Ceased,
         PathState::Undecided,
+        PathState::Withheld,
         PathState::Unmeasured,
         PathState::Noise,
     ];
@@ -195,6 +199,7 @@ impl PathState {
             PathState::Reported => "reported",
             PathState::Ceased => "ceased",
             PathState::Undecided => "undecided",
+            PathState::Withheld => "withheld",
             PathState::Unmeasured => "unmeasured",
             PathState::Noise => "noise",
         }

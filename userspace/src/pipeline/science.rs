@@ -30,11 +30,23 @@ pub struct NoiseSettings {
 /// The science of one experiment: control, candidate, compare.
 pub struct Science {
     judge: Arc<Judge>,
+    measures: Measures,
     /// Its bounds: they say when a list of differences names every path.
     limits: CompareLimits,
     again: Option<AgainConfig>,
     repeats: Option<Mutex<RepeatIndex>>,
     model: Mutex<NoiseModel>,
+}
+
+/// Which comparisons a source of evidence may say something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measures {
+    /// Each: there is a twin.
+    All,
+    /// Those of safe requests: these come, and are sent, more than once.
+    Safe,
+    /// None.
+    Nothing,
 }
 
 /// The comparison of A's answer with the candidate's.
@@ -104,9 +116,15 @@ impl Science {
         model: NoiseModel,
     ) -> Self {
         let NoiseSettings { model: _, again, repeats } = settings;
+        let measures = match (has_twin, again.is_some() || repeats.is_some()) {
+            (true, _) => Measures::All,
+            (false, true) => Measures::Safe,
+            (false, false) => Measures::Nothing,
+        };
         // With a twin nothing else is evidence: what B's environment makes different is noise of neither A nor B alone.
         Self {
             judge,
+            measures,
             limits,
             again: again.filter(|_| !has_twin),
             repeats: repeats.filter(|_| !has_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
@@ -142,7 +160,7 @@ impl Science {
             None => None,
         };
         let mut model = self.model();
-        model.observe(route, paths);
+        model.observe(route, paths, self.measures.holds(exchange));
         if let Some(same_version) = &same_version {
             let source = EvidenceSource::Twin;
             model
@@ -248,6 +266,18 @@ impl Science {
 impl std::fmt::Debug for Science {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Science").field("again", &self.again).finish_non_exhaustive()
+    }
+}
+
+// === impl Measures ===
+
+impl Measures {
+    fn holds(self, exchange: &Exchange) -> bool {
+        match self {
+            Measures::All => true,
+            Measures::Safe => exchange.request.is_safe(),
+            Measures::Nothing => false,
+        }
     }
 }
 

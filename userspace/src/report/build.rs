@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::causes::{JudgePath, Judged, JudgedCause, PathName, merge};
+use super::causes::{CauseState, JudgePath, Judged, JudgedCause, PathName, merge};
 use super::curl::{Curl, curl};
 use super::facts::{
     CauseReport, ChangeReport, Count, ExampleReport, ExperimentReport, LatencyReport, PathReport, Report,
@@ -12,6 +12,7 @@ use super::facts::{
 };
 use super::latency::{latency, slower};
 use super::rate::Bounds;
+use super::remedy::{fitting, name_routes};
 use super::verdict::{Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use super::words::{gloss, gloss_of_reason, time};
 use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
@@ -108,10 +109,10 @@ impl ExperimentReport {
         let mut tallies = tallies(&outcomes, &routes);
         let Judged { causes, noise } = judged;
         for (route, count) in noise {
-            tallies.entry(route).or_default().rejudge(count, 0);
+            tallies.entry(route).or_default().rejudge(CauseState::Noise, count);
         }
-        for cause in causes.iter().filter(|cause| cause.is_undecided) {
-            tallies.entry(cause.route.clone()).or_default().rejudge(0, cause.count);
+        for cause in &causes {
+            tallies.entry(cause.route.clone()).or_default().rejudge(cause.state, cause.count);
         }
         let mut times: BTreeMap<&str, LatencyTally> = BTreeMap::new();
         for row in &latencies {
@@ -130,18 +131,21 @@ impl ExperimentReport {
             (RouteEvidence { route, tally, slower }, latency)
         };
         let (of_routes, latencies): (Vec<_>, Vec<_>) = tallies.into_iter().map(of_route).unzip();
-        let counting = causes.iter().filter(|cause| !cause.is_undecided).count();
+        let counting = causes.iter().filter(|cause| cause.state == CauseState::Counts).count();
         let evidence = Evidence { routes: of_routes, causes: counting, stopped: stopped.clone() };
         let (verdict, verdicts) = policy.judge(&evidence);
         let tally = evidence.tally();
 
+        let advice: Vec<_> = name_routes(evidence.routes.iter().map(|have| have.route.as_str()), &causes)
+            .into_iter()
+            .collect();
         let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
         for outcome in outcomes.into_iter().filter(|outcome| !outcome.reason.is_empty()) {
             *reasons.entry(outcome.reason).or_default() += outcome.count;
         }
         let of_reason = |(name, count): (String, u64)| Count { meaning: gloss_of_reason(&name), name, count };
         let of_fate = |(name, count): (String, u64)| Count { meaning: gloss(&name), name, count };
-        let Tally { matched, mismatched, undecided, ignored, noise, incomparable } = tally;
+        let Tally { matched, mismatched, undecided, withheld, ignored, noise, incomparable } = tally;
         let route_reports = evidence.routes.iter().zip(latencies).zip(verdicts);
         Ok(Self {
             name,
@@ -153,6 +157,7 @@ impl ExperimentReport {
             matched,
             mismatched,
             undecided,
+            withheld,
             ignored,
             noise,
             incomparable,
@@ -169,6 +174,7 @@ impl ExperimentReport {
             causes_omitted,
             paths: paths.into_iter().map(PathReport::new).collect(),
             rules: rules.into_iter().map(RuleReport::new).collect(),
+            advice,
             policy,
             verdict,
         })
@@ -176,7 +182,7 @@ impl ExperimentReport {
 
     /// Comparisons that could be made.
     pub fn compared(&self) -> u64 {
-        self.matched + self.mismatched + self.undecided + self.ignored + self.noise
+        self.matched + self.mismatched + self.undecided + self.withheld + self.ignored + self.noise
     }
 }
 
@@ -216,7 +222,7 @@ impl RouteReport {
         policy: &VerdictPolicy,
     ) -> Self {
         let RouteEvidence { route, tally, slower: _ } = evidence;
-        let Tally { matched, mismatched, undecided, ignored, noise, incomparable } = *tally;
+        let Tally { matched, mismatched, undecided, withheld, ignored, noise, incomparable } = *tally;
         let mismatch_share = ShareReport::new(tally, policy);
         let route = route.clone();
         Self {
@@ -224,6 +230,7 @@ impl RouteReport {
             matched,
             mismatched,
             undecided,
+            withheld,
             ignored,
             noise,
             incomparable,
@@ -235,7 +242,7 @@ impl RouteReport {
 
     /// Comparisons that could be made.
     pub fn compared(&self) -> u64 {
-        self.matched + self.mismatched + self.undecided + self.ignored + self.noise
+        self.matched + self.mismatched + self.undecided + self.withheld + self.ignored + self.noise
     }
 }
 
@@ -289,12 +296,17 @@ impl RuleReport {
 impl CauseReport {
     fn new(judged: JudgedCause, compared: u64, base: &str) -> Self {
         let share = if compared == 0 { 0.0 } else { judged.count as f64 / compared as f64 };
+        let rules = match judged.state {
+            CauseState::Withheld => fitting(&judged),
+            CauseState::Counts | CauseState::Undecided | CauseState::Noise => Vec::new(),
+        };
         let change = |Change { path, kind, classes }| ChangeReport { path, kind, classes };
         Self {
             id: judged.cause.id,
             signature: judged.cause.signature,
             changes: judged.cause.changes.into_iter().map(change).collect(),
-            state: if judged.is_undecided { "undecided" } else { "counts" },
+            state: judged.state.label(),
+            rules,
             merged: judged.merged,
             route: judged.route,
             count: judged.count,

@@ -64,9 +64,20 @@ pub type JudgePath<'j> = &'j dyn Fn(&PathName<'_>) -> PathState;
 pub(super) enum Standing {
     /// It counts, for these changes.
     Counts(Vec<Change>),
-    /// It may be noise: all of these are undecided.
+    /// It may be noise: all of these are undecided, or withheld.
     Undecided(Vec<Change>),
+    /// It may be noise, and nothing will ever tell: all of these are withheld.
+    Withheld(Vec<Change>),
     /// It is noise.
+    Noise,
+}
+
+/// What a cause comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CauseState {
+    Counts,
+    Undecided,
+    Withheld,
     Noise,
 }
 
@@ -84,7 +95,7 @@ pub(super) struct Judged {
 pub(super) struct JudgedCause {
     pub(super) cause: Cause,
     pub(super) route: String,
-    pub(super) is_undecided: bool,
+    pub(super) state: CauseState,
     pub(super) count: u64,
     pub(super) first_seen: Timestamp,
     pub(super) last_seen: Timestamp,
@@ -98,21 +109,26 @@ pub(super) struct JudgedCause {
 
 /// What these changes come to.
 pub(super) fn standing(changes: &[Change], judge: impl Fn(&str) -> PathState) -> Standing {
-    let (mut certain, mut undecided) = (Vec::new(), Vec::new());
+    let (mut certain, mut undecided, mut all_withheld) = (Vec::new(), Vec::new(), true);
     for change in changes {
         match judge(&change.path) {
             PathState::Reported | PathState::Ceased | PathState::Unmeasured => certain.push(change.clone()),
-            PathState::Undecided => undecided.push(change.clone()),
+            state @ (PathState::Undecided | PathState::Withheld) => {
+                all_withheld &= state == PathState::Withheld;
+                undecided.push(change.clone());
+            }
             PathState::Noise => {}
         }
     }
     // What an older program kept has no changes to judge.
     if !certain.is_empty() || changes.is_empty() {
         Standing::Counts(certain)
-    } else if !undecided.is_empty() {
-        Standing::Undecided(undecided)
-    } else {
+    } else if undecided.is_empty() {
         Standing::Noise
+    } else if all_withheld {
+        Standing::Withheld(undecided)
+    } else {
+        Standing::Undecided(undecided)
     }
 }
 
@@ -120,51 +136,57 @@ pub(super) fn standing(changes: &[Change], judge: impl Fn(&str) -> PathState) ->
 /// same changes.
 pub(super) fn merge(causes: Vec<CauseRecord>, judge: impl Fn(&str, &str) -> PathState) -> Judged {
     let mut noise: BTreeMap<String, u64> = BTreeMap::new();
-    let mut left: BTreeMap<(bool, String, String), JudgedCause> = BTreeMap::new();
+    let mut left: BTreeMap<(CauseState, String, String), JudgedCause> = BTreeMap::new();
     for record in causes {
-        let (is_undecided, changes) = match standing(&record.changes, |path| judge(&record.route, path)) {
-            Standing::Counts(changes) => (false, changes),
-            Standing::Undecided(changes) => (true, changes),
+        let (state, changes) = match standing(&record.changes, |path| judge(&record.route, path)) {
+            Standing::Counts(changes) => (CauseState::Counts, changes),
+            Standing::Undecided(changes) => (CauseState::Undecided, changes),
+            Standing::Withheld(changes) => (CauseState::Withheld, changes),
             Standing::Noise => {
                 *noise.entry(record.route).or_default() += record.count;
                 continue;
             }
         };
-        let judged = JudgedCause::new(record, changes, is_undecided);
-        match left.entry((is_undecided, judged.route.clone(), judged.cause.id.clone())) {
+        let judged = JudgedCause::new(record, changes, state);
+        match left.entry((state, judged.route.clone(), judged.cause.id.clone())) {
             Entry::Vacant(free) => drop(free.insert(judged)),
             Entry::Occupied(same) => same.into_mut().add(judged),
         }
     }
     let mut causes: Vec<JudgedCause> = left.into_values().collect();
     // Ties keep the order of the map, which the order of the records does not enter.
-    causes.sort_by_key(|cause| (cause.is_undecided, std::cmp::Reverse(cause.count)));
+    causes.sort_by_key(|cause| (cause.state, std::cmp::Reverse(cause.count)));
     Judged { causes, noise }
+}
+
+// === impl CauseState ===
+
+impl CauseState {
+    /// The state as output names it; stable.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            CauseState::Counts => "counts",
+            CauseState::Undecided => "undecided",
+            CauseState::Withheld => "withheld",
+            CauseState::Noise => "noise",
+        }
+    }
 }
 
 // === impl JudgedCause ===
 
 impl JudgedCause {
-    fn new(record: CauseRecord, left: Vec<Change>, is_undecided: bool) -> Self {
+    fn new(record: CauseRecord, left: Vec<Change>, state: CauseState) -> Self {
         let CauseRecord { id, route, signature, changes, count, first_seen, last_seen, examples } = record;
         let breadths = vec![changes.len(); examples.len()];
         let cause = if left == changes { Cause { id, signature, changes } } else { named(&route, left) };
-        Self { cause, route, is_undecided, count, first_seen, last_seen, merged: 1, examples, breadths }
+        Self { cause, route, state, count, first_seen, last_seen, merged: 1, examples, breadths }
     }
 
     /// Takes in another set of paths with the same rest.
     fn add(&mut self, other: Self) {
-        let Self {
-            cause: _,
-            route: _,
-            is_undecided: _,
-            count,
-            first_seen,
-            last_seen,
-            merged,
-            examples,
-            breadths,
-        } = other;
+        let Self { cause: _, route: _, state: _, count, first_seen, last_seen, merged, examples, breadths } =
+            other;
         self.count += count;
         self.first_seen = self.first_seen.min(first_seen);
         self.last_seen = self.last_seen.max(last_seen);
@@ -225,6 +247,7 @@ mod tests {
         match path.as_bytes().first() {
             Some(b'n') => PathState::Noise,
             Some(b'u') => PathState::Undecided,
+            Some(b'w') => PathState::Withheld,
             Some(b'c') => PathState::Ceased,
             Some(b'?') => PathState::Unmeasured,
             _ => PathState::Reported,
@@ -236,7 +259,11 @@ mod tests {
         let records = (0..).zip(causes).map(|(n, (paths, count))| record("/a", paths, *count, n)).collect();
         let judged = merge(records, by_name);
         let shown = |cause: &JudgedCause| {
-            let undecided = if cause.is_undecided { " ?" } else { "" };
+            let undecided = match cause.state {
+                CauseState::Counts | CauseState::Noise => "",
+                CauseState::Undecided => " ?",
+                CauseState::Withheld => " w",
+            };
             format!("{} x{} of {}{undecided}", cause.cause.signature, cause.count, cause.merged)
         };
         assert_eq!(judged.causes.iter().map(shown).collect::<Vec<_>>(), expected);
@@ -257,6 +284,15 @@ mod tests {
         check(
             &[("u1", 50), ("n1 u1", 5), ("price u1", 2), ("?x", 9), ("c1 u1", 1)],
             &["?x value x9 of 1", "price value x2 of 1", "c1 value x1 of 1", "u1 value x55 of 2 ?"],
+            0,
+        );
+    }
+
+    #[test]
+    fn what_nothing_can_tell_stands_apart_and_behind_what_is_decided() {
+        check(
+            &[("w1", 50), ("n1 w1", 5), ("price w1", 2), ("u1 w1", 4)],
+            &["price value x2 of 1", "u1 value; w1 value x4 of 1 ?", "w1 value x55 of 2 w"],
             0,
         );
     }
@@ -303,7 +339,7 @@ mod tests {
             let judged = merge(records, by_name);
             let got: BTreeMap<_, _> = judged.causes.iter().map(|cause| {
                 let paths: BTreeSet<&str> = cause.cause.changes.iter().map(|change| change.path.as_str()).collect();
-                ((cause.is_undecided, cause.route.as_str(), paths), cause.count)
+                ((cause.state == CauseState::Undecided, cause.route.as_str(), paths), cause.count)
             }).collect();
             prop_assert_eq!(judged.causes.len(), got.len(), "no cause is there twice");
             prop_assert_eq!(got, expected);

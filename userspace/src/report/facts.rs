@@ -67,6 +67,9 @@ pub struct ExperimentReport {
     pub mismatched: u64,
     /// Comparisons with a difference of which it is not known yet whether it is noise, and none that counts.
     pub undecided: u64,
+    /// Comparisons that differ only in values that always differ, such as ids, where nothing can ever tell whether that
+    /// is noise.
+    pub withheld: u64,
     /// Comparisons with differences that rules hide.
     pub ignored: u64,
     /// Comparisons with differences that turned out to be noise.
@@ -87,6 +90,8 @@ pub struct ExperimentReport {
     pub paths: Vec<PathReport>,
     /// Rules, in the order of the configuration.
     pub rules: Vec<RuleReport>,
+    /// What would make the report say more, in sentences.
+    pub advice: Vec<String>,
     /// What was asked of it.
     pub policy: VerdictPolicy,
     /// The verdict.
@@ -115,6 +120,8 @@ pub struct RouteReport {
     pub mismatched: u64,
     /// As in [`ExperimentReport::undecided`].
     pub undecided: u64,
+    /// As in [`ExperimentReport::withheld`].
+    pub withheld: u64,
     /// As in [`ExperimentReport::ignored`].
     pub ignored: u64,
     /// As in [`ExperimentReport::noise`].
@@ -220,8 +227,10 @@ pub struct CauseReport {
     pub signature: String,
     /// Paths and kinds.
     pub changes: Vec<ChangeReport>,
-    /// `counts`, or `undecided` when it may turn out to be noise.
+    /// `counts`, `undecided` when it may turn out to be noise, or `withheld` when nothing can ever tell.
     pub state: &'static str,
+    /// For what is withheld: lines for `[experiment.compare]` with rules that would hide it.
+    pub rules: Vec<String>,
     /// Sets of paths that make this one when noise is left out.
     pub merged: u64,
     /// Mismatches.
@@ -292,7 +301,7 @@ pub struct PathReport {
     pub route: String,
     /// The normalised path.
     pub path: String,
-    /// `reported`, `ceased`, `undecided`, `unmeasured` or `noise`.
+    /// `reported`, `ceased`, `undecided`, `withheld`, `unmeasured` or `noise`.
     pub state: String,
     /// What the state rests on; null where it was not kept.
     pub evidence: Option<PathEvidence>,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::causes::{JudgePath, PathName, Standing, standing};
+use super::causes::{CauseState, JudgePath, PathName, Standing, standing};
 use super::latency::{latency, slower};
 use super::verdict::{Conclusion, Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use crate::compare::group::cause_of;
@@ -43,6 +43,8 @@ pub struct Look {
     pub mismatched: u64,
     /// What the verdict would be.
     pub verdict: Verdict,
+    /// True when it would be PASS if something could measure what nothing can: it stays as it is.
+    pub lacks_a_source: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,15 +124,14 @@ impl LiveExperiment {
         let mut counting = 0;
         for LiveCause { route, changes, count } in self.causes.values() {
             let of_path = |path: &str| judge(&PathName { experiment: &self.name, route, path });
-            let (noise, undecided) = match standing(changes, of_path) {
-                Standing::Counts(_) => {
-                    counting += 1;
-                    continue;
-                }
-                Standing::Undecided(_) => (0, *count),
-                Standing::Noise => (*count, 0),
+            let state = match standing(changes, of_path) {
+                Standing::Counts(_) => CauseState::Counts,
+                Standing::Undecided(_) => CauseState::Undecided,
+                Standing::Withheld(_) => CauseState::Withheld,
+                Standing::Noise => CauseState::Noise,
             };
-            tallies.entry(route).or_default().rejudge(noise, undecided);
+            counting += usize::from(state == CauseState::Counts);
+            tallies.entry(route).or_default().rejudge(state, *count);
         }
         let routes = tallies.into_iter().map(|(route, tally)| {
             let times = self.routes.get(route).and_then(|live| live.times.as_ref());
@@ -140,11 +141,16 @@ impl LiveExperiment {
         });
         let evidence = Evidence { routes: routes.collect(), causes: counting, stopped: None };
         let tally = evidence.tally();
+        let verdict = self.policy.judge(&evidence).0;
+        let lacks_a_source = verdict.verdict == Conclusion::NotEnoughData
+            && tally.withheld > 0
+            && self.policy.judge(&evidence.with_nothing_withheld()).0.verdict == Conclusion::Pass;
         Look {
             experiment: Arc::clone(&self.name),
             compared: tally.compared(),
             mismatched: tally.mismatched,
-            verdict: self.policy.judge(&evidence).0,
+            verdict,
+            lacks_a_source,
         }
     }
 }
@@ -157,11 +163,11 @@ impl Look {
         self.verdict.verdict == Conclusion::Fail
     }
 
-    /// True when the verdict is PASS or FAIL: more comparisons are not needed.
+    /// True when more comparisons are not needed: the verdict is PASS or FAIL, or lacks what no comparison brings.
     pub fn is_decided(&self) -> bool {
         match self.verdict.verdict {
             Conclusion::Pass | Conclusion::Fail => true,
-            Conclusion::NotEnoughData => false,
+            Conclusion::NotEnoughData => self.lacks_a_source,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::{self, Write as _};
 
 use super::facts::{CauseReport, ExperimentReport, LatencyReport, Report};
 use super::latency::LatencyRow;
-use super::words::{counted, percent, plain};
+use super::text::{CAUSES_SHOWN_MAX, SIGNATURE_SHOWN_MAX};
+use super::words::{counted, percent, plain, plural, shortened};
 
 impl Report {
     /// The report in Markdown with tables (GitHub's flavour).
@@ -40,26 +41,33 @@ impl ExperimentReport {
         }
         writeln!(
             out,
-            "\n| route | verdict | match | mismatch | undecided | ignored | noise | incomparable | latency |"
+            "\n| route | verdict | match | mismatch | undecided | withheld | ignored | noise | incomparable | latency |"
         )?;
-        writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|---|")?;
+        writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|")?;
         for route in &self.routes {
             let verdict = route.latency.as_ref().map_or("-".to_owned(), LatencyReport::verdict_words);
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {verdict} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {verdict} |",
                 code(&route.route).replace('|', "\\|"),
                 route.verdict.verdict.title(),
                 counted(route.matched),
                 counted(route.mismatched),
                 counted(route.undecided),
+                counted(route.withheld),
                 counted(route.ignored),
                 counted(route.noise),
                 counted(route.incomparable)
             )?;
         }
         self.write_latency_markdown(out)?;
-        self.causes.iter().try_for_each(|cause| cause.write_markdown(out, self.compared()))?;
+        let shown = self.causes.iter().take(CAUSES_SHOWN_MAX);
+        shown.into_iter().try_for_each(|cause| cause.write_markdown(out, self.compared()))?;
+        let more = self.causes.len().saturating_sub(CAUSES_SHOWN_MAX) as u64;
+        if more > 0 {
+            writeln!(out, "\nAnd {}: `--json` shows all.", plural(more, "more cause"))?;
+        }
+        self.advice.iter().try_for_each(|advice| writeln!(out, "\n{}", escaped(advice)))?;
         let idle: Vec<_> = self.rules.iter().filter(|r| r.differences == 0).map(|r| code(&r.rule)).collect();
         if !idle.is_empty() {
             writeln!(out, "\nRules that hid nothing: {}", idle.join(", "))?;
@@ -96,15 +104,23 @@ impl CauseReport {
     fn write_markdown(&self, out: &mut String, compared: u64) -> fmt::Result {
         writeln!(
             out,
-            "\n### {} on {}\n\n{} of {} comparisons ({}), cause `{}`{}.",
-            code(&self.signature),
+            "\n### {} on {}\n\n{} of {} ({}), cause `{}`{}.",
+            code(&shortened(&self.signature, SIGNATURE_SHOWN_MAX)),
             code(&self.route),
             counted(self.count),
-            counted(compared),
+            plural(compared, "comparison"),
             percent(self.count, compared),
             self.id,
-            if self.state == "undecided" { "; undecided: it may be noise" } else { "" }
+            match self.state {
+                "undecided" => "; undecided: it may be noise",
+                "withheld" => "; withheld: nothing can tell whether it is noise",
+                _ => "",
+            }
         )?;
+        if !self.rules.is_empty() {
+            writeln!(out, "\nName a twin, or a rule in `[experiment.compare]`:\n")?;
+            self.rules.iter().try_for_each(|rule| writeln!(out, "- {}", code(rule)))?;
+        }
         let Some(example) = self.examples.first() else { return Ok(()) };
         let mut block = format!("{}\n", plain(&example.curl));
         for difference in &example.differences {

@@ -12,6 +12,8 @@ mod latency;
 mod live;
 mod markdown;
 mod rate;
+mod reasons;
+mod remedy;
 mod side;
 mod text;
 mod verdict;

@@ -167,7 +167,7 @@ Experiment shop: A :8080 against B http://b.internal:9090
     /items/   FAIL                  2 compared,       2 differ,   100 %  2 of 2 comparisons (100 %) differ; none allowed.
     /items/1  PASS                  1 compared,       0 differ,  96.8 %
     /items/9  NOT ENOUGH DATA       0 compared,       0 differ,   100 %  0 of at least 1 comparison. 1 of 1 replayed exchange (100 %) could not be compared; at most 10 % may be.
-    /orders   FAIL                  1 compared,       1 differ,   100 %  1 of 1 comparison (100 %) differ; none allowed.
+    /orders   FAIL                  1 compared,       1 differ,   100 %  1 of 1 comparison (100 %) differs; none allowed.
 
   Mismatches: 3 in 2 causes
 
@@ -282,7 +282,7 @@ fn percentiles_are_shown_where_they_are_known_and_a_slow_tail_is_named() {
 /// A route on which so many match, differ, are undecided, are ignored, and are incomparable.
 fn on_route(route: &str, counts: [u64; 5]) -> RouteEvidence {
     let [matched, mismatched, undecided, ignored, incomparable] = counts;
-    let tally = Tally { matched, mismatched, undecided, ignored, noise: 0, incomparable };
+    let tally = Tally { matched, mismatched, undecided, withheld: 0, ignored, noise: 0, incomparable };
     RouteEvidence { route: route.to_owned(), tally, slower: None }
 }
 
@@ -325,7 +325,7 @@ fn a_verdict_gives_its_reason() {
         &default,
         [0, 1, 0, 0, 0],
         Fail,
-        "1 of 1 comparison (100 %) differ, in 1 cause; none allowed.",
+        "1 of 1 comparison (100 %) differs, in 1 cause; none allowed.",
     );
     check_verdict(
         &careless,
@@ -371,7 +371,7 @@ fn a_verdict_gives_its_reason() {
         &lenient,
         [1_999, 1, 0, 0, 0],
         Pass,
-        "2,000 exchanges compared, 1 (0.050 %) differ, as allowed; with 95 % confidence, at most 0.385 % do.",
+        "2,000 exchanges compared, 1 (0.050 %) differs, as allowed; with 95 % confidence, at most 0.385 % do.",
     );
 }
 
@@ -442,13 +442,13 @@ fn json_has_stable_names() {
     );
     assert_eq!(
         keys(experiment),
-        "name candidate context stopped seen in_flight fates matched mismatched undecided ignored noise incomparable \
-         incomparable_reasons mismatch_share routes causes causes_omitted paths rules policy verdict"
+        "name candidate context stopped seen in_flight fates matched mismatched undecided withheld ignored noise incomparable \
+         incomparable_reasons mismatch_share routes causes causes_omitted paths rules advice policy verdict"
     );
     let cause = &experiment["causes"][0];
     assert_eq!(
         keys(cause),
-        "id route signature changes state merged count share first_seen last_seen examples"
+        "id route signature changes state rules merged count share first_seen last_seen examples"
     );
     assert_eq!(
         keys(&cause["examples"][0]),
@@ -563,6 +563,101 @@ fn what_is_known_of_a_path_decides_whether_its_differences_count() {
     check_state(PathState::Unmeasured, Conclusion::Fail, [1, 0, 0]);
     check_state(PathState::Undecided, Conclusion::NotEnoughData, [0, 1, 0]);
     check_state(PathState::Noise, Conclusion::Pass, [0, 0, 1]);
+    check_state(PathState::Withheld, Conclusion::NotEnoughData, [0, 0, 0]);
+}
+
+#[test]
+fn what_nothing_can_measure_is_no_verdict_and_says_what_helps() {
+    let post = |id: &'static str| Case { method: "POST", ..Case::get("/items/7", r#"{"id":7}"#, id) };
+    let cases = [post(r#"{"id":8}"#), Case::get("/items/7", "1", "1")];
+    let (_, mut journal) = kept_report(&small(), &cases);
+    let summary = PathSummary { path: "json:$.id".to_owned(), ..path_summary(PathState::Withheld) };
+    journal.record_paths(RunId(1), "shop", &[PathRecord::new(&summary).unwrap()]).unwrap();
+    let report = Report::load(&journal, None).unwrap();
+    let experiment = &report.experiments[0];
+    assert_eq!((experiment.withheld, experiment.compared(), experiment.routes[0].withheld), (1, 2, 1));
+    let line = "1 of 2 comparisons differs in values that always differ, such as ids, of requests in which nothing can \
+                measure noise. Name a twin, or a rule: each cause has one that fits.";
+    assert_eq!(experiment.verdict.reasons.join(" "), line);
+    let rule = r#"ignore = [{ at = "json:$.id", class = "counter" }]"#;
+    assert_eq!(experiment.causes[0].rules, [rule]);
+    for text in [report.to_text(false), report.to_markdown()] {
+        assert!(text.contains(rule) && text.contains("Name a twin"), "{text}");
+    }
+    check_schema("", &report.to_json().unwrap());
+}
+
+#[test]
+fn a_run_that_lacks_nothing_but_a_source_of_evidence_is_decided() {
+    let policy = small();
+    let comparator = Comparator::new(CompareConfig::default()).unwrap();
+    let mut live = LiveExperiment::new("shop".into(), policy, [], LiveLimits::default());
+    let case = Case { method: "POST", ..Case::get("/orders", r#"{"id":7}"#, r#"{"id":8}"#) };
+    for number in 0..40 {
+        let exchange = exchange(number, &case);
+        let (ttfb, served) = (Duration::from_millis(2), Duration::from_millis(2));
+        let candidate = Observation::Answered { response: Box::new(response(case.b.unwrap())), ttfb, served };
+        let outcome = comparator.compare(&exchange, &candidate);
+        live.observe(&Comparison {
+            experiment: "shop".into(),
+            route: "/orders".into(),
+            compared_at: exchange.times.request_last,
+            exchange: Arc::new(exchange),
+            candidate,
+            outcome,
+        });
+    }
+    let look = |state| live.look(&|_| state);
+    assert!(look(PathState::Withheld).is_decided() && !look(PathState::Withheld).fails());
+    assert!(!look(PathState::Undecided).is_decided());
+    assert!(look(PathState::Unmeasured).fails());
+}
+
+#[test]
+fn long_signatures_and_many_causes_are_cut_in_what_people_read() {
+    let body = |value: u32| {
+        let fields: Vec<_> = (0..60).map(|n| format!("\"field_name_{}x\":{value}", n + 100)).collect();
+        &*format!("{{{}}}", fields.join(",")).leak()
+    };
+    let targets = (0..25).map(|n| &*format!("/page-{}", n + 100).leak());
+    let mut cases: Vec<_> = targets.map(|target| Case::get(target, "1", "2")).collect();
+    cases.push(Case::get("/wide", body(1), body(2)));
+    cases.push(Case::get("/wide", body(1), body(2)));
+    let (report, mut journal) = kept_report(&small(), &cases);
+    assert_eq!(report.experiments[0].causes.len(), 26);
+    for text in [report.to_text(false), report.to_markdown()] {
+        assert!(text.contains("6 more causes") && text.contains("value; json:$.field_name_109x"), "{text}");
+        let heads = text.lines().filter(|line| line.starts_with("  [") || line.starts_with("### "));
+        let lengths: Vec<_> = heads.map(|line| line.chars().count()).collect();
+        assert_eq!((lengths.len(), lengths.iter().all(|length| *length < 350)), (20, true), "{lengths:?}");
+    }
+
+    // All but one of these turn out to be noise.
+    let noise = (1..60).map(|n| {
+        let path = format!("json:$.field_name_{}x", n + 100);
+        let summary = PathSummary { route: "/wide".to_owned(), path, ..path_summary(PathState::Noise) };
+        PathRecord::new(&summary).unwrap()
+    });
+    journal.record_paths(RunId(1), "shop", &noise.collect::<Vec<_>>()).unwrap();
+    let text = Report::load(&journal, None).unwrap().to_text(false);
+    assert!(text.contains("[1] /wide: json:$.field_name_100x value\n"), "{text}");
+    assert!(
+        text.contains("json:$.field_name_100x (value)\n") && text.contains("(value, beside it)\n"),
+        "{text}"
+    );
+    assert!(text.contains("more, noise among them"), "{text}");
+}
+
+#[test]
+fn where_all_paths_are_one_route_the_report_says_what_that_hides() {
+    let advice = |targets: &[&'static str]| {
+        let cases: Vec<_> = targets.iter().map(|target| Case::get(target, "1", "2")).collect();
+        report(&small(), &cases).experiments[0].advice.join(" ")
+    };
+    // The test names a route by the part of a target before `?` and 7.
+    assert_eq!(advice(&["/a", "other"]), "");
+    let one = advice(&["other?x=1"]);
+    assert!(one.ends_with(r#"Name them: routes = ["other", "~/.*"]"#), "{one}");
 }
 
 #[test]

@@ -4,14 +4,22 @@
 
 use std::fmt::{self, Write as _};
 
-use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, RouteReport, RunReport};
+use super::facts::{
+    CauseReport, ChangeReport, ExampleReport, ExperimentReport, Report, RouteReport, RunReport,
+};
 use super::latency::LatencyRow;
 use super::verdict::Conclusion;
-use super::words::{counted, percent, plain, plural, share};
+use super::words::{counted, percent, plain, plural, share, shortened};
 use crate::journal::RateEvidence;
 
 /// Differences shown of one example.
 const DIFFERENCES_SHOWN_MAX: usize = 8;
+
+/// Causes shown.
+pub(super) const CAUSES_SHOWN_MAX: usize = 20;
+
+/// Characters shown of the set of paths that makes a cause.
+pub(super) const SIGNATURE_SHOWN_MAX: usize = 300;
 
 /// Paths shown with what is known of their noise.
 const PATHS_SHOWN_MAX: usize = 50;
@@ -91,6 +99,7 @@ impl ExperimentReport {
         self.write_latency(out)?;
         self.write_rules(out)?;
         let line = format!("{}: {}", plain(&self.name), plain(&self.verdict.line()));
+        self.advice.iter().try_for_each(|advice| writeln!(out, "\n  {}", plain(advice)))?;
         writeln!(out, "\n  {}", paint.verdict(self.verdict.verdict, &line))
     }
 
@@ -116,6 +125,13 @@ impl ExperimentReport {
         }
         if self.undecided > 0 {
             writeln!(out, "  {:>12}  differ in what may be noise: undecided", counted(self.undecided))?;
+        }
+        if self.withheld > 0 {
+            writeln!(
+                out,
+                "  {:>12}  differ where nothing can measure noise: withheld",
+                counted(self.withheld)
+            )?;
         }
         for reason in &self.incomparable_reasons {
             writeln!(out, "  {:>12}  {:<22} {}", counted(reason.count), reason.name, reason.meaning)?;
@@ -156,10 +172,15 @@ impl ExperimentReport {
         if self.causes.is_empty() && self.causes_omitted == 0 {
             return Ok(());
         }
-        let mismatches = counted(self.mismatched.saturating_add(self.undecided));
+        let mismatches =
+            counted(self.mismatched.saturating_add(self.undecided).saturating_add(self.withheld));
         writeln!(out, "\n  Mismatches: {mismatches} in {}", plural(self.causes.len() as u64, "cause"))?;
-        for (number, cause) in (1..).zip(&self.causes) {
+        for (number, cause) in (1..).zip(self.causes.iter().take(CAUSES_SHOWN_MAX)) {
             cause.write_text(out, number, self.compared(), paint)?;
+        }
+        let more = self.causes.len().saturating_sub(CAUSES_SHOWN_MAX) as u64;
+        if more > 0 {
+            writeln!(out, "\n  and {}: --json shows all", plural(more, "more cause"))?;
         }
         if self.causes_omitted > 0 {
             writeln!(out, "\n  {} more mismatches have further causes.", counted(self.causes_omitted))?;
@@ -274,27 +295,44 @@ impl ExperimentReport {
 
 impl CauseReport {
     fn write_text(&self, out: &mut String, number: usize, compared: u64, paint: &Paint) -> fmt::Result {
-        let undecided = if self.state == "undecided" { " (undecided: it may be noise)" } else { "" };
-        let title = format!("[{number}] {}: {}{undecided}", plain(&self.route), plain(&self.signature));
+        let undecided = match self.state {
+            "undecided" => " (undecided: it may be noise)",
+            "withheld" => " (withheld: nothing can tell whether it is noise)",
+            _ => "",
+        };
+        let title = format!(
+            "[{number}] {}: {}{undecided}",
+            plain(&self.route),
+            shortened(&plain(&self.signature), SIGNATURE_SHOWN_MAX)
+        );
         writeln!(out, "\n  {}", paint.bold(&title))?;
         writeln!(
             out,
-            "      {} of {} comparisons ({}), first {}, last {}, cause {}",
+            "      {} of {} ({}), first {}, last {}, cause {}",
             counted(self.count),
-            counted(compared),
+            plural(compared, "comparison"),
             percent(self.count, compared),
             self.first_seen,
             self.last_seen,
             self.id
         )?;
-        self.examples.first().map_or(Ok(()), |example| example.write_text(out))
+        if !self.rules.is_empty() {
+            writeln!(
+                out,
+                "      Nothing can measure noise there: such requests are not asked for a second time, and there is no twin. \
+                 Name a twin, or a rule in [experiment.compare]:"
+            )?;
+            self.rules.iter().try_for_each(|rule| writeln!(out, "        {}", plain(rule)))?;
+        }
+        self.examples.first().map_or(Ok(()), |example| example.write_text(out, &self.changes))
     }
 }
 
 // === impl ExampleReport ===
 
 impl ExampleReport {
-    fn write_text(&self, out: &mut String) -> fmt::Result {
+    /// `changes` are those of the cause: what else differs in its example is noise, or undecided, and comes last.
+    fn write_text(&self, out: &mut String, changes: &[ChangeReport]) -> fmt::Result {
         writeln!(
             out,
             "      Example: {} {}  (A answered {}, B {})",
@@ -303,16 +341,24 @@ impl ExampleReport {
             self.control_status,
             self.candidate_status
         )?;
-        for difference in self.differences.iter().take(DIFFERENCES_SHOWN_MAX) {
+        let (own, beside): (Vec<_>, Vec<_>) = self
+            .differences
+            .iter()
+            .partition(|have| changes.is_empty() || changes.iter().any(|change| change.path == have.path));
+        let marked =
+            own.iter().map(|own| (own, "")).chain(beside.iter().map(|beside| (beside, ", beside it")));
+        for (difference, mark) in marked.take(DIFFERENCES_SHOWN_MAX) {
             let value = |value: &Option<String>| value.as_deref().map_or("(absent)".to_owned(), plain);
-            writeln!(out, "        {} ({})", plain(&difference.place), difference.kind)?;
+            writeln!(out, "        {} ({}{mark})", plain(&difference.place), difference.kind)?;
             writeln!(out, "          A: {}", value(&difference.control))?;
             writeln!(out, "          B: {}", value(&difference.candidate))?;
         }
         let hidden = self.differences.len().saturating_sub(DIFFERENCES_SHOWN_MAX) as u64;
         let more = self.differences_omitted.saturating_add(hidden);
         if more > 0 {
-            writeln!(out, "        and {} more", counted(more))?;
+            let room = DIFFERENCES_SHOWN_MAX.saturating_sub(own.len());
+            let noise = if beside.len() > room { ", noise among them" } else { "" };
+            writeln!(out, "        and {} more{noise}", counted(more))?;
         }
         writeln!(out, "      Repeat against B: {}", self.curl)?;
         self.curl_notes.iter().try_for_each(|note| writeln!(out, "        {}", plain(note)))

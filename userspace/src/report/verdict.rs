@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::causes::CauseState;
 use super::rate::{Bounds, RateBounds};
-use super::words::{counted, percent, plural, share};
+use super::reasons::{agreement, first_few, on_route, undecided, withheld};
+use super::words::{counted, differ, percent, plural, share};
 use crate::compare::latency::LatencyPolicy;
 
 /// What an experiment must show. Kept with its run, so that a report needs no configuration.
@@ -76,6 +78,8 @@ pub(super) struct Tally {
     pub(super) mismatched: u64,
     /// With differences of which it is not known yet whether they are noise, and none that count.
     pub(super) undecided: u64,
+    /// With differences of which nothing can ever tell whether they are noise, and none of another kind.
+    pub(super) withheld: u64,
     /// With differences that rules hide.
     pub(super) ignored: u64,
     /// With differences that are noise.
@@ -101,8 +105,8 @@ pub(super) struct Evidence {
     pub(super) stopped: Option<String>,
 }
 
-/// Sentences about routes in the verdict on an experiment.
-const ROUTES_NAMED_MAX: usize = 3;
+/// What helps where nothing can measure noise.
+const REMEDY: &str = "Name a twin, or a rule: each cause has one that fits.";
 
 /// A policy that cannot be written down, or read back.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +173,8 @@ impl VerdictPolicy {
     pub(super) fn bounds(&self, tally: &Tally) -> Bounds {
         let (rate, compared) = (self.rate_bounds(), tally.compared());
         let low = rate.of(tally.mismatched, compared).low;
-        Bounds { low, high: rate.of(tally.mismatched.saturating_add(tally.undecided), compared).high }
+        let open = tally.undecided.saturating_add(tally.withheld);
+        Bounds { low, high: rate.of(tally.mismatched.saturating_add(open), compared).high }
     }
 
     fn rate_bounds(&self) -> RateBounds {
@@ -219,6 +224,10 @@ impl VerdictPolicy {
             ));
         }
         lacking.extend(undecided(&tally));
+        if let Some(withheld) = withheld(&tally) {
+            lacking.push(withheld);
+            lacking.push(REMEDY.to_owned());
+        }
         lacking.extend(self.uncertain(&tally));
         let incomparable = self.too_incomparable(&tally);
         if incomparable.is_none() {
@@ -256,11 +265,13 @@ impl VerdictPolicy {
             ));
         }
         lacking.extend(undecided(tally));
+        lacking.extend(withheld(tally));
         if tally.mismatched as f64 > self.mismatch_share_max * compared as f64 {
             lacking.push(format!(
-                "{} of {} differ, which may be chance; {} allowed.",
+                "{} of {} {}, which may be chance; {} allowed.",
                 counted(tally.mismatched),
                 plural(compared, "comparison"),
+                differ(tally.mismatched),
                 share(self.mismatch_share_max)
             ));
         }
@@ -283,10 +294,11 @@ impl VerdictPolicy {
         (is_certain && tally.mismatched as f64 > allowed).then(|| {
             let causes = causes.map(|causes| format!(", in {}", plural(causes as u64, "cause")));
             format!(
-                "{} of {} ({}) differ{}; {} allowed.",
+                "{} of {} ({}) {}{}; {} allowed.",
                 counted(tally.mismatched),
                 plural(compared, "comparison"),
                 percent(tally.mismatched, compared),
+                differ(tally.mismatched),
                 causes.unwrap_or_default(),
                 share(self.mismatch_share_max),
             )
@@ -310,6 +322,8 @@ impl VerdictPolicy {
 
     /// That more may differ than are allowed, since too little was compared.
     fn uncertain(&self, tally: &Tally) -> Option<String> {
+        // What is withheld stays so, however many comparisons are made: it lacks something else.
+        let tally = &tally.with_nothing_withheld();
         let high = self.bounds(tally).high;
         if high <= self.share_passed() {
             return None;
@@ -336,54 +350,16 @@ impl VerdictPolicy {
     }
 }
 
-/// How far both branches agree, in words.
-fn agreement(tally: &Tally) -> String {
-    let compared = tally.compared();
-    let mut text = format!("{} compared, ", plural(compared, "exchange"));
-    text += &match tally.mismatched {
-        0 => "none differs".to_owned(),
-        some => format!("{} ({}) differ, as allowed", counted(some), percent(some, compared)),
-    };
-    // What was known to be noise when it was seen stands with what rules hide.
-    let hidden = tally.ignored.saturating_add(tally.noise);
-    if hidden > 0 {
-        text += &format!(" but for what rules or noise hide in {}", counted(hidden));
-    }
-    text
-}
-
-/// That some mismatches may be noise.
-fn undecided(tally: &Tally) -> Option<String> {
-    (tally.undecided > 0).then(|| {
-        let compared = tally.compared();
-        format!(
-            "{} of {} differ where it is undecided whether that is noise.",
-            counted(tally.undecided),
-            plural(compared, "comparison")
-        )
-    })
-}
-
-/// A sentence about a route that names it. The one about latency does so already.
-fn on_route(evidence: &RouteEvidence, why: &str) -> String {
-    match &evidence.slower {
-        Some(slower) if slower == why => slower.clone(),
-        Some(_) | None => format!("{}: {why}", evidence.route),
-    }
-}
-
-fn first_few(mut sentences: Vec<String>) -> Vec<String> {
-    let more = sentences.len().saturating_sub(ROUTES_NAMED_MAX);
-    sentences.truncate(ROUTES_NAMED_MAX);
-    if more > 0 {
-        sentences.push(format!("So it is on {} more.", plural(more as u64, "route")));
-    }
-    sentences
-}
-
 // === impl Evidence ===
 
 impl Evidence {
+    /// The same, were all that is withheld known to be noise.
+    pub(super) fn with_nothing_withheld(&self) -> Self {
+        let mut evidence = self.clone();
+        evidence.routes.iter_mut().for_each(|route| route.tally = route.tally.with_nothing_withheld());
+        evidence
+    }
+
     /// What came of all comparisons.
     pub(super) fn tally(&self) -> Tally {
         self.routes.iter().fold(Tally::default(), |sum, route| sum.plus(&route.tally))
@@ -395,27 +371,38 @@ impl Evidence {
 impl Tally {
     /// Comparisons that could be made.
     pub(super) fn compared(&self) -> u64 {
-        let Self { matched, mismatched, undecided, ignored, noise, incomparable: _ } = self;
-        matched + mismatched + undecided + ignored + noise
+        let Self { matched, mismatched, undecided, withheld, ignored, noise, incomparable: _ } = self;
+        matched + mismatched + undecided + withheld + ignored + noise
     }
 
     fn plus(&self, other: &Self) -> Self {
-        let Self { matched, mismatched, undecided, ignored, noise, incomparable } = self;
+        let Self { matched, mismatched, undecided, withheld, ignored, noise, incomparable } = self;
         Self {
             matched: matched + other.matched,
             mismatched: mismatched + other.mismatched,
             undecided: undecided + other.undecided,
+            withheld: withheld + other.withheld,
             ignored: ignored + other.ignored,
             noise: noise + other.noise,
             incomparable: incomparable + other.incomparable,
         }
     }
 
-    /// Moves mismatches to where they belong once their causes were judged.
-    pub(super) fn rejudge(&mut self, noise: u64, undecided: u64) {
-        self.mismatched = self.mismatched.saturating_sub(noise).saturating_sub(undecided);
-        self.noise += noise;
-        self.undecided += undecided;
+    /// Moves mismatches to where they belong once their cause was judged.
+    pub(super) fn rejudge(&mut self, state: CauseState, count: u64) {
+        let place = match state {
+            CauseState::Counts => return,
+            CauseState::Undecided => &mut self.undecided,
+            CauseState::Withheld => &mut self.withheld,
+            CauseState::Noise => &mut self.noise,
+        };
+        *place += count;
+        self.mismatched = self.mismatched.saturating_sub(count);
+    }
+
+    /// The same, were all that is withheld known to be noise.
+    fn with_nothing_withheld(&self) -> Self {
+        Self { withheld: 0, noise: self.noise + self.withheld, ..*self }
     }
 }
 

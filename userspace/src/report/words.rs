@@ -51,9 +51,22 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{} {noun}{ending}", counted(count))
 }
 
+/// What so many do.
+pub(super) fn differ(count: u64) -> &'static str {
+    if count == 1 { "differs" } else { "differ" }
+}
+
 /// `2026-11-22T06:17:36Z`.
 pub(super) fn time(at: Timestamp) -> String {
     humantime::format_rfc3339_seconds(at.to_system_time()).to_string()
+}
+
+/// The beginning of a text, at most so many characters of it.
+pub(super) fn shortened(text: &str, characters_max: usize) -> String {
+    match text.char_indices().nth(characters_max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
 }
 
 /// The text with everything escaped that a terminal would act on or that would reorder the line.

@@ -8,17 +8,12 @@ use std::fmt::Display;
 
 use super::grammar::name_and_value;
 use super::lifetime::Lifetime;
+use crate::compare::class::is_certainly_random;
 use crate::compare::findings::Lossy;
 use crate::compare::join::by_name;
 use crate::compare::url::OwnOrigin;
 use crate::compare::{Findings, Place};
 use crate::model::{DifferenceKind, Headers, REDACTED};
-
-/// Letters and digits that a random text has at least.
-const RANDOM_CHARACTERS_MIN: usize = 16;
-
-/// Hexadecimal digits that are no word.
-const HEX_CHARACTERS_MIN: usize = 24;
 
 struct Cookie {
     name: String,
@@ -62,7 +57,7 @@ fn report(place: &Place<'_>, a: Option<&dyn Display>, b: Option<&dyn Display>, f
 
 fn attributes(a: &Cookie, b: &Cookie, found: &mut Findings<'_>) {
     let place = |attribute| Place::Cookie { name: &a.name, attribute: Some(attribute) };
-    if a.value != b.value && !(is_random(&a.value) && is_random(&b.value)) {
+    if a.value != b.value && !(is_certainly_random(&a.value) && is_certainly_random(&b.value)) {
         report(&place("value"), Some(&REDACTED), Some(&REDACTED), found);
     }
     let same_lifetime = match (&a.lifetime, &b.lifetime) {
@@ -134,25 +129,4 @@ impl Cookie {
         let lifetime = max_age.map(Lasting::For).or_else(|| expires.map(until));
         Self { name, value, lifetime, attributes }
     }
-}
-
-/// True for a long text whose letters and digits change places as chance would have it: session ids, signed values.
-///
-/// Words, numbers, flags and dates are none. Letters and digits of a hexadecimal text change places 0.47 times per
-/// character on average, and in one of some hundred texts of 32 characters less than 0.2 times; but no word, or row of
-/// words and numbers, is as long as that and made of a to f alone.
-fn is_random(value: &[u8]) -> bool {
-    let class = |byte: &u8| match byte {
-        b'0'..=b'9' => Some(0),
-        b'a'..=b'z' => Some(1),
-        b'A'..=b'Z' => Some(2),
-        _ => None,
-    };
-    let classes: Vec<u8> = value.iter().filter_map(class).collect();
-    let changes = classes.windows(2).filter(|pair| pair.first() != pair.last()).count();
-    let is_hex = || {
-        let mut characters = value.iter().filter(|byte| byte.is_ascii_alphanumeric());
-        classes.len() >= HEX_CHARACTERS_MIN && changes > 0 && characters.all(u8::is_ascii_hexdigit)
-    };
-    classes.len() >= RANDOM_CHARACTERS_MIN && (changes.saturating_mul(5) >= classes.len() || is_hex())
 }

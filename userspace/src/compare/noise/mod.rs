@@ -8,7 +8,6 @@
 //! B does as A does, both are equally likely. [`NoiseModel`] bets on that coin, path by path.
 
 mod again;
-mod class;
 mod fdr;
 mod model;
 mod path;
@@ -19,7 +18,6 @@ mod triple;
 mod wealth;
 
 pub use again::AgainConfig;
-pub use class::{class_of, transition_of};
 pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
 pub use reach::Reach;
 pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};

@@ -66,6 +66,8 @@ pub(super) struct RouteRecord {
     pub(super) name: Arc<str>,
     paths: HashMap<Arc<str>, usize, RandomState>,
     pub(super) comparisons: u64,
+    /// Those about which no source of evidence can ever say anything.
+    unmeasurable: u64,
     pub(super) comparisons_recently: Faded,
     pub(super) triples: [u64; 3],
     /// Those of twins and repeats.
@@ -141,19 +143,21 @@ impl NoiseModel {
         })
     }
 
-    /// Counts one comparison of A and B. Call it for each that could be made, also where nothing differs.
+    /// Counts one comparison of A and B. Call it for each that could be made, also where nothing differs. It is
+    /// `measurable` where a source of evidence may say something about it, now or later.
     ///
     /// Routes come from the configuration: their number is not bounded here.
-    pub fn observe(&mut self, route: &str, candidate: &DifferingPaths) {
+    pub fn observe(&mut self, route: &str, candidate: &DifferingPaths, measurable: bool) {
         let at = self.route(route);
         let half_life = self.config.half_life;
         let Some(record) = self.routes.get_mut(at) else { return };
         record.comparisons = record.comparisons.saturating_add(1);
+        record.unmeasurable = record.unmeasurable.saturating_add(u64::from(!measurable));
         let now = record.comparisons;
         record.comparisons_recently.add(now, half_life);
         for difference in candidate.iter() {
             match self.path(at, &difference.path, difference.transition) {
-                Some(path) => path.differs(difference, now, half_life),
+                Some(path) => path.differs(difference, measurable, now, half_life),
                 None => self.differences_unmeasured = self.differences_unmeasured.saturating_add(1),
             }
         }
@@ -188,18 +192,23 @@ impl NoiseModel {
         let bet = Bet { source, fair: triple.fair, now, half_life, spacing, excess_max };
         let signs = triple.signs();
         let (mut ranked, mut news) = (self.ranked, 0_u64);
-        let discoveries = self.discoveries.clone();
+        let prices = self.discoveries.prices();
+        let mut touched = Vec::with_capacity(signs.len());
         for signed in &signs {
-            if let Some(path) = self.path(at, signed.path, signed.transition) {
-                news = news.saturating_add(u64::from(!path.is_measured()));
-                path.take(signed, &bet, &mut ranked);
-                path.ln_price = path.rank.map(|rank| discoveries.ln_price(rank));
+            let Some(known) = self.path_at(at, signed.path, signed.transition) else { continue };
+            let Some(path) = self.paths.get_mut(known) else { continue };
+            news = news.saturating_add(u64::from(!path.is_measured()));
+            path.take(signed, &bet, &mut ranked);
+            path.ln_price = path.rank.map(|rank| prices.ln_price(rank));
+            if let Some(weighted) = path.ln_weighted() {
+                path.order = self.discoveries.change(path.order, weighted);
             }
+            touched.push(known);
         }
         self.ranked = ranked;
         self.news = self.news.saturating_add(news);
-        if !signs.is_empty() {
-            self.judge();
+        if !touched.is_empty() {
+            self.judge(&touched);
         }
     }
 
@@ -215,7 +224,9 @@ impl NoiseModel {
     }
 
     pub(super) fn state_of(&self, record: &PathRecord) -> PathState {
-        let comparisons = self.routes.get(record.route).map_or(0, |route| route.comparisons);
+        let route = self.routes.get(record.route);
+        let (comparisons, unmeasurable) =
+            route.map_or((0, 0), |route| (route.comparisons, route.unmeasurable));
         if self.is_reported(record) {
             return match record.quiet_since(comparisons) {
                 Some(_) => PathState::Ceased,
@@ -227,7 +238,11 @@ impl NoiseModel {
             PathState::Noise
         } else if record.was_reported {
             PathState::Ceased
-        } else if record.is_measured() || record.is_awaited || record.is_volatile() {
+        } else if record.is_measured() || record.is_awaited {
+            PathState::Undecided
+        } else if record.is_withheld(unmeasurable) {
+            PathState::Withheld
+        } else if record.is_volatile() {
             PathState::Undecided
         } else {
             PathState::Unmeasured
@@ -253,12 +268,21 @@ impl NoiseModel {
         record.ln_weighted().is_some_and(|weighted| self.discoveries.reports(weighted))
     }
 
-    /// Judges all paths anew: what one path shows changes what suffices for another.
-    fn judge(&mut self) {
-        self.discoveries.judge(self.paths.iter().filter_map(PathRecord::ln_weighted), self.ranked);
-        for record in &mut self.paths {
-            let reported = record.ln_weighted().is_some_and(|weighted| self.discoveries.reports(weighted));
-            record.was_reported |= reported;
+    /// Judges anew after the evidence at some paths has changed: what one path shows changes what suffices for another.
+    fn judge(&mut self, touched: &[usize]) {
+        let before = self.discoveries.reported();
+        let now = self.discoveries.judge();
+        let discoveries = &self.discoveries;
+        let note = |record: &mut PathRecord| {
+            record.was_reported |= record.ln_weighted().is_some_and(|weighted| discoveries.reports(weighted));
+        };
+        // Where more suffices than before, paths at which nothing changed may be reported, too.
+        if now > before {
+            self.paths.iter_mut().for_each(note);
+            return;
+        }
+        for at in touched {
+            self.paths.get_mut(*at).into_iter().for_each(note);
         }
     }
 
@@ -272,6 +296,7 @@ impl NoiseModel {
             name,
             paths: HashMap::default(),
             comparisons: 0,
+            unmeasurable: 0,
             comparisons_recently: Faded::default(),
             triples: [0; 3],
             triples_recently: Faded::default(),
@@ -281,18 +306,23 @@ impl NoiseModel {
 
     /// The record of a path, a new one if need be; none beyond the bound.
     fn path(&mut self, route: usize, path: &str, transition: Transition) -> Option<&mut PathRecord> {
+        let at = self.path_at(route, path, transition)?;
+        self.paths.get_mut(at)
+    }
+
+    /// Where the record of a path is.
+    fn path_at(&mut self, route: usize, path: &str, transition: Transition) -> Option<usize> {
         let paths = &mut self.routes.get_mut(route)?.paths;
-        let at = match paths.get(path) {
-            Some(at) => *at,
-            None if self.paths.len() >= self.config.paths_max => return None,
+        match paths.get(path) {
+            Some(at) => Some(*at),
+            None if self.paths.len() >= self.config.paths_max => None,
             None => {
                 let (at, path) = (self.paths.len(), Arc::<str>::from(path));
                 paths.insert(Arc::clone(&path), at);
                 self.news = self.news.saturating_add(1);
                 self.paths.push(PathRecord::new(route, path, transition));
-                at
+                Some(at)
             }
-        };
-        self.paths.get_mut(at)
+        }
     }
 }

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::class::Trend;
+use super::super::class::{Course, Trend};
+use super::fdr::Order;
 use super::reach::Reaches;
 use super::triple::{PathDifference, Sign, Signed};
 use super::wealth::{STAKES, Wealth};
@@ -53,15 +54,31 @@ pub(super) struct Faded {
     at: u64,
 }
 
+/// Comparisons that differ at a path, by the classes of the values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    /// Both of one volatile class.
+    volatile: u64,
+    /// Two numbers.
+    numbers: u64,
+    /// Both of another class.
+    plain: u64,
+    /// Of two classes.
+    changed: u64,
+}
+
 /// One path of one route.
 #[derive(Clone, Debug)]
 pub(super) struct PathRecord {
     pub(super) route: usize,
     pub(super) path: Arc<str>,
     pub(super) transition: Transition,
-    trend: Trend,
-    /// False as soon as values differed that are not of one volatile class.
-    only_volatile: bool,
+    /// Of A's numbers, then of B's.
+    trends: [Trend; 2],
+    /// Comparisons of A and B that differ here, by how their values look.
+    looks: Looks,
+    /// Of those that differ, the ones about which no source of evidence can ever say anything.
+    unmeasurable: u64,
     /// Numbers of comparisons on the route, from 1; 0 for none.
     pub(super) first_seen: u64,
     pub(super) last_seen: u64,
@@ -82,6 +99,7 @@ pub(super) struct PathRecord {
     pub(super) rank: Option<usize>,
     /// What that rank costs: minus the logarithm of its weight.
     pub(super) ln_price: Option<f64>,
+    pub(super) order: Order,
     pub(super) was_reported: bool,
     /// Whether a triple is on its way, or was.
     pub(super) is_awaited: bool,
@@ -107,6 +125,30 @@ impl Faded {
     }
 }
 
+// === impl Looks ===
+
+impl Looks {
+    fn take(&mut self, difference: &PathDifference) {
+        let count = match difference.transition {
+            transition if difference.class_changed || transition.is_change() => &mut self.changed,
+            transition if transition.is_volatile() => &mut self.volatile,
+            Transition { control: ValueClass::Number, candidate: _ } => &mut self.numbers,
+            Transition { control: _, candidate: _ } => &mut self.plain,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// True when what differs here is of volatile classes: no change of class, and no more than one in ten others, since
+    /// a random text looks like a word now and then.
+    fn are_volatile(&self, with_numbers: bool) -> bool {
+        let Self { volatile, numbers, plain, changed } = *self;
+        let (numbers, others) =
+            if with_numbers { (numbers, plain) } else { (0, plain.saturating_add(numbers)) };
+        let volatile = volatile.saturating_add(numbers);
+        volatile > 0 && changed == 0 && others.saturating_mul(9) <= volatile
+    }
+}
+
 // === impl PathRecord ===
 
 impl PathRecord {
@@ -115,8 +157,9 @@ impl PathRecord {
             route,
             path,
             transition,
-            trend: Trend::default(),
-            only_volatile: true,
+            trends: [Trend::default(); 2],
+            looks: Looks::default(),
+            unmeasurable: 0,
             first_seen: 0,
             last_seen: 0,
             differing: 0,
@@ -132,6 +175,7 @@ impl PathRecord {
             noise: Wealth::default(),
             rank: None,
             ln_price: None,
+            order: Order::default(),
             was_reported: false,
             is_awaited: false,
             last_counted: None,
@@ -143,14 +187,22 @@ impl PathRecord {
         }
     }
 
-    /// A and B differ here in comparison number `now` of the route.
-    pub(super) fn differs(&mut self, difference: &PathDifference, now: u64, half_life: u32) {
-        if let Some(number) = difference.control_number {
-            self.trend.observe(number);
+    /// A and B differ here in comparison number `now` of the route, about which a source of evidence may say something
+    /// if it is `measurable`.
+    pub(super) fn differs(
+        &mut self,
+        difference: &PathDifference,
+        measurable: bool,
+        now: u64,
+        half_life: u32,
+    ) {
+        let numbers = [difference.control_number, difference.candidate_number];
+        for (trend, number) in self.trends.iter_mut().zip(numbers) {
+            number.into_iter().for_each(|number| trend.observe(number));
         }
         self.transition = self.named(difference.transition);
-        // Not a number that rises: so does a price when things are asked for in their order.
-        self.only_volatile &= !difference.class_changed && difference.transition.is_volatile();
+        self.looks.take(difference);
+        self.unmeasurable = self.unmeasurable.saturating_add(u64::from(!measurable));
         if self.differing == 0 {
             self.first_seen = now;
         }
@@ -277,8 +329,27 @@ impl PathRecord {
     }
 
     /// True when A and B differed, and only in values of one volatile class: nothing to worry about, nothing measured.
+    /// Not in numbers that rise: so does a price when things are asked for in their order.
     pub(super) fn is_volatile(&self) -> bool {
-        self.differing > 0 && self.only_volatile && self.transition.is_volatile()
+        self.looks.are_volatile(false)
+    }
+
+    /// True when nothing can ever be measured here, and all that differed looks volatile. `of`: how many comparisons on
+    /// the route nothing can be measured in.
+    ///
+    /// Numbers look so if A's and B's both keep rising, and while they may still turn out to: where they differ in a
+    /// quarter of the comparisons, as an id does and a number that is wrong now and then does not.
+    pub(super) fn is_withheld(&self, of: u64) -> bool {
+        let courses = self.trends.map(|trend| trend.course());
+        let may_rise = match courses {
+            [Course::Counter, Course::Counter] => true,
+            [Course::Unknown | Course::Counter, Course::Unknown | Course::Counter] => {
+                self.unmeasurable.saturating_mul(4) >= of
+            }
+            [Course::Other, _] | [_, Course::Other] => false,
+        };
+        // A status is a word of a protocol, not a number.
+        self.unmeasurable == self.differing && *self.path != *"status" && self.looks.are_volatile(may_rise)
     }
 
     /// Logarithm of the e-value against "B does as A does".
@@ -299,7 +370,7 @@ impl PathRecord {
 
     /// A number that keeps rising is a counter.
     fn named(&self, transition: Transition) -> Transition {
-        let counter = self.trend.is_counter();
+        let counter = self.trends.first().is_some_and(Trend::is_counter);
         let named = |class| if counter && class == ValueClass::Number { ValueClass::Counter } else { class };
         Transition { control: named(transition.control), candidate: named(transition.candidate) }
     }

@@ -24,7 +24,7 @@
 //! A path was not compared where a list of differences was cut off at its bound and does not name it, or where the
 //! statuses are of different classes, so that nothing else was looked at.
 
-use super::class::{number_of, transition_of};
+use super::super::class::{numbers_of, transition_of};
 use super::reach::Reach;
 use crate::compare::CompareLimits;
 use crate::model::{Difference, EvidenceSource, Outcome, Transition};
@@ -49,6 +49,8 @@ pub struct PathDifference {
     pub class_changed: bool,
     /// A's value at the first difference there, where it is a number.
     pub control_number: Option<f64>,
+    /// B's value there, likewise.
+    pub candidate_number: Option<f64>,
     /// How far the answers lie apart there.
     pub reach: Reach,
 }
@@ -148,6 +150,7 @@ impl DifferingPaths {
             transition: Transition { control: *class, candidate: *class },
             class_changed: false,
             control_number: None,
+            candidate_number: None,
             reach: Reach { changes_class: false, places: 1, step: *step },
         };
         Self { paths: paths.iter().map(of_class).collect(), complete: true }
@@ -178,14 +181,14 @@ impl DifferingPaths {
 impl PathDifference {
     fn new(difference: &Difference) -> Self {
         let transition = transition_of(difference);
-        let number = |shown: &Option<String>| shown.as_deref().and_then(number_of);
-        let (control_number, candidate_number) = (number(&difference.control), number(&difference.candidate));
+        let (control_number, candidate_number) = numbers_of(difference);
         let step = control_number.zip(candidate_number).map_or(0.0, |(a, b)| b - a);
         Self {
             path: difference.path.as_str().into(),
             transition,
             class_changed: transition.is_change(),
             control_number,
+            candidate_number,
             reach: Reach { changes_class: transition.is_change(), places: 1, step },
         }
     }

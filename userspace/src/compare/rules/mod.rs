@@ -8,7 +8,6 @@
 //! first that hides it is the one that counts it. `unordered`, `match_by` and `clean` with `sort` work earlier, when
 //! arrays are aligned.
 
-mod class;
 mod clean;
 mod guide;
 mod kinds;

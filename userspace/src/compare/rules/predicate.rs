@@ -5,7 +5,7 @@
 
 use regex::Regex;
 
-use super::class::{CLASSES, is_of_class};
+use super::super::class::{RULE_CLASSES, is_of_rule_class};
 use super::value::Text;
 use crate::model::DifferenceKind;
 
@@ -118,8 +118,8 @@ impl Predicate {
 }
 
 fn class_named(name: &str) -> Result<&'static str, String> {
-    let known = CLASSES.into_iter().find(|class| *class == name);
-    known.ok_or_else(|| format!("`{name}` is no class of values; there are {}", CLASSES.join(", ")))
+    let known = RULE_CLASSES.into_iter().find(|class| *class == name);
+    known.ok_or_else(|| format!("`{name}` is no class of values; there are {}", RULE_CLASSES.join(", ")))
 }
 
 fn kind_named(name: &str) -> Result<DifferenceKind, String> {
@@ -144,7 +144,7 @@ impl Side {
     /// A value that is absent is of no class and matches nothing.
     fn holds(&self, value: Option<&Text<'_>>) -> bool {
         let Some(value) = value else { return self.is_always() };
-        self.class.is_none_or(|class| is_of_class(value, class))
+        self.class.is_none_or(|class| is_of_rule_class(&value.text, class))
             && self.matching.iter().all(|regex| regex.is_match(&value.text))
             && self.equal.as_ref().is_none_or(|text| value.text == *text)
     }
