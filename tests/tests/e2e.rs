@@ -20,6 +20,8 @@ mod noise;
 mod offline;
 #[path = "e2e/recording.rs"]
 mod recording;
+#[path = "e2e/rules.rs"]
+mod rules;
 #[path = "e2e/throttle.rs"]
 mod throttle;
 #[path = "e2e/tunnel.rs"]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ("verdict", verdict::CASES),
         ("noise", noise::CASES),
         ("candidate", candidate::CASES),
+        ("rules", rules::CASES),
         ("faults", faults::CASES),
         ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),

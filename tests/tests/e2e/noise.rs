@@ -4,7 +4,6 @@
 //! regression takes to be found is that bench's to say.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -46,7 +45,7 @@ struct Instance {
 impl Instance {
     fn start(mutant: Option<&str>, seed: u64, environment: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_understudy-detect-app"));
+        let mut command = Place::Here.command(env!("CARGO_BIN_EXE_understudy-detect-app"));
         command.args(["--kind", KIND.name(), "--port", &address.port().to_string()]);
         command.args(["--seed", &seed.to_string(), "--environment", environment]);
         command.args(mutant.map(|mutant| ["--mutant", mutant]).into_iter().flatten());
