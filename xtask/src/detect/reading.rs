@@ -45,9 +45,11 @@ struct RawExperiment {
     matched: u64,
     mismatched: u64,
     ignored: u64,
-    /// Absent where the program knows no such outcome; so is `noise`.
+    /// Absent where the program knows no such outcome; so are `withheld` and `noise`.
     #[serde(default)]
     undecided: u64,
+    #[serde(default)]
+    withheld: u64,
     #[serde(default)]
     noise: u64,
     causes: Vec<RawCause>,
@@ -94,9 +96,19 @@ pub(super) fn readings(json: &str) -> anyhow::Result<Vec<Reading>> {
 
 impl Reading {
     fn of(raw: RawExperiment) -> Self {
-        let RawExperiment { name, matched, mismatched, ignored, undecided, noise, causes, routes, verdict } =
-            raw;
-        let compared = matched + mismatched + ignored + undecided + noise;
+        let RawExperiment {
+            name,
+            matched,
+            mismatched,
+            ignored,
+            undecided,
+            withheld,
+            noise,
+            causes,
+            routes,
+            verdict,
+        } = raw;
+        let compared = matched + mismatched + ignored + undecided + withheld + noise;
         let mut reported = BTreeSet::new();
         let counts = |cause: &RawCause| cause.state.as_deref().is_none_or(|state| state == COUNTS);
         for RawCause { route, signature, state: _ } in causes.into_iter().filter(counts) {
