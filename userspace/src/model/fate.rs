@@ -37,6 +37,14 @@ pub enum Fate {
     UnsafeMethod,
     /// The queue to the replayer was full.
     Shed,
+    /// Redis has it: what comes of it is counted there.
+    Queued,
+    /// Redis could not be reached, and the spool had no room or could not be written.
+    SpoolFull,
+    /// It is larger than an entry of the queue may be.
+    TooLarge,
+    /// Redis could not be reached before the end: it lies in the spool, for the next start.
+    Spooled,
     /// The experiment had been stopped, because its own requests came back through the capture.
     Stopped,
     /// The rate limit had no room for it.
@@ -47,6 +55,14 @@ pub enum Fate {
     BreakerOpen,
     /// The run ended before its turn, or before the candidate answered.
     Drained,
+    /// The worker ended before its turn and gave it back to the queue, where another one takes it.
+    Returned,
+    /// An entry of the queue that is no exchange, or not one that this version can read.
+    Unreadable,
+    /// It was delivered too often without ever being done, and stands aside now for people to look at.
+    SetAside,
+    /// It was delivered again while its first settlement waited to be confirmed; that one counts.
+    Duplicate,
     /// Compared: no difference.
     Matched,
     /// Compared: differences.
@@ -74,6 +90,14 @@ pub struct Ticket {
     settled: bool,
 }
 
+/// Exchanges of one ledger that have no fate yet and whose order is kept elsewhere, as that of entries in a spool is.
+/// Those that are left when it is dropped count as [`Fate::Lost`].
+#[derive(Debug)]
+pub struct TicketBundle {
+    ledger: Arc<Ledger>,
+    count: u64,
+}
+
 /// The counts at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSnapshot {
@@ -89,7 +113,7 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 24] = [
+    pub const ALL: [Fate; 32] = [
         Fate::Shown,
         Fate::Recorded,
         Fate::NotRecorded,
@@ -104,11 +128,19 @@ impl Fate {
         Fate::NotReplayable,
         Fate::UnsafeMethod,
         Fate::Shed,
+        Fate::Queued,
+        Fate::SpoolFull,
+        Fate::TooLarge,
+        Fate::Spooled,
         Fate::Stopped,
         Fate::RateLimited,
         Fate::Overdue,
         Fate::BreakerOpen,
         Fate::Drained,
+        Fate::Returned,
+        Fate::Unreadable,
+        Fate::SetAside,
+        Fate::Duplicate,
         Fate::Matched,
         Fate::Mismatched,
         Fate::Ignored,
@@ -133,11 +165,19 @@ impl Fate {
             Fate::NotReplayable => "not_replayable",
             Fate::UnsafeMethod => "unsafe_method",
             Fate::Shed => "shed",
+            Fate::Queued => "queued",
+            Fate::SpoolFull => "spool_full",
+            Fate::TooLarge => "too_large",
+            Fate::Spooled => "spooled",
             Fate::Stopped => "stopped",
             Fate::RateLimited => "rate_limited",
             Fate::Overdue => "overdue",
             Fate::BreakerOpen => "breaker_open",
             Fate::Drained => "drained",
+            Fate::Returned => "returned",
+            Fate::Unreadable => "unreadable",
+            Fate::SetAside => "set_aside",
+            Fate::Duplicate => "duplicate",
             Fate::Matched => "matched",
             Fate::Mismatched => "mismatched",
             Fate::Ignored => "ignored",
@@ -155,6 +195,11 @@ impl Ledger {
         self.seen.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Ticket { ledger: Arc::clone(self), settled: false }
+    }
+
+    /// A bundle of this ledger, with nothing in it.
+    pub fn bundle(self: &Arc<Self>) -> TicketBundle {
+        TicketBundle { ledger: Arc::clone(self), count: 0 }
     }
 
     /// The counts now.
@@ -196,6 +241,47 @@ impl Drop for Ticket {
     }
 }
 
+// === impl TicketBundle ===
+
+impl TicketBundle {
+    /// Takes one more exchange.
+    ///
+    /// # Errors
+    /// The ticket, when it is of another ledger.
+    pub fn absorb(&mut self, mut ticket: Ticket) -> Result<(), Ticket> {
+        if !Arc::ptr_eq(&self.ledger, &ticket.ledger) {
+            return Err(ticket);
+        }
+        ticket.settled = true;
+        self.count = self.count.saturating_add(1);
+        Ok(())
+    }
+
+    /// Gives one exchange its fate; false when there was none left.
+    pub fn settle_one(&mut self, fate: Fate) -> bool {
+        let Some(rest) = self.count.checked_sub(1) else { return false };
+        self.count = rest;
+        self.ledger.settle(fate);
+        true
+    }
+
+    /// Gives all that are left the same fate.
+    pub fn settle_all(&mut self, fate: Fate) {
+        while self.settle_one(fate) {}
+    }
+
+    /// Exchanges in it.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl Drop for TicketBundle {
+    fn drop(&mut self) {
+        self.settle_all(Fate::Lost);
+    }
+}
+
 // === impl LedgerSnapshot ===
 
 impl LedgerSnapshot {
@@ -227,6 +313,24 @@ mod tests {
         assert!(now.balances());
         open.settle(Fate::Shed);
         assert!(ledger.snapshot().balances());
+    }
+
+    #[test]
+    fn a_bundle_settles_each_ticket_once_and_loses_what_is_left() {
+        let (ledger, other) = (Arc::new(Ledger::default()), Arc::new(Ledger::default()));
+        let mut bundle = ledger.bundle();
+        for _ in 0..3 {
+            assert!(bundle.absorb(ledger.admit()).is_ok());
+        }
+        bundle.absorb(other.admit()).expect_err("it is of another ledger").settle(Fate::Shed);
+        assert!(bundle.settle_one(Fate::Queued) && bundle.settle_one(Fate::Spooled));
+        assert_eq!((bundle.count(), ledger.snapshot().in_flight), (1, 1));
+        drop(bundle);
+        let end = ledger.snapshot();
+        assert!(end.balances());
+        assert_eq!([Fate::Queued, Fate::Spooled, Fate::Lost].map(|fate| end.count(fate)), [1, 1, 1]);
+        let mut empty = ledger.bundle();
+        assert!(!empty.settle_one(Fate::Queued));
     }
 
     #[test]

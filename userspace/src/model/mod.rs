@@ -23,7 +23,7 @@ pub use comparison::{
     Outcome,
 };
 pub use exchange::{Exchange, ExchangeId, Mark, Marks, REPLAY_HEADER, Times};
-pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket};
+pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket, TicketBundle};
 pub use field::{REDACTED, host_of, is_per_connection, is_secret, is_token};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
