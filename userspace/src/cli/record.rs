@@ -9,8 +9,8 @@ use clap::Args;
 use super::capture::{CaptureFlags, needs_queue, open_feed, start_runtime, stopped};
 use super::{Exit, ledger, output};
 use crate::config::{self, Flags};
+use crate::pipeline::capture_only::{CaptureEnd, CaptureOnly};
 use crate::pipeline::inspect::Admin;
-use crate::pipeline::record_only::{Record, RecordEnd};
 use crate::pipeline::run::RunError;
 
 /// What to capture, and where to.
@@ -51,12 +51,12 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         let admin = Admin::bind_if(config.admin).await?;
         let feed = open_feed(&config.capture)?;
         // Last, so that nothing else can fail and leave an empty file behind.
-        let record = Record::prepare(&config.record)?;
+        let capturing = CaptureOnly::prepare(&config.record)?;
         let stop = stopped(capture.duration);
-        anyhow::Ok(record.run(feed, &config.capture, admin, stop).await?)
+        anyhow::Ok(capturing.run(feed, &config.capture, admin, stop).await?)
     })?;
-    let RecordEnd { capture, ledger, broken } = end;
-    output::complain(&ledger::text(&capture, &[("recording".into(), ledger)]));
+    let CaptureEnd { capture, ledgers, broken } = end;
+    output::complain(&ledger::text(&capture, &ledgers));
     match broken {
         Some(error) => Err(error.into()),
         None => Ok(Exit::Success),

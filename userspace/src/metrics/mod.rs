@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpTally;
-use crate::model::{BranchFailure, Ledger, Unused};
+use crate::model::{BranchFailure, Ledger, LedgerSnapshot, Unused};
 use crate::packet::PacketTally;
 use crate::recording::Ending;
 use crate::stream::StreamTally;
@@ -137,6 +137,16 @@ pub struct ExperimentStatus {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+}
+
+// === impl Status ===
+
+impl Status {
+    /// The ledgers now, in the order of the experiments.
+    pub fn ledgers(&self) -> Vec<(Arc<str>, LedgerSnapshot)> {
+        let ledger = |status: &ExperimentStatus| (Arc::clone(&status.name), status.ledger.snapshot());
+        self.experiments.iter().map(ledger).collect()
+    }
 }
 
 // === impl Metrics ===

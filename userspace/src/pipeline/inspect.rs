@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
+use super::error::RunError;
 use super::feed::{Feed, FeedError};
 use super::patience::Patience;
-use super::run::RunError;
+use super::serving::Serving;
 use super::settings::CaptureConfig;
-use super::tasks::{spawn, wait, wait_for_admin};
 use super::thread::CaptureThread;
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
@@ -71,14 +70,11 @@ pub async fn inspect(
         }
     };
     let mut thread = CaptureThread::start(feed.into(), config, sink).map_err(RunError::Thread)?;
-    let (stop_admin, stopping) = watch::channel(false);
-    let admin = admin.map(|admin| {
+    let serving = Serving::start(admin, || {
         let experiment =
             ExperimentStatus { name: "inspect".into(), ledger: Arc::clone(&ledger), replay: None };
         let status = Arc::new(Status { capture: thread.counts(), experiments: vec![experiment] });
-        let metrics = Metrics::new(status, &ComparisonMetrics::new([]));
-        let (_ready, ready) = watch::channel(true);
-        spawn(admin.run(metrics, ready, wait(stopping)))
+        Metrics::new(status, &ComparisonMetrics::new([]))
     });
     let runtime = Handle::current();
     let mut shown = show.map(|mut show| {
@@ -109,8 +105,7 @@ pub async fn inspect(
         (None, Some(shown)) => shown.await.map_err(RunError::Task)?,
         (None, None) => Ok(()),
     };
-    stop_admin.send_replace(true);
-    wait_for_admin(admin).await;
+    serving.end().await;
     Ok(InspectEnd { capture, ledger: ledger.snapshot(), broken, unshown: shown.err() })
 }
 

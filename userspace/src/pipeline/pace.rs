@@ -27,7 +27,25 @@ enum Kind {
     Live { anchor: Anchor, lag: Duration },
     /// A ran some other time: the first request starts the clock.
     Offline { timeline: Option<Timeline>, speed: f64 },
+    /// A runs now on other hosts, whose clocks are not ours.
+    Queued { transits: Option<Transits>, lag: Duration },
 }
+
+/// The shortest way of a request from A's host to here, as far as it was seen lately: what both clocks differ by, and the
+/// least that capture and queue take. In nanoseconds; negative where A's clock is ahead.
+#[derive(Clone, Copy, Debug)]
+struct Transits {
+    /// Where our side counts from.
+    epoch: Instant,
+    /// Shortest since `since`, and shortest in the window before.
+    shortest: i128,
+    before: i128,
+    since: Instant,
+}
+
+/// How long the shortest way is believed, once or twice: as long as a clock that was set back leaves requests without
+/// A's spacing.
+const TRANSIT_WINDOW: Duration = Duration::from_secs(30);
 
 /// How far a replay of some other time has come.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +88,18 @@ impl Pace {
         Self(Kind::Live { anchor, lag })
     }
 
+    /// For a capture that runs now on other hosts: each request is sent `lag` after the earliest moment at which it could
+    /// have come here, judged by the requests of the last minute. Never before it came, never more than `lag` after that.
+    pub fn queued(lag: Duration) -> Self {
+        Self(Kind::Queued { transits: None, lag })
+    }
+
     /// True for a capture that runs now.
     pub fn is_live(&self) -> bool {
-        matches!(self.0, Kind::Live { anchor: _, lag: _ })
+        match &self.0 {
+            Kind::Live { anchor: _, lag: _ } | Kind::Queued { transits: _, lag: _ } => true,
+            Kind::Offline { timeline: _, speed: _ } => false,
+        }
     }
 
     /// For a capture file or a recording: the first request is sent at once, the others at A's distances divided
@@ -99,7 +126,35 @@ impl Pace {
                 let timeline = timeline.get_or_insert(Timeline { anchor, latest: request_first });
                 timeline.due(request_first, now, *speed)
             }
+            Kind::Queued { transits, lag } => {
+                let transits = transits.get_or_insert_with(|| Transits::new(request_first, now));
+                let extra = transits.beyond_shortest(request_first, now);
+                now.checked_add(lag.saturating_sub(extra)).unwrap_or(now)
+            }
         }
+    }
+}
+
+// === impl Transits ===
+
+impl Transits {
+    fn new(request_first: Timestamp, now: Instant) -> Self {
+        let shortest = i128::from(request_first.0).saturating_neg();
+        Self { epoch: now, shortest, before: shortest, since: now }
+    }
+
+    /// By how much this request's way was longer than the shortest.
+    fn beyond_shortest(&mut self, request_first: Timestamp, now: Instant) -> Duration {
+        let arrived = now.saturating_duration_since(self.epoch).as_nanos();
+        let transit = i128::try_from(arrived).unwrap_or(i128::MAX).saturating_sub(request_first.0.into());
+        if now.saturating_duration_since(self.since) > TRANSIT_WINDOW {
+            self.before = self.shortest;
+            self.shortest = transit;
+            self.since = now;
+        }
+        self.shortest = self.shortest.min(transit);
+        let extra = transit.saturating_sub(self.shortest.min(self.before));
+        Duration::from_nanos(u64::try_from(extra).unwrap_or(u64::MAX))
     }
 }
 
@@ -170,7 +225,7 @@ mod tests {
         Instant::now()
     }
 
-    const WALL: Timestamp = Timestamp(1_000_000_000_000);
+    const WALL: Timestamp = Timestamp(10_000_000_000_000);
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -229,6 +284,41 @@ mod tests {
         let mut fast = Pace::offline(10.0);
         assert_eq!(fast.due(WALL, at), at);
         assert_eq!(fast.due(WALL.after(day), at), at + SILENCE_MAX / 10);
+    }
+
+    /// Requests captured at these milliseconds of A's clock, which come here at those of ours; when each is sent, as
+    /// milliseconds of ours.
+    #[track_caller]
+    fn check_queued(requests: &[(i64, u64, u64)]) {
+        let at = start();
+        let mut pace = Pace::queued(ms(200));
+        for (captured, came, expected) in requests {
+            let captured = Timestamp(WALL.0.saturating_add_signed(captured * 1_000_000));
+            let due = pace.due(captured, at + ms(*came));
+            assert_eq!(due, at + ms(*expected), "{captured:?} came at {came}");
+        }
+    }
+
+    #[test]
+    fn queued_requests_keep_their_distances_whatever_the_other_clock_says() {
+        // A batch that came late, and one that came later than the lag.
+        check_queued(&[(0, 5, 205), (10, 40, 215), (30, 40, 235), (100, 400, 400), (500, 505, 705)]);
+        // The first one was not the fastest.
+        check_queued(&[(0, 50, 250), (45, 60, 260), (60, 90, 275)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_elsewhere_is_followed() {
+        let hour = 3_600_000;
+        check_queued(&[(0, 5, 205), (hour, 10, 210), (hour + 10, 30, 220)]);
+        // Set back: without the spacing for a while, and with it again after two windows.
+        check_queued(&[
+            (0, 5, 205),
+            (-hour, 10, 10),
+            (-hour + 31_000, 31_010, 31_010),
+            (-hour + 62_010, 62_020, 62_220),
+            (-hour + 62_030, 62_050, 62_240),
+        ]);
     }
 
     #[test]

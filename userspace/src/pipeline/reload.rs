@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::comparator::ExternalComparator;
+use super::error::{ExperimentError, PartError};
 use super::judge::Judging;
 use super::science::Science;
 use super::settings::{Config, ExperimentConfig};
-use crate::compare::{Comparator, CompareConfigError};
+use crate::compare::Comparator;
 use crate::metrics::{ComparisonMetrics, ReplayStats};
-use crate::select::{SelectConfigError, Selector};
+use crate::select::Selector;
 
 /// Gives the configuration as it is now.
 pub type Load = Box<dyn FnMut() -> Result<Config, Box<dyn Error + Send + Sync>> + Send>;
@@ -73,22 +74,9 @@ pub enum ReloadError {
         /// The key, or its table.
         key: String,
     },
-    /// Its rules of selection make no sense.
-    #[error("experiment `{experiment}`")]
-    Select {
-        /// The experiment.
-        experiment: String,
-        /// What is wrong.
-        source: SelectConfigError,
-    },
-    /// Its rules of comparing make no sense.
-    #[error("experiment `{experiment}`")]
-    Compare {
-        /// The experiment.
-        experiment: String,
-        /// What is wrong.
-        source: CompareConfigError,
-    },
+    /// An experiment makes no sense.
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
 }
 
 // === impl Reloads ===
@@ -153,11 +141,10 @@ impl Reloader {
         check_fixed(&self.running, &config)?;
         let mut changes = Vec::new();
         for (experiment, new) in self.experiments.iter().zip(&config.experiments) {
-            let named = || new.name.clone();
-            let mut selector = Selector::new(new.select.clone())
-                .map_err(|source| ReloadError::Select { experiment: named(), source })?;
-            let mut comparator = Comparator::new(new.compare.clone())
-                .map_err(|source| ReloadError::Compare { experiment: named(), source })?;
+            let mut selector =
+                Selector::new(new.select.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
+            let mut comparator =
+                Comparator::new(new.compare.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
             selector.take_over(&experiment.selector.load());
             if let Some(before) = experiment.science.judge().judging().comparator() {
                 comparator.take_over_counts(before);

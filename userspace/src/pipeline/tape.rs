@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::clock;
+use super::error::RunError;
 use super::patience::Patience;
-use super::run::RunError;
 use super::settings::RecordConfig;
 use crate::metrics::ExperimentStatus;
 use crate::model::{Exchange, Fate, Ledger};
@@ -40,7 +40,6 @@ pub(super) struct TapeWriter<W> {
 
 /// A recording that is written.
 pub(super) struct Taping {
-    ledger: Arc<Ledger>,
     task: JoinHandle<Result<(), RecordingError>>,
     full: watch::Receiver<bool>,
     ended: watch::Sender<bool>,
@@ -96,11 +95,11 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
 
     /// Starts to write, on a thread that may wait for the disk.
     pub(super) fn start(self) -> Taping {
-        let (ledger, full) = (Arc::clone(&self.ledger), self.full.subscribe());
+        let full = self.full.subscribe();
         let (ended, capture_ended) = watch::channel(false);
         let runtime = Handle::current();
         let task = tokio::task::spawn_blocking(move || self.run(&runtime, capture_ended));
-        Taping { ledger, task, full, ended }
+        Taping { task, full, ended }
     }
 
     /// Runs until the capture has ended and everything is written. After an error, or at the bound of the file, it
@@ -175,10 +174,10 @@ impl Taping {
     }
 
     /// Says that the capture has ended, and waits until everything is written that it has handed on.
-    pub(super) async fn finish(self) -> Result<Arc<Ledger>, RunError> {
+    pub(super) async fn finish(self) -> Result<(), RunError> {
         self.ended.send_replace(true);
         self.task.await.map_err(RunError::Task)??;
-        Ok(self.ledger)
+        Ok(())
     }
 }
 

@@ -16,12 +16,3 @@ pub(super) async fn wait(mut flag: watch::Receiver<bool>) {
     // An error means that the sender is gone, which ends the wait as well.
     drop(flag.wait_for(|set| *set).await.map(|_| ()));
 }
-
-/// Waits for the admin listener, if there is one. Its failure ends nothing, and is said.
-pub(super) async fn wait_for_admin(admin: Option<JoinHandle<()>>) {
-    if let Some(admin) = admin
-        && let Err(error) = admin.await
-    {
-        tracing::error!(%error, "The admin listener failed.");
-    }
-}

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::super::reload::Load;
+use super::super::reload::{Load, Reloads};
 use super::*;
 use crate::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::config::{Flags, parse};
@@ -61,7 +61,7 @@ async fn a_run_ends_when_it_is_told_to() {
 async fn a_run_without_an_experiment_left_ends_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = prepare(&folder).await;
-    for replayer in &run.replayers {
+    for replayer in &run.replays.replayers {
         let id = ExchangeId { flow: 1, offset: 0 };
         replayer.loop_guard.note_sent(id);
         assert!(replayer.loop_guard.saw(id));
@@ -82,7 +82,7 @@ async fn check_reloads(others: &[(&str, bool, &[&str])]) {
     });
     let mut run = prepare(&folder).await;
     run.reload(Reloads::at_message(asked, load));
-    let (science, metrics) = (Arc::clone(&run.changeable[0].science), run.comparison_metrics.clone());
+    let (science, metrics) = (Arc::clone(&run.replays.changeable[0].science), run.replays.metrics.clone());
     let steps = async {
         let mut counts = [0, 0];
         for (other, taken, rules) in others {
@@ -127,7 +127,7 @@ async fn a_hangup_reads_the_configuration_again() {
     let mut run = prepare(&folder).await;
     let load: Load = Box::new(move || Ok(parse(&changed, None, Flags::default())?));
     run.reload(Reloads::at_hangup(load).expect("signals can be received"));
-    let metrics = run.comparison_metrics.clone();
+    let metrics = run.replays.metrics.clone();
     let hang_up = async {
         let this = rustix::process::getpid();
         rustix::process::kill_process(this, rustix::process::Signal::HUP).expect("a signal to ourselves");

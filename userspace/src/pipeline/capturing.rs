@@ -1,0 +1,113 @@
+//! The half that captures: the thread, what every exchange passes behind it, and the recording.
+//!
+//! Replays nothing, and does not know who takes what its lanes queue.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::error::RunError;
+use super::feed::{Feed, FeedError};
+use super::lane::Lane;
+use super::patience::Patience;
+use super::settings::CaptureConfig;
+use super::tape::{Tape, TapeWriter, Taping};
+use super::thread::CaptureThread;
+use crate::metrics::{CaptureCounts, ExperimentStatus};
+use crate::model::Exchange;
+use crate::queue::memory::MemoryOffer;
+use crate::recording::file;
+
+/// A capture that runs, with its recording where there is one.
+pub(super) struct Capturing {
+    thread: CaptureThread,
+    taping: Option<Taping>,
+    tape_status: Option<ExperimentStatus>,
+    early_end: Option<Result<CaptureCounts, FeedError>>,
+}
+
+// === impl Capturing ===
+
+impl Capturing {
+    /// Captures from now on: each exchange goes to the recording, and to every lane.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub(super) fn start(
+        feed: Feed,
+        config: &CaptureConfig,
+        lanes: Vec<Lane<MemoryOffer>>,
+        tape: Option<(Tape, TapeWriter<file::Output>)>,
+    ) -> Result<Self, RunError> {
+        let (tape, writer) = tape.unzip();
+        let tape_status = writer.as_ref().map(TapeWriter::status);
+        let taping = writer.map(TapeWriter::start);
+        let sink = move |exchange: Exchange, patience: &Patience| {
+            let exchange = Arc::new(exchange);
+            if let Some(tape) = &tape {
+                tape.take(&exchange, patience);
+            }
+            lanes.iter().for_each(|lane| lane.take(&exchange, patience));
+        };
+        let thread = CaptureThread::start(feed, config, sink).map_err(RunError::Thread)?;
+        Ok(Self { thread, taping, tape_status, early_end: None })
+    }
+
+    /// What the capture counted, as it is published.
+    pub(super) fn counts(&self) -> watch::Receiver<CaptureCounts> {
+        self.thread.counts()
+    }
+
+    /// The counts of the recording, as those of an experiment.
+    pub(super) fn take_tape_status(&mut self) -> Option<ExperimentStatus> {
+        self.tape_status.take()
+    }
+
+    /// Waits until nothing more can be captured. Safe to cancel.
+    pub(super) async fn ended(&mut self) {
+        let end = self.thread.ended().await;
+        self.early_end = Some(end);
+    }
+
+    /// As [`Capturing::ended`], and also when nothing more is recorded: at the bound of the file, or after an error.
+    pub(super) async fn ended_or_full(&mut self) {
+        let Self { thread, taping, tape_status: _, early_end } = self;
+        let full = async {
+            match taping {
+                Some(taping) => taping.full().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            end = thread.ended() => *early_end = Some(end),
+            () = full => {}
+        }
+    }
+
+    /// True when the capture ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.early_end.is_some()
+    }
+
+    /// Asks the thread to stop.
+    pub(super) fn stop(&self) {
+        self.thread.stop();
+    }
+
+    /// Stops the thread and says what the capture came to, and why it broke, if it did.
+    pub(super) async fn conclude(&mut self) -> (CaptureCounts, Option<FeedError>) {
+        let early_end = self.early_end.take();
+        self.thread.conclude(early_end).await
+    }
+
+    /// Waits until everything is recorded that was captured.
+    ///
+    /// # Errors
+    /// When the recording is not whole.
+    pub(super) async fn finish_tape(self) -> Result<(), RunError> {
+        match self.taping {
+            Some(taping) => taping.finish().await,
+            None => Ok(()),
+        }
+    }
+}

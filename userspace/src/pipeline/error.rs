@@ -1,0 +1,104 @@
+//! Why a command of the pipeline cannot start or go on.
+//!
+//! Decides nothing: each part says what is wrong with it, and this says of which experiment.
+
+use std::io;
+
+use super::feed::FeedError;
+use super::tape;
+use crate::branch::BranchConfigError;
+use crate::compare::CompareConfigError;
+use crate::compare::noise::NoiseConfigError;
+use crate::journal::JournalError;
+use crate::recording::RecordingError;
+use crate::report::PolicyError;
+use crate::select::SelectConfigError;
+use crate::serve::AdminError;
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No experiment is configured.
+    #[error(
+        "nothing to do: name a candidate with --candidate URL, or an [[experiment]] in the configuration"
+    )]
+    NoExperiment,
+    /// No port is configured.
+    #[error(
+        "nothing to capture: name a port with --port, or `ports` under [capture] in the configuration, a capture file with --pcap, or a recording with --recording"
+    )]
+    NoPort,
+    /// An experiment makes no sense.
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
+    /// The admin listener cannot be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An experiment has the name under which the recording is counted.
+    #[error(
+        "an experiment is named `{}`, which is what the counts of --record stand under: name it otherwise",
+        tape::NAME
+    )]
+    RecordingName,
+    /// A recording is to be made, and nobody says where.
+    #[error("nothing to do: name the recording with --record FILE")]
+    NoRecording,
+    /// The recording cannot be made or written.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The capture broke, or the recording that is read.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// A part of the pipeline panicked; its message is in the log.
+    #[error("a part of the pipeline failed")]
+    Task(#[source] tokio::task::JoinError),
+    /// The kernel gives no thread.
+    #[error("failed to start the capture thread")]
+    Thread(#[source] io::Error),
+}
+
+/// What is wrong with one experiment.
+#[derive(Debug, thiserror::Error)]
+#[error("experiment `{experiment}`")]
+pub struct ExperimentError {
+    /// Its name.
+    pub experiment: String,
+    /// The part of it that makes no sense.
+    #[source]
+    pub part: PartError,
+}
+
+/// A part of an experiment that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// Its rules of selection.
+    #[error(transparent)]
+    Select(#[from] SelectConfigError),
+    /// Its rules of comparing.
+    #[error(transparent)]
+    Compare(#[from] CompareConfigError),
+    /// Its candidate.
+    #[error(transparent)]
+    Candidate(BranchConfigError),
+    /// Its twin.
+    #[error("twin")]
+    Twin(#[source] BranchConfigError),
+    /// How its noise is to be measured.
+    #[error(transparent)]
+    Noise(#[from] NoiseConfigError),
+    /// Its verdict policy.
+    #[error("its verdict policy cannot be written down")]
+    Policy(#[from] PolicyError),
+}
+
+// === impl PartError ===
+
+impl PartError {
+    /// Says of which experiment.
+    pub(super) fn of(self, experiment: &str) -> ExperimentError {
+        ExperimentError { experiment: experiment.to_owned(), part: self }
+    }
+}

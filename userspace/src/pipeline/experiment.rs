@@ -1,0 +1,168 @@
+//! One experiment, set up to replay: its parts are built from the configuration and checked.
+//!
+//! Sends nothing yet, and does not know where its exchanges come from.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::comparator::ExternalComparator;
+use super::error::{ExperimentError, PartError};
+use super::handover::ComparisonSender;
+use super::judge::{Judge, Judging};
+use super::pace::{Anchor, Pace};
+use super::reload::Changeable;
+use super::replay::Replayer;
+use super::science::Science;
+use super::settings::ExperimentConfig;
+use crate::branch::{CapturedPorts, HttpBranch, LoopGuard};
+use crate::compare::Comparator;
+use crate::compare::noise::NoiseModel;
+use crate::journal::ExperimentStart;
+use crate::metrics::{ExperimentStatus, ReplayStats};
+use crate::model::Ledger;
+use crate::report::VerdictPolicy;
+use crate::select::Selector;
+
+/// When the exchanges of an experiment are due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Timing {
+    /// They are captured now, by this process.
+    Live,
+    /// They were captured some other time; so many times faster than A's own spacing.
+    Offline {
+        /// The factor.
+        speed: f64,
+    },
+    /// They are captured now, by other hosts.
+    Queued,
+}
+
+/// One experiment, set up.
+pub(super) struct Prepared<Q> {
+    pub(super) start: ExperimentStart,
+    pub(super) verdict: VerdictPolicy,
+    pub(super) replayer: Replayer<HttpBranch, Q>,
+    pub(super) status: ExperimentStatus,
+    pub(super) changeable: Changeable,
+}
+
+/// Builds and checks every part. `anchor` ties captured times to the runtime's clock; `guard` says where a candidate must
+/// not be.
+///
+/// # Errors
+/// The first part that is wrong.
+pub(super) async fn prepare<Q>(
+    config: &ExperimentConfig,
+    guard: CapturedPorts,
+    timing: Timing,
+    anchor: Anchor,
+    queue: impl FnOnce(&Arc<Ledger>) -> Q,
+    comparisons: ComparisonSender,
+) -> Result<Prepared<Q>, ExperimentError> {
+    let wrong = |part: PartError| part.of(&config.name);
+    let parts = Parts::build(config, guard).await.map_err(wrong)?;
+    let Parts { selector, comparator, branch, twin, model } = parts;
+    let ExperimentConfig {
+        name,
+        select,
+        candidate,
+        twin: _,
+        lag,
+        replay,
+        queue: _,
+        compare,
+        comparator: external,
+        noise,
+        context,
+        verdict,
+    } = config;
+    let experiment: Arc<str> = name.as_str().into();
+    let ledger = Arc::new(Ledger::default());
+    let loop_guard = Arc::new(LoopGuard::default());
+    let stats = Arc::new(ReplayStats::default());
+    // B's times at another speed than A's own say nothing about B.
+    let at_own_speed = match timing {
+        Timing::Live | Timing::Queued => true,
+        Timing::Offline { speed } => speed == 1.0,
+    };
+    let verdict = VerdictPolicy { latency_judged: verdict.latency_judged && at_own_speed, ..verdict.clone() };
+    let policy = verdict.to_text().map_err(PartError::from).map_err(wrong)?;
+    let start = ExperimentStart {
+        name: Arc::clone(&experiment),
+        candidate: candidate.url.clone(),
+        rules: comparator.rules().map(Arc::clone).collect(),
+        context: context.clone(),
+        policy,
+        routes: select.route_labels(),
+    };
+    let external = external.clone().map(|external| {
+        let (name, stats) = (Arc::clone(&experiment), Arc::clone(&stats));
+        Arc::new(ExternalComparator::new(external, compare.limits.clone(), name, stats))
+    });
+    let judge = Arc::new(Judge::new(Judging::new(Arc::new(comparator), external)));
+    let limits = compare.limits.clone();
+    let science = Arc::new(Science::new(judge, limits, twin.is_some(), noise.clone(), model));
+    let changeable = Changeable {
+        name: Arc::clone(&experiment),
+        selector: Arc::new(ArcSwap::from_pointee(selector)),
+        science: Arc::clone(&science),
+        stats: Arc::clone(&stats),
+    };
+    let queue = queue(&ledger);
+    let replay_stats = Some(Arc::clone(&stats));
+    Ok(Prepared {
+        start,
+        verdict,
+        changeable,
+        status: ExperimentStatus { name: Arc::clone(&experiment), ledger, replay: replay_stats },
+        replayer: Replayer {
+            experiment,
+            branch: Arc::new(branch),
+            twin: twin.map(Arc::new),
+            queue,
+            pace: match timing {
+                Timing::Live => Pace::live(anchor, *lag),
+                Timing::Offline { speed } => Pace::offline(speed),
+                Timing::Queued => Pace::queued(*lag),
+            },
+            anchor,
+            limits: *replay,
+            science,
+            comparisons,
+            loop_guard,
+            stats,
+        },
+    })
+}
+
+/// What can be wrong with an experiment, built.
+struct Parts {
+    selector: Selector,
+    comparator: Comparator,
+    branch: HttpBranch,
+    twin: Option<HttpBranch>,
+    model: NoiseModel,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    async fn build(config: &ExperimentConfig, guard: CapturedPorts) -> Result<Self, PartError> {
+        let selector = Selector::new(config.select.clone())?;
+        let comparator = Comparator::new(config.compare.clone())?;
+        let branch =
+            HttpBranch::new(config.candidate.clone(), guard.clone()).map_err(PartError::Candidate)?;
+        branch.resolve().await.map_err(PartError::Candidate)?;
+        let twin = match &config.twin {
+            Some(twin) => {
+                let twin = HttpBranch::new(twin.clone(), guard).map_err(PartError::Twin)?;
+                twin.resolve().await.map_err(PartError::Twin)?;
+                Some(twin)
+            }
+            None => None,
+        };
+        let model = NoiseModel::new(config.noise.model.clone())?;
+        Ok(Self { selector, comparator, branch, twin, model })
+    }
+}
