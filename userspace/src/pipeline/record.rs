@@ -30,7 +30,13 @@ pub(super) struct Recorder<J> {
     pub(super) live: Arc<Live>,
     /// Whose rules' counts and noise to keep.
     pub(super) sciences: Vec<Noted>,
+    /// Whom to tell of comparisons that are kept. With somebody to tell, a journal that fails ends the recorder: what is not
+    /// kept here must be done by somebody else.
+    pub(super) on_kept: Option<OnKept>,
 }
+
+/// Is told of comparisons once the journal has kept them. Must not wait.
+pub(super) type OnKept = Box<dyn FnMut(&[Comparison]) + Send>;
 
 /// A science, and how much of it the journal knows.
 pub(super) struct Noted {
@@ -62,16 +68,19 @@ impl<J: Journal> Recorder<J> {
                 ledgers_at = clock::now();
                 outcome = outcome.and(self.keep_ledgers());
             }
-            if let Err(error) = outcome
+            let gives_up = outcome.is_err() && self.on_kept.is_some();
+            if let Err(failed) = outcome
                 && first_error.is_ok()
             {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "The journal fails; results are lost."
-                );
-                first_error = Err(error);
+                let error = &failed as &dyn std::error::Error;
+                if gives_up {
+                    tracing::error!(error, "The journal fails; nothing more is compared.");
+                } else {
+                    tracing::error!(error, "The journal fails; results are lost.");
+                }
+                first_error = Err(failed);
             }
-            if ended {
+            if ended || gives_up {
                 break;
             }
         }
@@ -88,8 +97,10 @@ impl<J: Journal> Recorder<J> {
         comparisons.iter().for_each(|comparison| self.metrics.observe(comparison));
         self.live.observe(&comparisons);
         let kept = self.keep_news().and_then(|()| self.journal.record(self.run, &comparisons));
-        if kept.is_err() {
-            self.metrics.lose(comparisons.len());
+        match (&kept, &mut self.on_kept) {
+            (Ok(()), Some(tell)) => tell(&comparisons),
+            (Ok(()), None) => {}
+            (Err(_), _) => self.metrics.lose(comparisons.len()),
         }
         drop(comparisons);
         kept
@@ -106,7 +117,7 @@ impl<J: Journal> Recorder<J> {
     }
 
     fn keep_ledgers(&mut self) -> Result<(), JournalError> {
-        let Self { journal, run, status, sciences, comparisons: _, metrics: _, live: _ } = self;
+        let Self { journal, run, status, sciences, comparisons: _, metrics: _, live: _, on_kept: _ } = self;
         // What is not replayed, such as a recording, is no experiment of the journal.
         for ExperimentStatus { name, ledger, replay: _ } in
             status.experiments.iter().filter(|experiment| experiment.replay.is_some())
@@ -147,3 +158,6 @@ impl Noted {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

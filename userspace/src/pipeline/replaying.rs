@@ -12,7 +12,7 @@ use super::error::RunError;
 use super::experiment::{self, Prepared, Timing};
 use super::handover::{ComparisonReceiver, handover};
 use super::live::Live;
-use super::record::{Noted, Recorder};
+use super::record::{Noted, OnKept, Recorder};
 use super::reload::{Changeable, NoMore, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
 use super::settings::{Config, ExperimentConfig, JournalConfig};
@@ -37,6 +37,7 @@ pub(super) struct Replays<Q> {
     journal: JournalConfig,
     running: Config,
     reloads: Option<Reloads>,
+    on_kept: Option<OnKept>,
 }
 
 /// A journal with a run in it that has begun.
@@ -111,6 +112,7 @@ impl<Q: Queue + 'static> Replays<Q> {
             journal: journal.clone(),
             running: config.clone(),
             reloads: None,
+            on_kept: None,
         };
         let mut live = Vec::new();
         for Prepared { start, verdict, replayer, status, changeable } in parts {
@@ -129,6 +131,11 @@ impl<Q: Queue + 'static> Replays<Q> {
     /// Reads the configuration again when it is asked to.
     pub(super) fn reload(&mut self, reloads: Reloads) {
         self.reloads = Some(reloads);
+    }
+
+    /// Tells somebody of comparisons once the journal has kept them; the journal must not fail then, or all of it ends.
+    pub(super) fn tell(&mut self, on_kept: OnKept) {
+        self.on_kept = Some(on_kept);
     }
 
     /// The ledgers by experiment.
@@ -189,6 +196,7 @@ impl<Q: Queue + 'static> Replays<Q> {
             journal: _,
             running,
             reloads,
+            on_kept,
         } = self;
         let Begun { journal, id: run } = begun;
         let (stop, stopping) = watch::channel(false);
@@ -204,7 +212,7 @@ impl<Q: Queue + 'static> Replays<Q> {
         let reloader = reloads.map(|reloads| {
             spawn(Reloader { reloads, running, experiments: changeable, metrics: metrics.clone() }.run())
         });
-        let recorder = Recorder { journal, run, comparisons, metrics, status, live, sciences };
+        let recorder = Recorder { journal, run, comparisons, metrics, status, live, sciences, on_kept };
         // The journal blocks on its file; it gets a thread of its own and leaves the others to the network.
         let runtime = tokio::runtime::Handle::current();
         let recorder = tokio::task::spawn_blocking(move || runtime.block_on(recorder.run()));
