@@ -3,6 +3,7 @@
 //! Never makes the capture side wait: what finds no room is handed back, with its ticket, to be counted. A capture side
 //! that can wait may ask for [`Offer::room`] first.
 
+pub mod entry;
 pub mod memory;
 
 use std::sync::Arc;

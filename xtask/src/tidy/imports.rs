@@ -60,7 +60,7 @@ const TABLE: &[Rule] = &[
         modules: &["model"],
         crates: &["aya", "aya_log", "log", "pcap_parser", "rustix", "thiserror", "understudy_abi"],
     },
-    Rule { module: "queue", modules: &["model"], crates: &["thiserror", "tokio"] },
+    Rule { module: "queue", modules: &["model", "wire"], crates: &["bytes", "thiserror", "tokio", "zstd"] },
     Rule {
         module: "branch",
         modules: &["model"],
