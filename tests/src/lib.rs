@@ -15,6 +15,7 @@ pub mod oracle;
 pub mod pcap;
 pub mod prereq;
 pub mod process;
+pub mod redis;
 pub mod scrape;
 pub mod server;
 pub mod verdict;

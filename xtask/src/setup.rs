@@ -22,7 +22,7 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("nginx", "nginx-light"),
@@ -30,6 +30,8 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
     ("curl", "curl"),
+    ("redis-server", "redis-server"),
+    ("openssl", "openssl"),
 ];
 
 /// What builds the probe.

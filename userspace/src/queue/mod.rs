@@ -5,6 +5,7 @@
 
 pub mod entry;
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 

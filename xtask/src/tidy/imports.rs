@@ -60,7 +60,21 @@ const TABLE: &[Rule] = &[
         modules: &["model"],
         crates: &["aya", "aya_log", "log", "pcap_parser", "rustix", "thiserror", "understudy_abi"],
     },
-    Rule { module: "queue", modules: &["model", "wire"], crates: &["bytes", "thiserror", "tokio", "zstd"] },
+    Rule {
+        module: "queue",
+        modules: &["model", "wire"],
+        crates: &[
+            "bytes",
+            "futures_util",
+            "redis",
+            "rustls",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "zstd",
+        ],
+    },
     Rule {
         module: "branch",
         modules: &["model"],

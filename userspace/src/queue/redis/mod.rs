@@ -1,0 +1,27 @@
+//! The queue between hosts: Redis Streams, one for each shard of an experiment.
+//!
+//! Knows Redis and the form of what lies in it; knows nothing of capture, replay or comparison. Spawns nothing, and
+//! whatever Redis holds is bounded in number, in bytes or in time.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+pub mod config;
+pub mod connect;
+pub mod error;
+pub mod keys;
+pub mod script;
+
+pub use config::RedisConfig;
+pub use connect::Redis;
+pub use error::{RedisError, RedisErrorKind};
+pub use keys::Keys;
+pub use script::Script;
