@@ -27,6 +27,8 @@ pub mod select;
 
 pub mod queue;
 
+pub mod spool;
+
 pub mod branch;
 
 pub mod compare;

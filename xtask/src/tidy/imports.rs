@@ -75,6 +75,7 @@ const TABLE: &[Rule] = &[
             "zstd",
         ],
     },
+    Rule { module: "spool", modules: &[], crates: &["bytes", "crc32fast", "thiserror"] },
     Rule {
         module: "branch",
         modules: &["model"],
