@@ -174,6 +174,26 @@ proptest! {
         let cut = (a.len() * 255).div_ceil((a.len() + b.len()).max(1)) as u8;
         targets::bodies(&[&[kind, kind, cut][..], &a, &b].concat());
     }
+
+    /// Damage to a value that is nearly right comes further than random bytes.
+    #[test]
+    fn any_value_of_an_entry_is_read_or_refused(
+        value in prop::sample::select(vec![
+            include_bytes!("../fuzz/corpus/entries/plain").to_vec(),
+            include_bytes!("../fuzz/corpus/entries/zstd").to_vec(),
+            Vec::new(),
+        ]),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        behind in prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(any::<u8>(), 0..60)],
+    ) {
+        let mut value = [value, behind].concat();
+        for (at, byte) in damage {
+            if let Some(place) = value.len().checked_sub(1).map(|last| at.index(last + 1)) {
+                value[place] = byte;
+            }
+        }
+        targets::entries(&value);
+    }
 }
 
 proptest! {

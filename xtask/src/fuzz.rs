@@ -45,6 +45,8 @@ pub(crate) enum Target {
     Disorder,
     /// Two bodies of any kind
     Bodies,
+    /// The value of a queue entry
+    Entries,
 }
 
 /// What a run did, as libFuzzer says at its end.
@@ -236,6 +238,7 @@ impl Target {
             Self::Bytes => "bytes",
             Self::Disorder => "disorder",
             Self::Bodies => "bodies",
+            Self::Entries => "entries",
         }
     }
 
@@ -245,6 +248,7 @@ impl Target {
             Self::Packet => 200,
             Self::Segments | Self::File | Self::Bodies => 400,
             Self::Bytes | Self::Disorder => 250,
+            Self::Entries => 1_000,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! hold. `userspace/tests/core.rs` runs the same functions on random input.
 
 mod bodies;
+mod entries;
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use understudy::pipeline::tee::Tee;
 use understudy::stream::{FlowTable, StreamLimits};
 
 pub use bodies::bodies;
+pub use entries::entries;
 
 /// Takes values off the front of the input; zeros when it is used up.
 struct Input<'a>(&'a [u8]);

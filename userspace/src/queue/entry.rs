@@ -51,7 +51,9 @@ pub struct EntryLimits {
     pub wire: WireLimits,
     /// Wire forms of fewer bytes are left as they are. Default: 1,024.
     pub compress_bytes_min: usize,
-    /// Level of Zstandard, -7 to 19; higher ones take more of a capture host's time. Default: 1.
+    /// Level of Zstandard, -7 to 19; higher ones take more of a capture host's time. Default: -1, which makes a third of
+    /// an exchange with 4 KiB of JSON in 12 µs; 1 makes a quarter of it in 14 µs, 3 the same in 22 µs. Of what does not
+    /// shrink -1 lets go in 7 µs, 1 in 22 µs.
     pub compress_level: i32,
 }
 
@@ -132,6 +134,19 @@ impl Encoding {
         }
     }
 
+    /// The encoding as a number, for a spool; stable.
+    pub fn number(self) -> u8 {
+        match self {
+            Encoding::Plain => 0,
+            Encoding::Zstd => 1,
+        }
+    }
+
+    /// The encoding with this number.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|encoding| encoding.number() == number)
+    }
+
     /// The encoding of the value that a field of this name holds.
     pub fn of_field(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|encoding| encoding.field().as_bytes() == name)
@@ -142,7 +157,7 @@ impl Encoding {
 
 impl Default for EntryLimits {
     fn default() -> Self {
-        Self { wire: WireLimits::default(), compress_bytes_min: 1024, compress_level: 1 }
+        Self { wire: WireLimits::default(), compress_bytes_min: 1024, compress_level: -1 }
     }
 }
 

@@ -1,4 +1,6 @@
 //! Any exchange comes back as it was from either encoding; any other bytes are refused in bounded room.
+//!
+//! Knows no queue.
 
 use std::collections::BTreeMap;
 
@@ -52,11 +54,12 @@ fn what_is_small_stays_plain() {
 }
 
 #[test]
-fn fields_name_encodings() {
+fn fields_and_numbers_name_encodings() {
     for encoding in Encoding::ALL {
         assert_eq!(Encoding::of_field(encoding.field().as_bytes()), Some(encoding));
+        assert_eq!(Encoding::of_number(encoding.number()), Some(encoding));
     }
-    assert_eq!(Encoding::of_field(b"exchange.gz"), None);
+    assert_eq!((Encoding::of_field(b"exchange.gz"), Encoding::of_number(2)), (None, None));
 }
 
 #[test]
