@@ -4,6 +4,8 @@
 //! `UNDERSTUDY_REQUIRE_BPF=1` it fails.
 #![expect(clippy::print_stderr, reason = "a test program says on the terminal why it skips")]
 
+#[path = "queue/append.rs"]
+mod append;
 #[path = "queue/connect.rs"]
 mod connect;
 
@@ -35,7 +37,7 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: &[(&str, &[Case])] = &[("connect", connect::CASES)];
+    let modules: &[(&str, &[Case])] = &[("connect", connect::CASES), ("append", append::CASES)];
     let trials = modules
         .iter()
         .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))

@@ -96,8 +96,10 @@ fn tls() -> anyhow::Result<()> {
 
 fn cluster() -> anyhow::Result<()> {
     let cluster = Cluster::start(0)?;
-    let servers = cluster.urls().iter().map(|url| Ok(Location::parse(url)?.server));
-    let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut servers = Vec::new();
+    for url in cluster.urls() {
+        servers.push(Location::parse(&url)?.server);
+    }
     let config = RedisConfig { servers, mode: Mode::Cluster, ..RedisConfig::default() };
     block_on(async {
         let redis = Redis::connect(&config).await?;

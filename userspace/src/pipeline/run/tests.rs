@@ -67,7 +67,7 @@ async fn a_run_without_an_experiment_left_ends_by_itself() {
         assert!(replayer.loop_guard.saw(id));
     }
     let end = run.run(Silence, std::future::pending()).await.expect("nothing broke");
-    assert_eq!(end.looped, ["x".into()]);
+    assert_eq!(end.looped, [std::sync::Arc::<str>::from("x")]);
 }
 
 /// Runs with one configuration, reads each of the others, and says which were taken, with what holds after each.

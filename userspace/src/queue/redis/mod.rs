@@ -14,12 +14,16 @@
     )
 )]
 
+pub mod append;
+pub mod book;
 pub mod config;
 pub mod connect;
 pub mod error;
 pub mod keys;
 pub mod script;
 
+pub use append::{AppendLimits, Appended, Appender, Numbered, ProducerId};
+pub use book::Book;
 pub use config::RedisConfig;
 pub use connect::Redis;
 pub use error::{RedisError, RedisErrorKind};

@@ -14,7 +14,7 @@ use redis::{
     IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates, TlsMode, Value,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
@@ -196,7 +196,7 @@ impl Dialer {
         }
         let address = self.first.to_string();
         let said = error_text(&error);
-        match (self.tls, probe(&self.first).await) {
+        match (self.tls, probe(&self.first, self.tls).await) {
             (true, Speaks::Redis) => RedisError::Tls {
                 address,
                 said: "it speaks no TLS there; write `redis://`, or name the port of its TLS".to_owned(),
@@ -209,7 +209,12 @@ impl Dialer {
                 operation: "our greeting",
                 said: "something else than Redis listens there; check the port".to_owned(),
             },
-            (true, Speaks::Tls) if error.kind() == RedisErrorKind::Unreachable => {
+            // What the system itself reports has a number or is about the name; the rest comes from the handshake.
+            (true, Speaks::Tls | Speaks::Nothing)
+                if error.kind() == RedisErrorKind::Unreachable
+                    && !said.contains("os error")
+                    && !said.contains("lookup") =>
+            {
                 let said = format!(
                     "{said}; check `ca`, `client_cert` and `client_key`, and the name in the address"
                 );
@@ -354,16 +359,16 @@ fn settings(address: &str, said: &str) -> RedisError {
     RedisError::Settings { address: address.to_owned(), said: said.to_owned() }
 }
 
-/// What a question to the Sentinels failed with.
+/// What a question to the Sentinels failed with; the driver calls an address without a Sentinel a bad setting.
 fn named(address: &str, master: &str, error: &redis::RedisError) -> RedisError {
     match error.kind() {
-        ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel => {
-            RedisError::Sentinel {
-                address: address.to_owned(),
-                master: master.to_owned(),
-                said: error.to_string(),
-            }
-        }
+        ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::NoValidReplicasFoundBySentinel
+        | ErrorKind::InvalidClientConfig => RedisError::Sentinel {
+            address: address.to_owned(),
+            master: master.to_owned(),
+            said: error.to_string(),
+        },
         _ => RedisError::from_driver(address, "ask a Sentinel", error),
     }
 }
@@ -375,11 +380,14 @@ fn error_text(error: &RedisError) -> String {
     }
 }
 
-/// Asks whoever listens at an address what it is, in the plain protocol.
-async fn probe(server: &Server) -> Speaks {
+/// Asks whoever listens at an address what it is, in the language that we did not try: the plain protocol for one that
+/// should speak TLS, and the first message of TLS for one that should not.
+async fn probe(server: &Server, tls: bool) -> Speaks {
+    let greeting = if tls { Some(b"PING\r\n".to_vec()) } else { client_hello() };
+    let Some(greeting) = greeting else { return Speaks::Nothing };
     let asked = async {
         let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
-        stream.write_all(b"PING\r\n").await?;
+        stream.write_all(&greeting).await?;
         let mut answer = [0; 16];
         let length = stream.read(&mut answer).await?;
         Ok::<_, std::io::Error>(answer.get(..length).unwrap_or_default().to_vec())
@@ -387,11 +395,26 @@ async fn probe(server: &Server) -> Speaks {
     match timeout(PROBE_WAIT_MAX, asked).await {
         Ok(Ok(answer)) => match answer.as_slice() {
             [] => Speaks::Nothing,
-            // A record of TLS, an alert as a rule (RFC 8446, section 5.1).
+            // A record of TLS (RFC 8446, section 5.1).
             [0x14..=0x17, 3, ..] => Speaks::Tls,
             [b'+' | b'-', ..] => Speaks::Redis,
             _ => Speaks::SomethingElse,
         },
         Ok(Err(_)) | Err(_) => Speaks::Nothing,
     }
+}
+
+/// The first message of a TLS connection.
+fn client_hello() -> Option<Vec<u8>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").ok()?;
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).ok()?;
+    let mut message = Vec::new();
+    connection.write_tls(&mut message).ok()?;
+    Some(message)
 }
