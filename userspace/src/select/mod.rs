@@ -15,6 +15,7 @@ mod host;
 mod route;
 mod run_if;
 mod sample;
+mod session;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may fail by panicking")]
 mod tests;
@@ -30,6 +31,7 @@ use run_if::RunIf;
 use sample::Sampler;
 
 pub use sample::{Ramp, Sample, SampleBy};
+pub use session::{SessionBy, SessionByError};
 
 /// The route label of an exchange when no routes are configured.
 pub const ROUTE_OTHER: &str = "other";

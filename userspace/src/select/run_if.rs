@@ -74,7 +74,7 @@ fn parameters<'r>(target: &'r [u8], name: &'r [u8]) -> impl Iterator<Item = &'r 
 }
 
 /// RFC 6265 section 4.2.1: `a=1; b=2`.
-fn cookies<'r>(request: &'r Request, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+pub(super) fn cookies<'r>(request: &'r Request, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
     let pairs = request.headers.get_all("cookie").flat_map(|field| field.split(|b| *b == b';'));
     pairs.filter_map(move |pair| value_of(pair.trim_ascii(), name))
 }

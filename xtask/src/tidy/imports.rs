@@ -30,7 +30,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "select",
         modules: &["model"],
-        crates: &["bytes", "foldhash", "matchit", "regex", "thiserror"],
+        crates: &["base64", "bytes", "foldhash", "matchit", "regex", "serde_json", "thiserror"],
     },
     Rule {
         module: "compare",
