@@ -7,7 +7,9 @@ mod error;
 mod experiment;
 mod flags;
 mod noise;
+mod queue;
 mod raw;
+mod secrets;
 mod template;
 mod verdict;
 
@@ -19,6 +21,7 @@ use raw::RawConfig;
 
 pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
+pub use secrets::{SecretError, read_access};
 pub use template::TEMPLATE;
 
 /// Where the admin listener listens when nothing else is said.

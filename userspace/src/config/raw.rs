@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::error::Fault;
 use super::experiment::RawExperiment;
+use super::queue::{RawQueue, RawSpool};
 use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
@@ -34,6 +35,11 @@ pub(super) struct RawConfig {
     /// Bounds of a recording.
     #[serde(default)]
     pub(super) record: RawRecord,
+    /// The queue between hosts.
+    pub(super) queue: Option<RawQueue>,
+    /// Where exchanges wait while it cannot be reached.
+    #[serde(default)]
+    pub(super) spool: RawSpool,
     /// What to find out.
     #[serde(default, rename = "experiment")]
     pub(super) experiments: Vec<RawExperiment>,
@@ -141,7 +147,7 @@ pub(super) fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> 
 impl RawConfig {
     /// Checks everything and fills in the defaults.
     pub(super) fn finish(self) -> Result<Config, Fault> {
-        let Self { capture, admin, journal, record, experiments } = self;
+        let Self { capture, admin, journal, record, queue, spool, experiments } = self;
         let capture = capture.finish()?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
@@ -162,6 +168,8 @@ impl RawConfig {
             experiments: finished,
             speed: 1.0,
             record: record.finish(),
+            queue: queue.map(RawQueue::finish).transpose()?,
+            spool: spool.finish()?,
         })
     }
 }

@@ -256,3 +256,49 @@ fn examples_of_the_documentation_are_good() {
     }
     assert!(examples >= 9, "{examples}");
 }
+
+/// A queue with these lines behind its first.
+#[track_caller]
+fn check_queue(lines: &str, expected: &str) {
+    check(&format!("[queue]\n{lines}\n"), expected);
+}
+
+#[test]
+fn a_queue_is_refused_with_line_and_key() {
+    check_queue("redis = \"redis://:hunter2@host\"", "line 2, key `queue.redis`");
+    check_queue("redis = \"redis://:hunter2@host\"", "`credentials`");
+    check_queue("redis = \"http://host\"", "`redis://`");
+    check_queue("redis = []", "names no address");
+    check_queue("redis = [\"redis://a\", \"redis://b\"]", "set `mode`");
+    check_queue("redis = [\"redis://a\", \"rediss://b\"]\nmode = \"cluster\"", "must begin alike");
+    check_queue("redis = \"redis://a/3\"\nmode = \"cluster\"", "no database but 0");
+    check_queue("redis = \"redis://a\"\nmode = \"ring\"", "line 3, key `queue.mode`");
+    check_queue("redis = \"redis://a\"\nmode = \"sentinel\"", "`sentinel_master`");
+    check_queue("redis = \"redis://a\"\nsentinel_master = \"x\"", "mode = \"sentinel\"");
+    check_queue("redis = \"redis://a\"\nca = \"/x\"", "`rediss://`");
+    check_queue("redis = \"rediss://a\"\nclient_cert = \"/x\"", "`client_key`");
+    check_queue("redis = \"redis://a\"\nshards = 0", "line 3, key `queue.shards`: must be from 1 to");
+    check_queue("redis = \"redis://a\"\nsession = \"user\"", "cookie:NAME");
+    check_queue("redis = \"redis://a\"\nbatch_max = 0", "must be at least 1");
+    check_queue("redis = \"redis://a\"\nbatch_wait = \"5\"", "is not a duration");
+    check_queue("redis = \"redis://a\"\nprefix = \"a b\"", "white space");
+    check_queue("redis = \"redis://a\"\ncompress_level = 30", "from -7");
+    check_queue("redis = \"redis://a\"\npassword = \"x\"", "unknown field `password`");
+    check_queue("shards = 4", "missing field `redis`");
+}
+
+/// Every key of the comment about the queue, with the value that stands there, changes nothing.
+#[test]
+fn the_template_shows_the_defaults_of_a_queue() {
+    let shown = TEMPLATE.lines().skip_while(|line| *line != "#   mode = \"single\"                 or \"cluster\", or \"sentinel\" with sentinel_master = \"name\"");
+    let keys = shown.map_while(|line| line.strip_prefix("#   ")).filter_map(|line| {
+        let (key, rest) = line.split_once(" = ")?;
+        let value = rest.split("  ").next()?;
+        (key != "ca").then(|| format!("{key} = {value}\n"))
+    });
+    let start = "[queue]\nredis = \"redis://redis.internal:6379/0\"\n";
+    let spelled: String = keys.collect();
+    assert!(spelled.lines().count() > 15, "{spelled}");
+    let queue = |text: &str| parse(text, None, Flags::default()).unwrap().queue.unwrap();
+    assert_eq!(queue(&format!("{start}{spelled}")), queue(start));
+}

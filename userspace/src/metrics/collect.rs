@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::{CaptureCounts, ExperimentStatus, ExternalFailure, Status, TeeCounts, ThrottleCounts};
+use super::{CaptureCounts, ExperimentStatus, ExternalFailure, Status, TeeCounts, ThrottleCounts, queue};
 use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::{BranchFailure, Unused};
 use crate::stream::StreamTally;
@@ -20,8 +20,8 @@ use crate::stream::StreamTally;
 #[derive(Debug)]
 pub(super) struct StatusCollector(pub(super) Arc<Status>);
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
-type Rows<'a> = Vec<(Labels<'a>, u64)>;
+pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
+pub(super) type Rows<'a> = Vec<(Labels<'a>, u64)>;
 
 /// Exports a counter or a gauge with one series for each row.
 pub(super) fn export(
@@ -62,12 +62,17 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usi
 
 impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Status { capture, experiments } = &*self.0;
+        let Status { capture, experiments, queue } = &*self.0;
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         let build = vec![(version, 1)];
         export(&mut encoder, MetricType::Gauge, "build_info", "Version of this program", &build)?;
-        let counts = capture.borrow().clone();
-        encode_capture(&mut encoder, &counts)?;
+        if let Some(capture) = capture {
+            let counts = capture.borrow().clone();
+            encode_capture(&mut encoder, &counts)?;
+        }
+        if let Some(queue) = queue {
+            queue::encode(&mut encoder, queue)?;
+        }
         encode_experiments(&mut encoder, experiments)
     }
 }

@@ -7,6 +7,7 @@ mod collect;
 mod comparisons;
 mod external;
 mod process;
+mod queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -24,6 +25,7 @@ use crate::stream::StreamTally;
 
 pub use comparisons::ComparisonMetrics;
 pub use external::{ExternalFailure, ExternalStats};
+pub use queue::{QueueStatus, SpoolStats, UploadStats};
 
 /// What the capture side counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,10 +118,12 @@ pub struct ReplayStats {
 /// What can be exported at any moment.
 #[derive(Debug)]
 pub struct Status {
-    /// The capture side, as it was published last.
-    pub capture: watch::Receiver<CaptureCounts>,
+    /// The capture side, as it was published last; none where nothing is captured.
+    pub capture: Option<watch::Receiver<CaptureCounts>>,
     /// The experiments.
     pub experiments: Vec<ExperimentStatus>,
+    /// The queue between hosts; none where there is none.
+    pub queue: Option<Arc<QueueStatus>>,
 }
 
 /// What can be exported of one experiment.

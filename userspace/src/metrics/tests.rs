@@ -13,7 +13,8 @@ fn series_exist_at_zero_and_show_what_was_counted() {
     let replay = Some(Arc::new(ReplayStats::default()));
     let experiments = vec![ExperimentStatus { name: Arc::clone(&name), ledger: Arc::clone(&ledger), replay }];
     let comparisons = ComparisonMetrics::new([(&name, vec!["/items/{id}".into()])]);
-    let metrics = Metrics::new(Arc::new(Status { capture, experiments }), &comparisons);
+    let metrics =
+        Metrics::new(Arc::new(Status { capture: Some(capture), experiments, queue: None }), &comparisons);
     let has = |line: &str| {
         let text = metrics.encode().unwrap();
         assert!(text.lines().any(|have| have == line), "{line} in:\n{text}");
@@ -42,7 +43,13 @@ fn the_documentation_lists_exactly_what_is_exported() {
     let replay = Some(Arc::new(ReplayStats::default()));
     let experiments = vec![ExperimentStatus { name: Arc::clone(&name), ledger: Arc::default(), replay }];
     let comparisons = ComparisonMetrics::new([(&name, vec!["other".into()])]);
-    let text = Metrics::new(Arc::new(Status { capture, experiments }), &comparisons).encode().unwrap();
+    let queue = QueueStatus {
+        uploads: vec![(Arc::clone(&name), Arc::default())],
+        spool: Some(Arc::default()),
+        ..QueueStatus::default()
+    };
+    let status = Status { capture: Some(capture), experiments, queue: Some(Arc::new(queue)) };
+    let text = Metrics::new(Arc::new(status), &comparisons).encode().unwrap();
     let mut exported: Vec<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

@@ -55,7 +55,7 @@ impl CaptureOnly {
     ) -> Result<CaptureEnd, RunError> {
         let mut capturing = Capturing::start(feed.into(), config, Vec::new(), Some(self.tape))?;
         let experiments = capturing.take_tape_status().into_iter().collect();
-        let status = Arc::new(Status { capture: capturing.counts(), experiments });
+        let status = Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: None });
         let serving =
             Serving::start(admin, || Metrics::new(Arc::clone(&status), &ComparisonMetrics::new([])));
         tokio::select! {

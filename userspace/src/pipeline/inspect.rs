@@ -73,7 +73,8 @@ pub async fn inspect(
     let serving = Serving::start(admin, || {
         let experiment =
             ExperimentStatus { name: "inspect".into(), ledger: Arc::clone(&ledger), replay: None };
-        let status = Arc::new(Status { capture: thread.counts(), experiments: vec![experiment] });
+        let status =
+            Arc::new(Status { capture: Some(thread.counts()), experiments: vec![experiment], queue: None });
         Metrics::new(status, &ComparisonMetrics::new([]))
     });
     let runtime = Handle::current();

@@ -37,6 +37,7 @@ mod tasks;
 pub mod tee;
 mod thread;
 pub mod throttle;
+pub mod upload;
 
 pub use again::AgainLimits;
 

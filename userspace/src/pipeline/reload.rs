@@ -192,13 +192,15 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
 
 /// Names the first thing that differs and cannot.
 fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
-    let Config { capture, admin, journal, experiments, speed, record } = running;
+    let Config { capture, admin, journal, experiments, speed, record, queue, spool } = running;
     let parts = [
         ("capture", *capture == new.capture),
         ("admin.listen", *admin == new.admin),
         ("journal", *journal == new.journal),
         ("--speed", *speed == new.speed),
         ("record", *record == new.record),
+        ("queue", *queue == new.queue),
+        ("spool", *spool == new.spool),
     ];
     let fixed = |key: String| Err(ReloadError::Fixed { key });
     if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {

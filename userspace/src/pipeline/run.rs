@@ -59,7 +59,7 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
-        let Config { capture, admin, journal: _, experiments, speed, record } = &config;
+        let Config { capture, admin, journal: _, experiments, speed, record, queue: _, spool: _ } = &config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
@@ -133,7 +133,7 @@ impl Run {
         let mut capturing = Capturing::start(feed.into(), &capture, lanes, tape)?;
         let mut experiments = replays.take_statuses();
         experiments.extend(capturing.take_tape_status());
-        let status = Arc::new(Status { capture: capturing.counts(), experiments });
+        let status = Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: None });
         let serving = Serving::start(admin, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,16 +13,21 @@ use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
 use super::replay::ReplayLimits;
 use super::science::NoiseSettings;
+use super::upload::UploadLimits;
 use crate::branch::HttpBranchConfig;
 use crate::capture::{KernelConfig, PcapLimits};
 use crate::compare::CompareConfig;
 use crate::http::HttpLimits;
 use crate::journal::JournalLimits;
 use crate::packet::FragmentLimits;
+use crate::queue::entry::EntryLimits;
 use crate::queue::memory::MemoryQueueLimits;
+use crate::queue::redis::config::{Mode, RedisConfig, Server};
 use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
+use crate::select::SessionBy;
+use crate::spool::SpoolConfig;
 use crate::stream::StreamLimits;
 
 /// Everything that a run needs to know.
@@ -39,6 +45,54 @@ pub struct Config {
     pub speed: f64,
     /// Where captured exchanges are recorded.
     pub record: RecordConfig,
+    /// The queue between hosts; none: `capture` and `replay` have nothing to meet at.
+    pub queue: Option<QueueConfig>,
+    /// Where exchanges wait while the queue cannot be reached.
+    pub spool: SpoolConfig,
+}
+
+/// The queue between hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueConfig {
+    /// How to reach Redis.
+    pub access: QueueAccess,
+    /// What all keys begin with. Default: `understudy`.
+    pub prefix: String,
+    /// Streams of one experiment; the same number on every host. Default: 16.
+    pub shards: NonZeroU32,
+    /// What keeps exchanges in one stream, and so in order. Default: the client's address.
+    pub session: SessionBy,
+    /// Entries of one stream, about; the oldest beyond are trimmed and counted. Default: 100,000.
+    pub stream_entries_max: u64,
+    /// Bytes of one stream, about; as above. Default: 64 MiB.
+    pub stream_bytes_max: u64,
+    /// Bounds of one entry, and when it is compressed.
+    pub entry: EntryLimits,
+    /// Bounds of the way there.
+    pub upload: UploadLimits,
+}
+
+/// How to reach Redis. Files that are named here are not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueAccess {
+    /// The server, the Sentinels, or nodes of the cluster.
+    pub servers: Vec<Server>,
+    /// What those are.
+    pub mode: Mode,
+    /// Number of the database. Default: 0.
+    pub database: u32,
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// File with user and password. None: `redis` in systemd's `$CREDENTIALS_DIRECTORY`, if it is there.
+    pub credentials: Option<PathBuf>,
+    /// Who may have signed the server's certificate, as PEM; none: the system's list.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, as PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// How long to wait for a connection. Default: 2 s.
+    pub connect_wait_max: Duration,
+    /// How long to wait for an answer. Default: 5 s.
+    pub answer_wait_max: Duration,
 }
 
 /// Where packets come from.
@@ -125,6 +179,47 @@ pub struct ExperimentConfig {
     pub context: BTreeMap<String, String>,
     /// What makes a verdict.
     pub verdict: VerdictPolicy,
+}
+
+/// Streams of an experiment when nothing else is said.
+const SHARDS_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+
+// === impl QueueConfig ===
+
+impl QueueConfig {
+    /// This Redis, and everything else at its default.
+    pub fn new(access: QueueAccess) -> Self {
+        Self {
+            access,
+            prefix: "understudy".to_owned(),
+            shards: SHARDS_DEFAULT,
+            session: SessionBy::default(),
+            stream_entries_max: 100_000,
+            stream_bytes_max: 64 << 20,
+            entry: EntryLimits::default(),
+            upload: UploadLimits::default(),
+        }
+    }
+}
+
+// === impl QueueAccess ===
+
+impl Default for QueueAccess {
+    fn default() -> Self {
+        let RedisConfig { servers, mode, database, connect_wait_max, answer_wait_max, .. } =
+            RedisConfig::default();
+        Self {
+            servers,
+            mode,
+            database,
+            tls: false,
+            credentials: None,
+            ca: None,
+            client: None,
+            connect_wait_max,
+            answer_wait_max,
+        }
+    }
 }
 
 // === impl Input ===

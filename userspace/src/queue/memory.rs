@@ -101,6 +101,14 @@ impl Offer for MemoryOffer {
 // === impl MemoryQueue ===
 
 impl MemoryQueue {
+    /// Waits for the next exchange as [`Queue::claim`] does, and gives it away whole: its room here is free at once, and its
+    /// ticket is the caller's.
+    pub async fn take(&mut self) -> Option<Offered> {
+        let Waiting { offered, lease } = self.waiting.recv().await?;
+        drop(lease);
+        Some(offered)
+    }
+
     /// Bytes that are taken now.
     pub fn bytes(&self) -> usize {
         self.bytes_max.saturating_sub(self.room.available_permits())

@@ -115,7 +115,7 @@ const TABLE: &[Rule] = &[
     // What people read.
     Rule {
         module: "metrics",
-        modules: &["capture", "http", "model", "packet", "recording", "stream"],
+        modules: &["capture", "http", "model", "packet", "queue", "recording", "stream"],
         crates: &["prometheus_client", "rustix", "tokio"],
     },
     Rule {
@@ -132,6 +132,7 @@ const TABLE: &[Rule] = &[
         module: "config",
         modules: &[
             "branch", "capture", "compare", "journal", "model", "pipeline", "queue", "report", "select",
+            "spool",
         ],
         crates: &["humantime", "serde", "thiserror", "toml"],
     },
@@ -152,6 +153,7 @@ const TABLE: &[Rule] = &[
             "report",
             "select",
             "serve",
+            "spool",
             "stream",
         ],
         crates: &[

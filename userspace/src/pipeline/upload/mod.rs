@@ -1,0 +1,503 @@
+//! The way of exchanges from the lanes of capture into Redis, and over the disk while Redis is away.
+//!
+//! Never makes capture wait: at its bound it takes no more, and the queue before it sheds. Gives no fate to an entry of
+//! which nobody knows whether Redis has it: such a batch is sent again, with the numbers that it had, until Redis answers or
+//! the process ends.
+//!
+//! One actor has all of it. Entries of a shard are numbered as they are sent or spooled, and one batch of a shard is under
+//! way at a time, since Redis takes a lower number after a higher one for a copy. While anything lies in the spool, newer
+//! entries go behind it.
+
+mod lane;
+mod spooled;
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::clock::now;
+use crate::metrics::{QueueStatus, SpoolStats, UploadStats};
+use crate::model::{Fate, Ledger, TicketBundle};
+use crate::queue::Offered;
+use crate::queue::entry::{EncodedEntry, EntryEncoder, EntryError};
+use crate::queue::memory::MemoryQueue;
+use crate::queue::redis::{Appended, Appender, Numbered, RedisError};
+use crate::select::SessionBy;
+use crate::spool::Spool;
+
+use lane::{Batch, ShardLane};
+use spooled::Drain;
+
+/// Bounds of the way into Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// Entries of one shard in one message. Default: 256.
+    pub batch_max: usize,
+    /// How long entries are gathered. Default: 5 ms.
+    pub batch_wait: Duration,
+    /// Bytes of all entries that are encoded and neither in Redis nor in the spool. Beyond it nothing is taken from the
+    /// queue before. Default: 16 MiB.
+    pub in_flight_bytes_max: usize,
+    /// Pause before the second attempt in a row; it doubles with each. Default: 50 ms.
+    pub retry_min: Duration,
+    /// Longest pause. Default: 2 s.
+    pub retry_max: Duration,
+    /// How long uploading goes on after the end of capture; the rest is [`Fate::Spooled`]. Default: 4 s.
+    pub drain_max: Duration,
+}
+
+/// Puts entries into Redis: the appender of `queue::redis`, or a test's.
+pub(super) trait Append: Send + 'static {
+    /// Appends batches of different shards; the results stand in their order.
+    fn append_all(
+        &mut self,
+        batches: &[(u32, &[Numbered<EncodedEntry>])],
+    ) -> impl Future<Output = Vec<Result<Appended, RedisError>>> + Send;
+}
+
+/// One experiment, as it is uploaded.
+pub(super) struct Channel<A> {
+    /// Its name.
+    pub(super) name: Arc<str>,
+    /// Where exchanges come from.
+    pub(super) queue: MemoryQueue,
+    /// Where they go.
+    pub(super) appender: A,
+    /// Their counts.
+    pub(super) ledger: Arc<Ledger>,
+    /// What is counted of the way.
+    pub(super) stats: Arc<UploadStats>,
+}
+
+/// Makes an appender for what another process had numbered.
+pub(super) type MakeAppender<A> = Box<dyn Fn(&Arc<str>, u128) -> A + Send>;
+
+/// Everything that an upload is made of.
+pub(super) struct UploadParts<A> {
+    pub(super) limits: UploadLimits,
+    pub(super) channels: Vec<Channel<A>>,
+    pub(super) shards: NonZeroU32,
+    pub(super) session: SessionBy,
+    pub(super) encoder: EntryEncoder,
+    pub(super) spool: Spool,
+    pub(super) spool_stats: Arc<SpoolStats>,
+    pub(super) producer: u128,
+    pub(super) make_appender: MakeAppender<A>,
+    pub(super) status: Arc<QueueStatus>,
+}
+
+/// Uploads.
+pub(super) struct Uploader<A> {
+    limits: UploadLimits,
+    experiments: Vec<Experiment<A>>,
+    shards: NonZeroU32,
+    session: SessionBy,
+    encoder: EntryEncoder,
+    spool: Spool,
+    spool_stats: Arc<SpoolStats>,
+    producer: u128,
+    make_appender: MakeAppender<A>,
+    /// Appenders of earlier processes, whose entries lie in the spool.
+    former: HashMap<(u128, Arc<str>), A>,
+    status: Arc<QueueStatus>,
+    rounds: JoinSet<RoundEnd<A>>,
+    /// None while entries go straight to Redis.
+    drain: Option<Drain>,
+    /// Where the next claim is looked for first.
+    turn: usize,
+}
+
+struct Experiment<A> {
+    name: Arc<str>,
+    queue: MemoryQueue,
+    /// None while a round has it.
+    appender: Option<A>,
+    lanes: Vec<ShardLane>,
+    /// What is under way, with its tickets.
+    round: Vec<Batch>,
+    /// When the entries that wait are sent at the latest.
+    due: Option<Instant>,
+    /// Tickets of the entries in the spool.
+    spooled: TicketBundle,
+    stats: Arc<UploadStats>,
+    ended: bool,
+    in_flight_bytes: usize,
+}
+
+/// Whose round it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of entries in memory, of the experiment with this index.
+    Memory(usize),
+    /// Of entries in the spool that this process numbered.
+    Spool(usize),
+    /// Of entries in the spool that another one did.
+    Former(u128, Arc<str>),
+}
+
+struct RoundEnd<A> {
+    whose: Whose,
+    appender: A,
+    results: Vec<Result<Appended, RedisError>>,
+}
+
+/// A batch of each shard.
+type Shared = Vec<(u32, Arc<Vec<Numbered<EncodedEntry>>>)>;
+
+impl Append for Appender {
+    fn append_all(
+        &mut self,
+        batches: &[(u32, &[Numbered<EncodedEntry>])],
+    ) -> impl Future<Output = Vec<Result<Appended, RedisError>>> + Send {
+        Appender::append_all(self, batches)
+    }
+}
+
+// === impl UploadLimits ===
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self {
+            batch_max: 256,
+            batch_wait: Duration::from_millis(5),
+            in_flight_bytes_max: 16 << 20,
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(2),
+            drain_max: Duration::from_secs(4),
+        }
+    }
+}
+
+// === impl Uploader ===
+
+impl<A: Append> Uploader<A> {
+    /// Uploads nothing yet. What an earlier process left in the spool goes first.
+    pub(super) fn new(parts: UploadParts<A>) -> Self {
+        let UploadParts {
+            limits,
+            channels,
+            shards,
+            session,
+            encoder,
+            spool,
+            spool_stats,
+            producer,
+            make_appender,
+            status,
+        } = parts;
+        let lanes = || (0..shards.get()).map(|_| ShardLane::default()).collect();
+        let experiments = channels.into_iter().map(|channel| {
+            let Channel { name, queue, appender, ledger, stats } = channel;
+            Experiment {
+                name,
+                queue,
+                appender: Some(appender),
+                lanes: lanes(),
+                round: Vec::new(),
+                due: None,
+                spooled: ledger.bundle(),
+                stats,
+                ended: false,
+                in_flight_bytes: 0,
+            }
+        });
+        let experiments = experiments.collect();
+        let drain = (!spool.is_empty()).then(|| Drain::new(now(), limits.retry_min));
+        Self {
+            limits,
+            experiments,
+            shards,
+            session,
+            encoder,
+            spool,
+            spool_stats,
+            producer,
+            make_appender,
+            former: HashMap::new(),
+            status,
+            rounds: JoinSet::new(),
+            drain,
+            turn: 0,
+        }
+    }
+
+    /// Runs until the capture side is gone, or `stop` says so, and everything is where it belongs or the time is over. Every
+    /// exchange has its fate then.
+    pub(super) async fn run(mut self, stop: impl Future<Output = ()>) {
+        self.status.up.store(true, Ordering::Relaxed);
+        let mut stop = std::pin::pin!(stop);
+        let mut stopping = false;
+        let mut until = None;
+        loop {
+            let all_ended = self.experiments.iter().all(|experiment| experiment.ended);
+            if (all_ended || stopping) && until.is_none() {
+                until = now().checked_add(self.limits.drain_max);
+            }
+            self.advance(now(), all_ended);
+            self.show();
+            if all_ended && self.is_done() || until.is_some_and(|until| until <= now()) {
+                break;
+            }
+            let wake = [self.wake_at(), until].into_iter().flatten().min();
+            let has_room = self.in_flight_bytes() < self.limits.in_flight_bytes_max;
+            let Self { experiments, rounds, turn, .. } = &mut self;
+            tokio::select! {
+                biased;
+                Some(end) = rounds.join_next() => match end {
+                    Ok(end) => self.finish_round(end, now()),
+                    // Its batches are still here, and so they are sent again or spooled when this ends.
+                    Err(error) => tracing::error!(%error, "A part of the upload failed."),
+                },
+                () = sleep_until(wake) => {}
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.experiments.iter_mut().for_each(|experiment| experiment.close());
+                }
+                taken = take_any(experiments, turn), if has_room && !all_ended => match taken {
+                    (index, Some(offered)) => self.accept(index, offered, now()),
+                    (index, None) => {
+                        if let Some(experiment) = self.experiments.get_mut(index) {
+                            experiment.ended = true;
+                        }
+                    }
+                },
+            }
+        }
+        self.leave_rest().await;
+        self.show();
+    }
+
+    /// Encodes one exchange and puts it behind the others of its shard.
+    fn accept(&mut self, index: usize, offered: Offered, now: Instant) {
+        let Offered { exchange, route, ticket } = offered;
+        let Some(experiment) = self.experiments.get_mut(index) else { return ticket.settle(Fate::Lost) };
+        let shard = self.session.shard(&exchange, self.shards);
+        let entry = match self.encoder.encode(&exchange, &route) {
+            Ok(entry) => entry,
+            Err(error) => {
+                if !matches!(error, EntryError::TooLarge(_)) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "An exchange cannot be encoded."
+                    );
+                }
+                return ticket.settle(Fate::TooLarge);
+            }
+        };
+        let Some(lane) = lane_of(&mut experiment.lanes, shard) else { return ticket.settle(Fate::Lost) };
+        experiment.in_flight_bytes = experiment.in_flight_bytes.saturating_add(lane::bytes_of(&entry));
+        lane.push(entry, ticket);
+        experiment.due = experiment.due.or(now.checked_add(self.limits.batch_wait));
+    }
+
+    /// Starts what is due.
+    fn advance(&mut self, now: Instant, all_ended: bool) {
+        if self.drain.is_some() {
+            self.spool_waiting();
+            self.advance_drain(now);
+            return;
+        }
+        for index in 0..self.experiments.len() {
+            self.send_waiting(index, now, all_ended);
+        }
+    }
+
+    /// Sends what waits of one experiment, if enough does, or for long enough.
+    fn send_waiting(&mut self, index: usize, now: Instant, at_once: bool) {
+        let Self { experiments, limits, .. } = self;
+        let Some(experiment) = experiments.get_mut(index) else { return };
+        let is_full = || experiment.lanes.iter().any(|lane| lane.waiting() >= limits.batch_max);
+        let is_due = experiment.due.is_some_and(|due| at_once || due <= now || is_full());
+        if !experiment.round.is_empty() || !is_due {
+            return;
+        }
+        let lanes = (0..).zip(&mut experiment.lanes);
+        experiment.round =
+            lanes.filter_map(|(shard, lane)| lane.next_batch(shard, limits.batch_max)).collect();
+        let left = experiment.lanes.iter().any(|lane| lane.waiting() > 0);
+        experiment.due = left.then_some(now);
+        self.start_memory_round(index);
+    }
+
+    /// Sends the batches of one experiment that stand in its round.
+    fn start_memory_round(&mut self, index: usize) {
+        let Some(experiment) = self.experiments.get_mut(index) else { return };
+        let shared = experiment.round.iter().map(Batch::shared).collect();
+        if let Some(appender) = experiment.appender.take() {
+            start_round(&mut self.rounds, Whose::Memory(index), appender, shared);
+        }
+    }
+
+    fn finish_round(&mut self, end: RoundEnd<A>, now: Instant) {
+        let RoundEnd { whose, appender, results } = end;
+        let errors = results.iter().filter_map(|result| result.as_ref().err());
+        errors.for_each(|error| self.status.count(error));
+        let failure = results.iter().find_map(|result| result.as_ref().err()).cloned();
+        match whose {
+            Whose::Memory(index) => {
+                self.note(failure.as_ref(), now);
+                self.finish_memory_round(index, appender, results);
+            }
+            Whose::Spool(_) | Whose::Former(_, _) => {
+                self.finish_drain_round(whose, appender, &results);
+                self.end_drain_batch(failure, now);
+            }
+        }
+    }
+
+    fn finish_memory_round(&mut self, index: usize, appender: A, results: Vec<Result<Appended, RedisError>>) {
+        let Self { experiments, spool, spool_stats, producer, .. } = self;
+        let Some(experiment) = experiments.get_mut(index) else { return };
+        experiment.appender = Some(appender);
+        let batches = std::mem::take(&mut experiment.round);
+        for (batch, result) in batches.into_iter().zip(results) {
+            match result {
+                Ok(appended) => {
+                    experiment.count(&appended, batch.bytes());
+                    experiment.in_flight_bytes = experiment.in_flight_bytes.saturating_sub(batch.bytes());
+                    batch.settle(Fate::Queued);
+                }
+                // Redis may have a part of it, whatever the error says.
+                Err(_) => experiment.put_back(batch, spool, spool_stats, *producer),
+            }
+        }
+    }
+
+    /// Says when Redis goes away and comes back, and turns to the spool.
+    fn note(&mut self, failure: Option<&RedisError>, now: Instant) {
+        let Some(error) = failure else { return };
+        if self.status.up.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
+        }
+        if self.drain.is_none() {
+            self.drain = Some(Drain::new(now, self.limits.retry_min));
+        }
+    }
+
+    fn in_flight_bytes(&self) -> usize {
+        self.experiments.iter().map(|experiment| experiment.in_flight_bytes).sum()
+    }
+
+    /// True when nothing is left to upload.
+    fn is_done(&self) -> bool {
+        let idle = |experiment: &Experiment<A>| {
+            experiment.round.is_empty() && experiment.lanes.iter().all(ShardLane::is_empty)
+        };
+        self.drain.is_none() && self.rounds.is_empty() && self.experiments.iter().all(idle)
+    }
+
+    /// When there is something to do at the latest.
+    fn wake_at(&self) -> Option<Instant> {
+        match &self.drain {
+            Some(drain) => drain.wake_at(),
+            None => {
+                let idle = self.experiments.iter().filter(|experiment| experiment.round.is_empty());
+                idle.filter_map(|experiment| experiment.due).min()
+            }
+        }
+    }
+
+    /// Writes the counts where the metrics look.
+    fn show(&self) {
+        for experiment in &self.experiments {
+            let bytes = experiment.in_flight_bytes as u64;
+            experiment.stats.in_flight_bytes.store(bytes, Ordering::Relaxed);
+        }
+        let counts = self.spool.counts();
+        self.spool_stats.entries.store(counts.frames, Ordering::Relaxed);
+        self.spool_stats.bytes.store(counts.bytes, Ordering::Relaxed);
+        self.spool_stats.damaged.store(counts.damaged_frames, Ordering::Relaxed);
+    }
+
+    /// Gives everything that is left its fate: what the disk takes is for the next process.
+    async fn leave_rest(&mut self) {
+        self.rounds.shutdown().await;
+        let Self { experiments, spool, spool_stats, producer, .. } = self;
+        for experiment in experiments {
+            for batch in std::mem::take(&mut experiment.round) {
+                experiment.put_back(batch, spool, spool_stats, *producer);
+            }
+            experiment.spool_waiting(spool, spool_stats, *producer);
+            for lane in &mut experiment.lanes {
+                for batch in lane.take_doubts() {
+                    batch.settle(Fate::SpoolFull);
+                }
+            }
+            experiment.spooled.settle_all(Fate::Spooled);
+            experiment.close();
+            while let Some(Offered { exchange: _, route: _, ticket }) = experiment.queue.take().await {
+                ticket.settle(Fate::Drained);
+            }
+            experiment.in_flight_bytes = 0;
+        }
+    }
+}
+
+// === impl Experiment ===
+
+impl<A> Experiment<A> {
+    fn close(&mut self) {
+        use crate::queue::Queue as _;
+        self.queue.close();
+    }
+
+    fn count(&self, appended: &Appended, bytes: usize) {
+        let Appended { taken, duplicates, trimmed, forgotten } = appended;
+        let UploadStats {
+            entries, bytes: all_bytes, duplicates: again, trimmed: gone, forgotten: lost, ..
+        } = &*self.stats;
+        entries.fetch_add(*taken, Ordering::Relaxed);
+        again.fetch_add(*duplicates, Ordering::Relaxed);
+        gone.fetch_add(*trimmed, Ordering::Relaxed);
+        lost.fetch_add(*forgotten, Ordering::Relaxed);
+        all_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+fn lane_of(lanes: &mut [ShardLane], shard: u32) -> Option<&mut ShardLane> {
+    lanes.get_mut(usize::try_from(shard).ok()?)
+}
+
+/// Sends batches, which stay alive elsewhere with their tickets.
+fn start_round<A: Append>(rounds: &mut JoinSet<RoundEnd<A>>, whose: Whose, mut appender: A, batches: Shared) {
+    rounds.spawn(async move {
+        let slices: Vec<_> = batches.iter().map(|(shard, entries)| (*shard, entries.as_slice())).collect();
+        let results = appender.append_all(&slices).await;
+        RoundEnd { whose, appender, results }
+    });
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next exchange of any experiment that has not ended, in turn. Safe to cancel, as each queue is.
+async fn take_any<A>(experiments: &mut [Experiment<A>], turn: &mut usize) -> (usize, Option<Offered>) {
+    std::future::poll_fn(|context| {
+        let count = experiments.len().max(1);
+        for step in 0..count {
+            let index = turn.wrapping_add(step) % count;
+            let Some(experiment) = experiments.get_mut(index).filter(|experiment| !experiment.ended) else {
+                continue;
+            };
+            if let Poll::Ready(taken) = std::pin::pin!(experiment.queue.take()).poll(context) {
+                *turn = index.wrapping_add(1);
+                return Poll::Ready((index, taken));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

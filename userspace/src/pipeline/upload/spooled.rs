@@ -1,0 +1,302 @@
+//! What lies in the spool, on its way to Redis: in order, and again and again until Redis has it.
+//!
+//! Drops nothing that it could still send.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lane::{Batch, bytes_of};
+use super::{Append, Experiment, Shared, Uploader, Whose, start_round};
+use crate::metrics::SpoolStats;
+use crate::model::{Fate, Ticket};
+use crate::queue::entry::{EncodedEntry, Encoding};
+use crate::queue::redis::{Appended, Numbered, RedisError};
+use crate::spool::{Frame, Spool, SpoolError};
+
+/// The way back to Redis, while entries go through the spool.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// When to try next.
+    retry_at: Instant,
+    pause: Duration,
+    /// Rounds of the batch that is under way.
+    rounds: usize,
+    failed: bool,
+    /// The batch: the frames of each experiment of this process, and of others.
+    frames: Vec<Option<usize>>,
+}
+
+/// Bytes of the spool that are under way at once.
+const DRAIN_BYTES_MAX: usize = 4 << 20;
+
+/// Entries of one producer, experiment and shard.
+type Groups = BTreeMap<(u128, Arc<str>), BTreeMap<u32, Vec<Numbered<EncodedEntry>>>>;
+
+// === impl Drain ===
+
+impl Drain {
+    /// Tries after this pause.
+    pub(super) fn new(now: Instant, pause: Duration) -> Self {
+        let retry_at = now.checked_add(pause).unwrap_or(now);
+        Self { retry_at, pause, rounds: 0, failed: false, frames: Vec::new() }
+    }
+
+    /// When to try next; none while an attempt is under way.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        (self.rounds == 0).then_some(self.retry_at)
+    }
+
+    fn succeed(&mut self, now: Instant, pause: Duration) {
+        self.retry_at = now;
+        self.pause = pause;
+    }
+
+    fn fail(&mut self, now: Instant, pause_max: Duration) {
+        self.retry_at = now.checked_add(self.pause).unwrap_or(now);
+        self.pause = self.pause.saturating_mul(2).min(pause_max);
+    }
+}
+
+// === impl Uploader ===
+
+impl<A: Append> Uploader<A> {
+    /// Moves what waits in memory to the spool, where nothing of the experiment is under way.
+    pub(super) fn spool_waiting(&mut self) {
+        let Self { experiments, spool, spool_stats, producer, .. } = self;
+        for experiment in experiments.iter_mut().filter(|experiment| experiment.round.is_empty()) {
+            experiment.spool_waiting(spool, spool_stats, *producer);
+        }
+    }
+
+    /// Tries again when it is time: first batches that may be in Redis already, then the oldest of the spool.
+    pub(super) fn advance_drain(&mut self, now: Instant) {
+        let is_time = self.drain.as_ref().is_some_and(|drain| drain.rounds == 0 && drain.retry_at <= now);
+        if !is_time || !self.rounds.is_empty() {
+            return;
+        }
+        if self.send_doubts() {
+            if let Some(drain) = &mut self.drain {
+                // Whatever comes of it, the next attempt is not before its pause.
+                drain.fail(now, self.limits.retry_max);
+            }
+            return;
+        }
+        let mut frames = Vec::new();
+        if let Err(error) = self.spool.peek_batch(&mut frames, DRAIN_BYTES_MAX) {
+            self.spool_stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(error = &error as &dyn std::error::Error, "The spool gives nothing back.");
+            if frames.is_empty() {
+                if let Some(drain) = &mut self.drain {
+                    drain.fail(now, self.limits.retry_max);
+                }
+                return;
+            }
+        }
+        if frames.is_empty() { self.end_drain() } else { self.send_frames(frames, now) }
+    }
+
+    /// Sends the oldest batch in doubt of each shard; false when there is none.
+    fn send_doubts(&mut self) -> bool {
+        let mut any = false;
+        for index in 0..self.experiments.len() {
+            let Some(experiment) = self.experiments.get_mut(index) else { continue };
+            experiment.round = experiment.lanes.iter_mut().filter_map(|lane| lane.next_doubt()).collect();
+            if !experiment.round.is_empty() {
+                any = true;
+                self.start_memory_round(index);
+            }
+        }
+        any
+    }
+
+    fn send_frames(&mut self, frames: Vec<Frame>, now: Instant) {
+        let mut groups = Groups::new();
+        let mut whose = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let Frame { producer, experiment, shard, seq, route, kind, value } = frame;
+            let own = self.experiments.iter().position(|one| one.name == experiment);
+            whose.push(own.filter(|_| producer == self.producer));
+            // A frame of a kind that nobody knows is passed over: what wrote it is no version of ours.
+            if let Some(encoding) = Encoding::ALL.get(usize::from(kind)).copied() {
+                let entry = Numbered { seq, entry: EncodedEntry { route, encoding, value } };
+                groups.entry((producer, experiment)).or_default().entry(shard).or_default().push(entry);
+            }
+        }
+        let rounds = groups.len();
+        for ((producer, experiment), shards) in groups {
+            let batches: Shared =
+                shards.into_iter().map(|(shard, entries)| (shard, Arc::new(entries))).collect();
+            let own = self.experiments.iter_mut().enumerate().find(|(_, one)| one.name == experiment);
+            let own = own.filter(|_| producer == self.producer);
+            let (whose, appender) = match own {
+                Some((index, own)) => (Whose::Spool(index), own.appender.take()),
+                None => {
+                    let former = (producer, Arc::clone(&experiment));
+                    let appender = self.former.remove(&former);
+                    let appender = appender.unwrap_or_else(|| (self.make_appender)(&experiment, producer));
+                    (Whose::Former(producer, experiment), Some(appender))
+                }
+            };
+            if let Some(appender) = appender {
+                start_round(&mut self.rounds, whose, appender, batches);
+            }
+        }
+        if let Some(drain) = &mut self.drain {
+            (drain.rounds, drain.failed, drain.frames) = (rounds, false, whose);
+        }
+        if rounds == 0 {
+            self.end_drain_batch(None, now);
+        }
+    }
+
+    /// Takes the appender of one round back.
+    pub(super) fn finish_drain_round(
+        &mut self,
+        whose: Whose,
+        appender: A,
+        results: &[Result<Appended, RedisError>],
+    ) {
+        match whose {
+            Whose::Memory(index) | Whose::Spool(index) => {
+                let Some(experiment) = self.experiments.get_mut(index) else { return };
+                experiment.appender = Some(appender);
+                results.iter().flatten().for_each(|appended| experiment.count(appended, 0));
+            }
+            Whose::Former(producer, experiment) => {
+                let known = self.experiments.iter().find(|one| one.name == experiment);
+                if let Some(known) = known {
+                    let taken: u64 = results.iter().flatten().map(|appended| appended.taken).sum();
+                    known.stats.recovered.fetch_add(taken, Ordering::Relaxed);
+                }
+                self.former.insert((producer, experiment), appender);
+            }
+        }
+    }
+
+    /// Lets the batch go once all of its rounds are done and Redis has all of it.
+    pub(super) fn end_drain_batch(&mut self, failure: Option<RedisError>, now: Instant) {
+        let Self { drain: Some(drain), spool, spool_stats, experiments, limits, status, .. } = self else {
+            return;
+        };
+        drain.rounds = drain.rounds.saturating_sub(1);
+        drain.failed |= failure.is_some();
+        if let Some(error) = failure
+            && status.up.swap(false, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
+        }
+        if drain.rounds > 0 {
+            return;
+        }
+        let frames = std::mem::take(&mut drain.frames);
+        if drain.failed {
+            return drain.fail(now, limits.retry_max);
+        }
+        drain.succeed(now, limits.retry_min);
+        if let Err(error) = spool.commit(frames.len()) {
+            // They are gone from it all the same.
+            spool_stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(error = &error as &dyn std::error::Error, "The spool cannot give room back.");
+        }
+        for index in frames.into_iter().flatten() {
+            if let Some(experiment) = experiments.get_mut(index) {
+                experiment.spooled.settle_one(Fate::Queued);
+            }
+        }
+        if !status.up.swap(true, Ordering::Relaxed) {
+            tracing::warn!("Redis takes entries again; the spool is drained.");
+        }
+    }
+
+    /// The spool is empty: entries go straight to Redis again.
+    fn end_drain(&mut self) {
+        self.drain = None;
+        self.former.clear();
+        for experiment in &mut self.experiments {
+            // What could not be read again is lost to the disk.
+            experiment.spooled.settle_all(Fate::SpoolFull);
+        }
+        if !self.status.up.swap(true, Ordering::Relaxed) {
+            tracing::warn!("Redis takes entries again.");
+        }
+    }
+}
+
+// === impl Experiment ===
+
+impl<A> Experiment<A> {
+    /// Numbers everything that waits and puts it into the spool.
+    pub(super) fn spool_waiting(&mut self, spool: &mut Spool, stats: &SpoolStats, producer: u128) {
+        self.due = None;
+        for shard in 0..self.lanes.len() {
+            while let Some((entry, ticket)) = self.lanes.get_mut(shard).and_then(|lane| lane.next_entry()) {
+                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes_of(&entry.entry));
+                let shard = u32::try_from(shard).unwrap_or(u32::MAX);
+                match spool.push(&self.frame(producer, shard, &entry)) {
+                    Ok(()) => self.keep(ticket),
+                    Err(error) => ticket.settle(refused(&error, stats)),
+                }
+            }
+        }
+    }
+
+    /// Puts a batch that failed into the spool. Where that cannot be it stays in memory: Redis may have it.
+    pub(super) fn put_back(&mut self, batch: Batch, spool: &mut Spool, stats: &SpoolStats, producer: u128) {
+        let Batch { shard, entries, tickets } = batch;
+        // What is pushed of a batch that does not fit comes to Redis twice, which Redis knows by the numbers.
+        let fits = entries.iter().try_for_each(|entry| spool.push(&self.frame(producer, shard, entry)));
+        let batch = Batch { shard, entries, tickets };
+        match fits {
+            Ok(()) => {
+                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(batch.bytes());
+                batch.tickets.into_iter().for_each(|ticket| self.keep(ticket));
+            }
+            Err(_) => {
+                stats.failures.fetch_add(1, Ordering::Relaxed);
+                if let Some(lane) = super::lane_of(&mut self.lanes, shard) {
+                    lane.doubt(batch);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, ticket: Ticket) {
+        if let Err(ticket) = self.spooled.absorb(ticket) {
+            ticket.settle(Fate::Lost);
+        }
+    }
+
+    fn frame(&self, producer: u128, shard: u32, numbered: &Numbered<EncodedEntry>) -> Frame {
+        let Numbered { seq, entry: EncodedEntry { route, encoding, value } } = numbered;
+        let kind = Encoding::ALL.iter().position(|have| have == encoding).unwrap_or_default();
+        Frame {
+            producer,
+            experiment: Arc::clone(&self.name),
+            shard,
+            seq: *seq,
+            route: Arc::clone(route),
+            kind: u8::try_from(kind).unwrap_or_default(),
+            value: value.clone(),
+        }
+    }
+}
+
+/// The fate of an entry that the spool did not take.
+fn refused(error: &SpoolError, stats: &SpoolStats) -> Fate {
+    stats.failures.fetch_add(1, Ordering::Relaxed);
+    match error {
+        SpoolError::TooLarge { bytes: _, limit: _ } => Fate::TooLarge,
+        SpoolError::Open { path: _, source: _ }
+        | SpoolError::Locked { path: _ }
+        | SpoolError::Exposed { path: _ }
+        | SpoolError::Newer { path: _, version: _ }
+        | SpoolError::Full { bytes: _, limit: _ }
+        | SpoolError::Write { path: _, source: _ }
+        | SpoolError::Read { path: _, source: _ }
+        | SpoolError::Remove { path: _, source: _ } => Fate::SpoolFull,
+    }
+}

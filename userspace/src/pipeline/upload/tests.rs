@@ -1,0 +1,232 @@
+//! Tests of the way into Redis with a Redis of our own making, and a real spool.
+//!
+//! Time is paused; what Redis was given is looked at entry by entry.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::model::{Exchange, ExchangeId, LedgerSnapshot, Timestamp, samples};
+use crate::queue::Offer as _;
+use crate::queue::entry::EntryLimits;
+use crate::queue::memory::{MemoryOffer, MemoryQueueLimits, memory_queue};
+use crate::spool::SpoolConfig;
+
+/// Takes numbers as Redis does: those that are not above the last are copies.
+#[derive(Debug, Default)]
+struct Store {
+    /// The last number, and what was taken, of each producer and shard.
+    taken: HashMap<(u128, u32), Vec<u64>>,
+    /// What becomes of the next calls: whether they are taken, and whether that is said. Then all are.
+    next: std::collections::VecDeque<(bool, bool)>,
+    /// While it is away, nothing is taken.
+    away: bool,
+}
+
+#[derive(Clone)]
+struct Fake {
+    store: Arc<Mutex<Store>>,
+    producer: u128,
+}
+
+impl Append for Fake {
+    async fn append_all(
+        &mut self,
+        batches: &[(u32, &[Numbered<EncodedEntry>])],
+    ) -> Vec<Result<Appended, RedisError>> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut store = self.store.lock().unwrap();
+        let append = |(shard, entries): &(u32, &[Numbered<EncodedEntry>])| {
+            let (takes, says) = match store.away {
+                true => (false, false),
+                false => store.next.pop_front().unwrap_or((true, true)),
+            };
+            let mut appended = Appended::default();
+            if takes {
+                let taken = store.taken.entry((self.producer, *shard)).or_default();
+                for entry in *entries {
+                    if taken.last().is_none_or(|last| *last < entry.seq) {
+                        taken.push(entry.seq);
+                        appended.taken += 1;
+                    } else {
+                        appended.duplicates += 1;
+                    }
+                }
+            }
+            let broken = || RedisError::Timeout { address: "test".to_owned(), said: "nothing".to_owned() };
+            if says { Ok(appended) } else { Err(broken()) }
+        };
+        batches.iter().map(append).collect()
+    }
+}
+
+struct Stage {
+    folder: tempfile::TempDir,
+    store: Arc<Mutex<Store>>,
+    ledger: Arc<Ledger>,
+    offer: MemoryOffer,
+    uploader: Uploader<Fake>,
+}
+
+const LIMITS: UploadLimits = UploadLimits {
+    batch_max: 4,
+    batch_wait: Duration::from_millis(5),
+    in_flight_bytes_max: 1 << 20,
+    retry_min: Duration::from_millis(50),
+    retry_max: Duration::from_secs(1),
+    drain_max: Duration::from_secs(4),
+};
+
+fn stage(folder: tempfile::TempDir, store: Arc<Mutex<Store>>, producer: u128, spool_bytes_max: u64) -> Stage {
+    let config = SpoolConfig {
+        path: folder.path().join("spool"),
+        bytes_max: spool_bytes_max,
+        ..SpoolConfig::default()
+    };
+    let (spool, _) = Spool::open(config).unwrap();
+    let (offer, queue) = memory_queue(MemoryQueueLimits::default());
+    let ledger = Arc::new(Ledger::default());
+    let fake = Fake { store: Arc::clone(&store), producer };
+    let channel = Channel {
+        name: "x".into(),
+        queue,
+        appender: fake.clone(),
+        ledger: Arc::clone(&ledger),
+        stats: Arc::default(),
+    };
+    let uploader = Uploader::new(UploadParts {
+        limits: LIMITS,
+        channels: vec![channel],
+        shards: NonZeroU32::new(3).unwrap(),
+        session: SessionBy::default(),
+        encoder: EntryEncoder::new(EntryLimits::default()).unwrap(),
+        spool,
+        spool_stats: Arc::default(),
+        producer,
+        make_appender: Box::new(move |_, producer| Fake { producer, ..fake.clone() }),
+        status: Arc::default(),
+    });
+    Stage { folder, store, ledger, offer, uploader }
+}
+
+fn new_stage(spool_bytes_max: u64) -> Stage {
+    stage(tempfile::tempdir().unwrap(), Arc::default(), 1, spool_bytes_max)
+}
+
+fn exchange(number: u64) -> Arc<Exchange> {
+    let (id, at) = (ExchangeId { flow: number, offset: 0 }, Timestamp(number));
+    let mut exchange =
+        samples::exchange(id, at, samples::request("GET", "/", &[]), samples::response(200, &[], "x"));
+    // Another client each time, so that all shards have something to do.
+    let client = std::net::SocketAddr::from(([10, 0, 0, number as u8], 40_000));
+    exchange.flow.key.client = client.into();
+    Arc::new(exchange)
+}
+
+impl Stage {
+    fn offer(&self, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            let offered =
+                Offered { exchange: exchange(number), route: "other".into(), ticket: self.ledger.admit() };
+            assert!(self.offer.offer(offered).is_ok());
+        }
+    }
+}
+
+/// The counts, which must add up, without those at zero.
+#[track_caller]
+fn check(ledger: &LedgerSnapshot, expected: &[(Fate, u64)]) {
+    assert!(ledger.balances() && ledger.in_flight == 0, "{ledger:?}");
+    let some: Vec<_> = ledger.fates.iter().copied().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(some, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_goes_to_redis_once() {
+    let stage = new_stage(1 << 20);
+    stage.offer(0..100);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    check(&ledger.snapshot(), &[(Fate::Queued, 100)]);
+    assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_knows_of_is_sent_again_and_counts_once() {
+    let stage = new_stage(1 << 20);
+    // Taken and not said; not taken; taken and not said again when it comes from the spool.
+    stage.store.lock().unwrap().next.extend([(true, false), (false, false), (true, true), (true, false)]);
+    stage.offer(0..100);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    check(&ledger.snapshot(), &[(Fate::Queued, 100)]);
+    assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_bridged_by_the_spool_in_order() {
+    let stage = new_stage(1 << 20);
+    stage.store.lock().unwrap().away = true;
+    stage.offer(0..50);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let comes_back = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(ledger.snapshot().in_flight, 50, "it waits for Redis");
+        store.lock().unwrap().away = false;
+        for number in 50..100 {
+            let offered =
+                Offered { exchange: exchange(number), route: "other".into(), ticket: ledger.admit() };
+            assert!(offer.offer(offered).is_ok());
+        }
+        drop(offer);
+    };
+    tokio::join!(uploader.run(std::future::pending()), comes_back);
+    check(&ledger.snapshot(), &[(Fate::Queued, 100)]);
+    let store = store.lock().unwrap();
+    assert_eq!(store.taken.values().map(Vec::len).sum::<usize>(), 100);
+    assert!(store.taken.values().all(|taken| taken.is_sorted()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_ended_process_left_goes_under_its_own_number() {
+    let stage = new_stage(1 << 20);
+    stage.store.lock().unwrap().away = true;
+    stage.offer(0..20);
+    let Stage { folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    check(&ledger.snapshot(), &[(Fate::Spooled, 20)]);
+
+    store.lock().unwrap().away = false;
+    let stage = super::tests::stage(folder, store, 2, 1 << 20);
+    stage.offer(0..10);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    check(&ledger.snapshot(), &[(Fate::Queued, 10)]);
+    let store = store.lock().unwrap();
+    let of = |producer: u128| {
+        let own = store.taken.iter().filter(|((have, _), _)| *have == producer);
+        own.map(|(_, taken)| taken.len()).sum::<usize>()
+    };
+    assert_eq!((of(1), of(2)), (20, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_without_room_is_counted_and_what_redis_may_have_is_asked_about() {
+    let stage = new_stage(0);
+    // Redis has the first batch and nobody knows; then it is away for a while.
+    stage.store.lock().unwrap().next.extend([(true, false), (true, false), (true, false), (false, false)]);
+    stage.offer(0..40);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        drop(offer);
+    };
+    tokio::join!(uploader.run(std::future::pending()), later);
+    let end = ledger.snapshot();
+    let taken = store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>() as u64;
+    check(&end, &[(Fate::Queued, taken), (Fate::SpoolFull, 40 - taken)]);
+    assert!(taken > 0 && taken < 40, "{taken}");
+}
