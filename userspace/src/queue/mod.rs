@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::model::{Exchange, Fate, Ticket};
 
+use self::redis::Delivery;
 use memory::Lease;
 
 /// One exchange on its way into a queue.
@@ -68,18 +69,24 @@ pub struct Claim {
 enum Held {
     /// Room in a memory queue.
     Memory(Lease),
+    /// An entry that Redis has to be told of.
+    Redis(Delivery),
 }
 
 // === impl Claim ===
 
 impl Claim {
-    /// Gives the exchange its fate and frees its room.
+    /// Gives the exchange its fate and frees its room. One from another host that was not begun goes back to where it
+    /// came from, and is [`Fate::Returned`] here.
     pub fn settle(self, fate: Fate) {
         let Self { exchange, route, ticket, held } = self;
-        ticket.settle(fate);
         drop((exchange, route));
         match held {
-            Held::Memory(lease) => drop(lease),
+            Held::Memory(lease) => {
+                ticket.settle(fate);
+                drop(lease);
+            }
+            Held::Redis(delivery) => ticket.settle(delivery.settle(fate)),
         }
     }
 }
