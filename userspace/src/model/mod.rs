@@ -7,6 +7,7 @@ mod comparison;
 mod exchange;
 mod fate;
 mod field;
+mod finding;
 mod flow;
 mod hash;
 mod message;
@@ -25,6 +26,7 @@ pub use comparison::{
 pub use exchange::{Exchange, ExchangeId, Mark, Marks, REPLAY_HEADER, Times};
 pub use fate::{Fate, Ledger, LedgerSnapshot, Ticket, TicketBundle};
 pub use field::{REDACTED, host_of, is_per_connection, is_secret, is_token};
+pub use finding::{Finding, FoundCause};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
 pub use message::{Body, Headers, Request, Response, Version};
