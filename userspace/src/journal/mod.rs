@@ -6,6 +6,7 @@
 //! comparisons for people who ask in SQL and for latency, and a few examples of each cause.
 
 mod example;
+mod finding;
 mod noise;
 mod read;
 mod schema;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Cause, Change, Comparison, LedgerSnapshot, Timestamp};
 
+pub use finding::{Finder, FindingLimits, StoredAnswer, StoredExample};
 pub use noise::{PathEvidence, RateEvidence};
 pub use sqlite::SqliteJournal;
 

@@ -11,7 +11,7 @@ use crate::model::{
     Observation, Outcome, samples,
 };
 
-fn comparison(number: u64, target: &str, outcome: Outcome) -> Comparison {
+pub(super) fn comparison(number: u64, target: &str, outcome: Outcome) -> Comparison {
     let at = Timestamp(1_700_000_000_000_000_000 + number);
     let secrets =
         [("Host", "a"), ("authorization", "Bearer s3cret"), ("Cookie", "s3cret"), ("X-Api-Key", "s3cret")];
@@ -32,7 +32,7 @@ fn comparison(number: u64, target: &str, outcome: Outcome) -> Comparison {
     }
 }
 
-fn mismatch(path: &str) -> Outcome {
+pub(super) fn mismatch(path: &str) -> Outcome {
     let difference = Difference {
         path: path.to_owned(),
         kind: DifferenceKind::Value,
@@ -44,7 +44,7 @@ fn mismatch(path: &str) -> Outcome {
 }
 
 /// One cause for each path: the grouping proper is tested in `compare`.
-fn cause_of(comparison: &Comparison) -> Option<Cause> {
+pub(super) fn cause_of(comparison: &Comparison) -> Option<Cause> {
     let Outcome::Mismatch { differences, .. } = &comparison.outcome else { return None };
     let signature = differences.first()?.path.clone();
     let change = Change { path: signature.clone(), kind: "value".into(), classes: None };

@@ -95,7 +95,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "journal",
         modules: &["model"],
-        crates: &["rusqlite", "serde", "serde_json", "thiserror"],
+        crates: &["base64", "rusqlite", "serde", "serde_json", "thiserror"],
     },
     Rule {
         module: "recording",
