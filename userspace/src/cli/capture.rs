@@ -1,4 +1,4 @@
-//! Flags that say what to capture, and the commands `capture` and `replay`.
+//! Flags that say what to capture, and what a command that runs has in common with others.
 //!
 //! Opens the probe, a capture file or a recording; what is read from it is `pipeline`'s.
 
@@ -8,22 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Exit, output};
 use crate::capture::listeners::listening_ports;
 use crate::capture::{KernelConfig, KernelSource, PcapSource};
-use crate::config::{self, Flags};
+use crate::config::Flags;
 use crate::pipeline::feed::Feed;
 use crate::pipeline::settings::{CaptureConfig, Input};
 use crate::pipeline::{clock, step_back};
 use crate::recording::RecordingReader;
-
-/// `understudy replay`.
-#[derive(Debug, Args)]
-pub(super) struct ReplayArguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-}
 
 /// Which traffic.
 #[derive(Debug, Args)]
@@ -159,20 +150,4 @@ async fn signal_or_time(duration: Option<Duration>, early: impl Future<Output = 
         });
     })?;
     Ok(())
-}
-
-/// `understudy replay`: needs a queue between processes, and the configuration cannot name one yet.
-pub(super) fn replay(arguments: &ReplayArguments) -> anyhow::Result<Exit> {
-    config::load(Some(&arguments.config), Flags::default())?;
-    Ok(needs_queue("replay"))
-}
-
-/// Says why one half alone cannot work yet.
-pub(super) fn needs_queue(command: &str) -> Exit {
-    output::complain(&format!(
-        "error: the configuration names no queue: `understudy {command}` works across processes, through a queue that \
-         this version cannot use yet; `understudy run` does both halves in one process, and `understudy capture --record \
-         FILE` captures into a recording"
-    ));
-    Exit::Error
 }

@@ -1,10 +1,10 @@
 //! `understudy config`: check a file, or print one to start from.
 //!
-//! Connects to nothing.
+//! Connects to nothing, and starts nothing.
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::{Exit, output};
@@ -32,6 +32,15 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
         Command::Check { file, config } => {
             let file = file.as_ref().or(config.as_ref()).context("no file is named")?;
             let config = config::load(Some(file), config::Flags::default())?;
+            if let Some(queue) = &config.queue {
+                config::read_access(&queue.access, config::credentials_directory().as_deref())?;
+            }
+            if let Some((experiment, program)) = config::missing_program(&config) {
+                bail!(
+                    "`experiment.compare.comparator.command` of `{experiment}` names `{program}`, which is no program \
+                     of this host"
+                );
+            }
             let names: Vec<&str> =
                 config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
             let experiments = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

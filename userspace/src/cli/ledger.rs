@@ -25,6 +25,20 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
         Some(playback) => of_recording(playback, &mut line),
         None => of_packets(source, tee, throttle, &mut line),
     }
+    experiments(ledgers, &mut line);
+    format!("Ledger\n{}", text.trim_end())
+}
+
+/// As [`text`], of a process that captures nothing.
+pub(super) fn of_experiments(ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
+    let mut text = String::new();
+    experiments(ledgers, &mut |label: &str, value: u64, _: &str| {
+        text.push_str(&format!("  {label:<28}{value:>12}\n"));
+    });
+    format!("Ledger\n{}", text.trim_end())
+}
+
+fn experiments(ledgers: &[(Arc<str>, LedgerSnapshot)], line: &mut Line<'_>) {
     for (experiment, ledger) in ledgers {
         let LedgerSnapshot { seen, in_flight, fates } = ledger;
         line(&format!("{experiment}: exchanges"), *seen, "");
@@ -35,7 +49,6 @@ pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot
             line("  in flight", *in_flight, "");
         }
     }
-    format!("Ledger\n{}", text.trim_end())
 }
 
 /// Writes one line: what is counted, the count, and a note.

@@ -12,6 +12,7 @@ mod ledger;
 mod output;
 mod progress;
 mod record;
+mod replay;
 mod report;
 mod run;
 
@@ -55,10 +56,10 @@ struct Arguments {
 enum Command {
     /// Capture, replay and compare in one process, then report.
     Run(run::Arguments),
-    /// The tee alone: capture into a recording (--record FILE), and replay nothing.
+    /// The tee alone: capture into the queue that the configuration names, or a recording, and replay nothing.
     Capture(record::Arguments),
-    /// A worker alone: replay from a queue, and compare.
-    Replay(capture::ReplayArguments),
+    /// A worker alone: replay from the queue that the configuration names, and compare.
+    Replay(replay::Arguments),
     /// Show exchanges as they happen; sends nothing anywhere.
     Inspect(inspect::Arguments),
     /// Show what a run found, and its verdict.
@@ -87,7 +88,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Capture(arguments) => record::capture(arguments),
-        Command::Replay(arguments) => capture::replay(&arguments),
+        Command::Replay(arguments) => replay::replay(arguments),
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),

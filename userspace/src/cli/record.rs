@@ -1,17 +1,18 @@
-//! `understudy capture`: the tee alone, into a recording.
+//! `understudy capture`: the tee alone, into the queue between hosts, a recording, or both.
 //!
-//! Sends nothing anywhere.
+//! Sends nothing to a candidate.
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 
-use super::capture::{CaptureFlags, needs_queue, open_feed, start_runtime, stopped};
+use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
 use super::{Exit, ledger, output};
 use crate::config::{self, Flags};
 use crate::pipeline::capture_only::{CaptureEnd, CaptureOnly};
 use crate::pipeline::inspect::Admin;
-use crate::pipeline::run::RunError;
+use crate::pipeline::run::{LOOPED, RunError};
 
 /// What to capture, and where to.
 #[derive(Debug, Args)]
@@ -20,7 +21,8 @@ pub(super) struct Arguments {
     capture: CaptureFlags,
     #[command(flatten)]
     record: RecordFlags,
-    /// Address for /metrics, /healthz and /readyz. Default: none.
+    /// Address for /metrics, /healthz and /readyz, or `off`. Default: 127.0.0.1:9469 with a queue, none with a recording
+    /// alone.
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin: Option<String>,
 }
@@ -34,15 +36,28 @@ pub(super) struct RecordFlags {
     pub(super) record: Option<PathBuf>,
 }
 
-/// Records until it is stopped, the input ends, or the file is at its bound; then shows the counts.
+/// Captures until it is stopped, the input ends, or a recording alone is at its bound; then shows the counts.
 pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { capture, record: RecordFlags { record }, admin } = arguments;
-    let admin = Some(admin.unwrap_or_else(|| "off".to_owned()));
-    let records = record.is_some();
-    let flags = Flags { admin, record, no_experiments: true, ..capture.flags() };
-    let config = config::load(capture.config.as_deref(), flags)?;
-    if !records {
-        return Ok(needs_queue("capture"));
+    let flags = Flags { admin, record, ..capture.flags() };
+    let path = capture.config.as_deref();
+    // What is selected is of interest for a queue only, and must not stand in the way of a recording.
+    let mut config = config::load(path, Flags { no_experiments: true, ..flags.clone() })?;
+    let redis = match &config.queue {
+        Some(queue) => {
+            let redis = config::read_access(&queue.access, config::credentials_directory().as_deref())?;
+            config = config::load(path, flags)?;
+            Some(redis)
+        }
+        None => {
+            // A recording is over when it is: nobody looks at it meanwhile unless asked to.
+            let admin = Some(flags.admin.clone().unwrap_or_else(|| "off".to_owned()));
+            config = config::load(path, Flags { admin, no_experiments: true, ..flags })?;
+            None
+        }
+    };
+    if redis.is_none() && config.record.path.is_none() {
+        return Err(RunError::NoQueue.into());
     }
     if config.capture.input.is_live() && config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
@@ -50,15 +65,17 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
         let feed = open_feed(&config.capture)?;
-        // Last, so that nothing else can fail and leave an empty file behind.
-        let capturing = CaptureOnly::prepare(&config.record)?;
+        let capturing = CaptureOnly::prepare(&config, redis.as_ref()).await?;
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, &config.capture, admin, stop).await?)
     })?;
-    let CaptureEnd { capture, ledgers, broken } = end;
+    let CaptureEnd { capture, ledgers, looped, broken } = end;
     output::complain(&ledger::text(&capture, &ledgers));
-    match broken {
-        Some(error) => Err(error.into()),
-        None => Ok(Exit::Success),
+    if let Some(error) = broken {
+        return Err(error.into());
     }
+    if !looped.is_empty() {
+        bail!("experiment {}: {LOOPED} Nothing more was queued.", looped.join(", "));
+    }
+    Ok(Exit::Success)
 }

@@ -99,7 +99,7 @@ impl ExperimentFlags {
 const VERDICT_EVERY: Duration = Duration::from_millis(500);
 
 /// Ends when there is a verdict.
-async fn decided(live: Arc<Live>) {
+pub(super) async fn decided(live: Arc<Live>) {
     while !live.is_decided() {
         tokio::time::sleep(VERDICT_EVERY).await;
     }

@@ -21,7 +21,7 @@ use raw::RawConfig;
 
 pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
-pub use secrets::{SecretError, read_access};
+pub use secrets::{SecretError, credentials_directory, missing_program, read_access};
 pub use template::TEMPLATE;
 
 /// Where the admin listener listens when nothing else is said.

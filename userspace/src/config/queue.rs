@@ -37,6 +37,10 @@ pub(super) struct RawQueue {
     retry_min: Option<Spanned<String>>,
     retry_max: Option<Spanned<String>>,
     drain_max: Option<Spanned<String>>,
+    lease: Option<Spanned<String>>,
+    claim_after: Option<Spanned<String>>,
+    deliveries_max: Option<Spanned<u64>>,
+    poll_max: Option<Spanned<String>>,
     exchange_bytes_max: Option<usize>,
     compress_bytes_min: Option<usize>,
     compress_level: Option<Spanned<i32>>,
@@ -113,6 +117,11 @@ impl RawQueue {
         set_duration(&mut upload.retry_min, "queue.retry_min", self.retry_min.as_ref())?;
         set_duration(&mut upload.retry_max, "queue.retry_max", self.retry_max.as_ref())?;
         set_duration(&mut upload.drain_max, "queue.drain_max", self.drain_max.as_ref())?;
+        let worker = &mut config.worker;
+        set_duration(&mut worker.lease, "queue.lease", self.lease.as_ref())?;
+        set_duration(&mut worker.claim_after, "queue.claim_after", self.claim_after.as_ref())?;
+        set(&mut worker.deliveries_max, at_least_one("deliveries_max", self.deliveries_max)?);
+        set_duration(&mut worker.poll_max, "queue.poll_max", self.poll_max.as_ref())?;
         set(&mut config.entry.wire.exchange_bytes_max, self.exchange_bytes_max);
         set(&mut config.entry.compress_bytes_min, self.compress_bytes_min);
         if let Some(level) = self.compress_level {

@@ -1,4 +1,4 @@
-//! Reads what the configuration only names: the password of Redis, and certificates.
+//! Looks at what the configuration only names: the password of Redis, certificates, programs.
 //!
 //! Shows no secret in an error, and takes none from a file that others can read.
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::pipeline::settings::QueueAccess;
+use crate::pipeline::settings::{Config, QueueAccess};
 use crate::queue::redis::RedisConfig;
 use crate::queue::redis::config::{Credentials, Pem, Tls};
 
@@ -60,6 +60,29 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What systemd calls the credential (`LoadCredential=redis:/etc/…`).
 const SYSTEMD_NAME: &str = "redis";
+
+/// Systemd's folder of credentials for this service, if there is one.
+pub fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// The first program that an experiment names and that is not there, with the experiment's name. Looked for as the kernel
+/// and `execvp` do, on this host and now.
+pub fn missing_program(config: &Config) -> Option<(&str, &str)> {
+    config.experiments.iter().find_map(|experiment| {
+        let program = experiment.comparator.as_ref()?.command.first()?;
+        (!is_program(program)).then_some((experiment.name.as_str(), program.as_str()))
+    })
+}
+
+fn is_program(program: &str) -> bool {
+    let runs = |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    if program.contains('/') {
+        return runs(Path::new(program));
+    }
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|folder| runs(&folder.join(program)))
+}
 
 /// Reads the files. `directory` is systemd's `$CREDENTIALS_DIRECTORY` (systemd.exec(5)), which only the service can read.
 ///

@@ -10,7 +10,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::collect::{Rows, export};
-use crate::queue::redis::{RedisError, RedisErrorKind};
+use crate::queue::redis::{QueueStats, RedisError, RedisErrorKind};
 
 /// What can be exported of a queue between hosts.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct QueueStatus {
     pub up: AtomicBool,
     /// Each experiment that this process uploads for.
     pub uploads: Vec<(Arc<str>, Arc<UploadStats>)>,
+    /// Each experiment that this process works for.
+    pub workers: Vec<(Arc<str>, Arc<QueueStats>)>,
     /// The spool; none where nothing is uploaded.
     pub spool: Option<Arc<SpoolStats>>,
 }
@@ -71,7 +73,7 @@ impl QueueStatus {
 }
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &QueueStatus) -> fmt::Result {
-    let QueueStatus { errors, up, uploads, spool } = status;
+    let QueueStatus { errors, up, uploads, workers, spool } = status;
     let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
     let up = vec![(Vec::new(), u64::from(up.load(Ordering::Relaxed)))];
     export(encoder, gauge, "queue_up", "1 while Redis does its part", &up)?;
@@ -81,6 +83,9 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &QueueStatus) 
     export(encoder, counter, "queue_errors", "Requests to Redis that failed, by what went wrong", &errors)?;
     if !uploads.is_empty() {
         encode_uploads(encoder, uploads)?;
+    }
+    if !workers.is_empty() {
+        encode_workers(encoder, workers)?;
     }
     let Some(spool) = spool else { return Ok(()) };
     let SpoolStats { entries, bytes, damaged, failures } = &**spool;
@@ -121,6 +126,42 @@ fn encode_uploads(
     ];
     all.into_iter().try_for_each(|(kind, name, help, value)| {
         let rows: Rows<'_> = uploads
+            .iter()
+            .map(|(experiment, stats)| {
+                (vec![("experiment", &**experiment)], value(stats).load(Ordering::Relaxed))
+            })
+            .collect();
+        export(encoder, kind, name, help, &rows)
+    })
+}
+
+fn encode_workers(
+    encoder: &mut DescriptorEncoder<'_>,
+    workers: &[(Arc<str>, Arc<QueueStats>)],
+) -> fmt::Result {
+    type Value = fn(&QueueStats) -> &AtomicU64;
+    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
+    let all: [(MetricType, &str, &str, Value); 11] = [
+        (counter, "queue_read_entries", "Entries that Redis has handed over", |stats| &stats.entries),
+        (counter, "queue_read_bytes", "Bytes of the entries that Redis has handed over", |stats| {
+            &stats.entry_bytes
+        }),
+        (counter, "queue_taken_over", "Entries taken over from other workers", |stats| &stats.taken_over),
+        (counter, "queue_handed_back", "Entries given back to other workers", |stats| &stats.handed_back),
+        (counter, "queue_newer", "Entries left for workers of a newer version", |stats| &stats.newer),
+        (counter, "queue_settled", "Settlements that Redis has counted", |stats| &stats.settled),
+        (counter, "queue_settled_before", "Settlements of entries that somebody had settled", |stats| {
+            &stats.settled_before
+        }),
+        (gauge, "queue_unsettled", "Entries that are done and not confirmed by Redis now", |stats| {
+            &stats.unsettled
+        }),
+        (gauge, "queue_under_way", "Entries that this worker has now", |stats| &stats.under_way),
+        (gauge, "queue_shards", "Shards that this worker owns now", |stats| &stats.shards),
+        (gauge, "queue_workers", "Workers there now, as this one sees it", |stats| &stats.workers),
+    ];
+    all.into_iter().try_for_each(|(kind, name, help, value)| {
+        let rows: Rows<'_> = workers
             .iter()
             .map(|(experiment, stats)| {
                 (vec![("experiment", &**experiment)], value(stats).load(Ordering::Relaxed))

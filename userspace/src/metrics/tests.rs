@@ -45,6 +45,7 @@ fn the_documentation_lists_exactly_what_is_exported() {
     let comparisons = ComparisonMetrics::new([(&name, vec!["other".into()])]);
     let queue = QueueStatus {
         uploads: vec![(Arc::clone(&name), Arc::default())],
+        workers: vec![(Arc::clone(&name), Arc::default())],
         spool: Some(Arc::default()),
         ..QueueStatus::default()
     };

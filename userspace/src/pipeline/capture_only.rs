@@ -1,19 +1,37 @@
-//! Capture into a recording, and replay nothing.
+//! Capture alone: into a recording, into the queue between hosts, or into both.
 //!
 //! Sends nothing to a candidate.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::capturing::Capturing;
-use super::error::RunError;
+use super::error::{PartError, RunError};
 use super::feed::{Feed, FeedError};
+use super::lane::Lane;
+use super::link::{agree_on, connect, random_id};
 use super::serving::Serving;
-use super::settings::{CaptureConfig, RecordConfig};
+use super::settings::{CaptureConfig, Config, QueueConfig};
 use super::tape::{self, Tape, TapeWriter};
-use crate::metrics::{CaptureCounts, ComparisonMetrics, Metrics, Status};
-use crate::model::LedgerSnapshot;
+use super::tasks::wait;
+use super::upload::{Channel, UploadParts, Uploader};
+use crate::branch::LoopGuard;
+use crate::metrics::{
+    CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, QueueStatus, SpoolStats, Status, UploadStats,
+};
+use crate::model::{Ledger, LedgerSnapshot};
+use crate::queue::entry::EntryEncoder;
+use crate::queue::memory::{MemoryOffer, memory_queue};
+use crate::queue::redis::{AppendLimits, Appender, Keys, ProducerId, RedisConfig};
 use crate::recording::file;
+use crate::select::Selector;
 use crate::serve::Admin;
+use crate::spool::Spool;
 
 /// What it came to.
 pub struct CaptureEnd {
@@ -21,28 +39,52 @@ pub struct CaptureEnd {
     pub capture: CaptureCounts,
     /// What became of the exchanges.
     pub ledgers: Vec<(Arc<str>, LedgerSnapshot)>,
+    /// Experiments that were stopped because their own requests came back.
+    pub looped: Vec<Arc<str>>,
     /// Why no more could be captured, if so. What was captured before is where it belongs.
     pub broken: Option<FeedError>,
 }
 
-/// A capture that is set up: its file is made, nothing is captured yet.
+/// A capture that is set up: its files are made, nothing is captured yet.
 pub struct CaptureOnly {
-    tape: (Tape, TapeWriter<file::Output>),
+    tape: Option<(Tape, TapeWriter<file::Output>)>,
+    upload: Option<Upload>,
 }
+
+/// The way into the queue, set up.
+struct Upload {
+    lanes: Vec<Lane<MemoryOffer>>,
+    guards: Vec<(Arc<str>, Arc<LoopGuard>)>,
+    statuses: Vec<ExperimentStatus>,
+    queue: Arc<QueueStatus>,
+    uploader: Uploader<Appender>,
+}
+
+/// How often it is looked whether Redis does its part.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 // === impl CaptureOnly ===
 
 impl CaptureOnly {
-    /// Makes the file.
+    /// Makes the recording where one is named, and opens queue and spool where a Redis is given.
     ///
     /// # Errors
-    /// When no file is named, or it cannot be made.
-    pub fn prepare(config: &RecordConfig) -> Result<Self, RunError> {
-        let tape = tape::prepare(config)?.ok_or(RunError::NoRecording)?;
-        Ok(Self { tape })
+    /// When there is nothing to capture into, or something of it cannot be used.
+    pub async fn prepare(config: &Config, redis: Option<&RedisConfig>) -> Result<Self, RunError> {
+        let upload = match (&config.queue, redis) {
+            (Some(queue), Some(redis)) => Some(Upload::prepare(config, queue, redis).await?),
+            (Some(_), None) | (None, _) => None,
+        };
+        if upload.is_none() && config.record.path.is_none() {
+            return Err(RunError::NoQueue);
+        }
+        // Last, so that nothing else can fail and leave an empty file behind.
+        let tape = tape::prepare(&config.record)?;
+        Ok(Self { tape, upload })
     }
 
-    /// Captures until the feed ends, `stop` does, or the recording is at its bound.
+    /// Captures until the feed ends or `stop` does; with a recording alone, also until that is at its bound. Then what is
+    /// under way is uploaded within the limits, and the rest is left in the spool.
     ///
     /// # Errors
     /// When it cannot start, or the recording cannot be written.
@@ -53,19 +95,140 @@ impl CaptureOnly {
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let mut capturing = Capturing::start(feed.into(), config, Vec::new(), Some(self.tape))?;
-        let experiments = capturing.take_tape_status().into_iter().collect();
-        let status = Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: None });
+        let Self { tape, upload } = self;
+        let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut queue, mut uploader) = (None, None);
+        if let Some(upload) = upload {
+            (lanes, guards, experiments) = (upload.lanes, upload.guards, upload.statuses);
+            (queue, uploader) = (Some(upload.queue), Some(upload.uploader));
+        }
+        let mut capturing = Capturing::start(feed.into(), config, lanes, tape)?;
+        experiments.extend(capturing.take_tape_status());
+        let status =
+            Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: queue.clone() });
         let serving =
             Serving::start(admin, || Metrics::new(Arc::clone(&status), &ComparisonMetrics::new([])));
+        let (stop_upload, stopping) = watch::channel(false);
+        let uploading = uploader.map(|uploader| start(uploader, stopping));
+        let over = async {
+            match &queue {
+                Some(_) => capturing.ended().await,
+                None => capturing.ended_or_full().await,
+            }
+        };
         tokio::select! {
-            () = capturing.ended_or_full() => {}
+            () = over => {}
             () = stop => {}
+            () = watch_queue(&serving, queue.as_deref()) => {}
         }
+        serving.set_ready(false);
         let (capture, broken) = capturing.conclude().await;
+        // A capture thread that hangs keeps its side of the queues for ever.
+        stop_upload.send_replace(true);
+        let uploaded = match uploading {
+            Some(uploading) => uploading.await.map_err(RunError::Task),
+            None => Ok(()),
+        };
         let written = capturing.finish_tape().await;
         serving.end().await;
-        written?;
-        Ok(CaptureEnd { capture, ledgers: status.ledgers(), broken })
+        written.and(uploaded)?;
+        let looped =
+            guards.into_iter().filter(|(_, guard)| guard.is_tripped()).map(|(name, _)| name).collect();
+        Ok(CaptureEnd { capture, ledgers: status.ledgers(), looped, broken })
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    async fn prepare(config: &Config, queue: &QueueConfig, redis: &RedisConfig) -> Result<Self, RunError> {
+        let Config { capture, experiments, spool, .. } = config;
+        if experiments.is_empty() {
+            return Err(RunError::NoExperiment);
+        }
+        if config.record.path.is_some() && experiments.iter().any(|experiment| experiment.name == tape::NAME)
+        {
+            return Err(RunError::RecordingName);
+        }
+        let redis = connect(redis).await?;
+        let producer = random_id()?;
+        let limits = AppendLimits {
+            stream_entries_max: queue.stream_entries_max,
+            stream_bytes_max: queue.stream_bytes_max,
+            ..AppendLimits::default()
+        };
+        let appender = {
+            let (redis, prefix) = (redis.clone(), queue.prefix.clone());
+            move |experiment: &str, producer: u128| {
+                let keys = Keys::new(&prefix, experiment);
+                Appender::new(redis.clone(), keys, limits.clone(), ProducerId::new(producer))
+            }
+        };
+        let (mut lanes, mut guards, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut channels, mut uploads) = (Vec::new(), Vec::new());
+        for experiment in experiments {
+            let name: Arc<str> = experiment.name.as_str().into();
+            let selector = Selector::new(experiment.select.clone())
+                .map_err(|error| PartError::from(error).of(&experiment.name))?;
+            agree_on(&redis, queue, &name, None).await?;
+            let (offer, waiting) = memory_queue(experiment.queue);
+            let ledger = Arc::new(Ledger::default());
+            let loop_guard = Arc::new(LoopGuard::default());
+            let stats = Arc::new(UploadStats::default());
+            uploads.push((Arc::clone(&name), Arc::clone(&stats)));
+            guards.push((Arc::clone(&name), Arc::clone(&loop_guard)));
+            statuses.push(ExperimentStatus {
+                name: Arc::clone(&name),
+                ledger: Arc::clone(&ledger),
+                replay: None,
+            });
+            lanes.push(Lane {
+                selector: Arc::new(ArcSwap::from_pointee(selector)),
+                offer,
+                ledger: Arc::clone(&ledger),
+                loop_guard: capture.input.is_live().then_some(loop_guard),
+                sent_elsewhere: true,
+            });
+            let appender = appender(&name, producer);
+            channels.push(Channel { name, queue: waiting, appender, ledger, stats });
+        }
+        let (spool, recovered) = Spool::open(spool.clone())?;
+        if recovered.frames > 0 {
+            tracing::info!(
+                entries = recovered.frames,
+                "Entries of an earlier process lie in the spool; they go first."
+            );
+        }
+        let spool_stats = Arc::new(SpoolStats::default());
+        let status = QueueStatus { uploads, spool: Some(Arc::clone(&spool_stats)), ..QueueStatus::default() };
+        let status = Arc::new(status);
+        let uploader = Uploader::new(UploadParts {
+            limits: queue.upload,
+            channels,
+            shards: queue.shards,
+            session: queue.session.clone(),
+            encoder: EntryEncoder::new(queue.entry)?,
+            spool,
+            spool_stats,
+            producer,
+            make_appender: Box::new(move |experiment, producer| appender(experiment, producer)),
+            status: Arc::clone(&status),
+        });
+        Ok(Self { lanes, guards, statuses, queue: status, uploader })
+    }
+}
+
+/// Uploads on a thread of its own: it encodes, and waits for the disk.
+fn start(uploader: Uploader<Appender>, stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(uploader.run(wait(stopping))))
+}
+
+/// Says on the admin listener whether Redis does its part; never ends.
+async fn watch_queue(serving: &Serving, queue: Option<&QueueStatus>) {
+    let Some(queue) = queue else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        serving.set_ready(queue.up.load(Ordering::Relaxed));
     }
 }

@@ -5,15 +5,19 @@
 use std::io;
 
 use super::feed::FeedError;
+use super::link::RANDOM;
 use super::tape;
 use crate::branch::BranchConfigError;
 use crate::compare::CompareConfigError;
 use crate::compare::noise::NoiseConfigError;
 use crate::journal::JournalError;
+use crate::queue::entry::EntryError;
+use crate::queue::redis::RedisError;
 use crate::recording::RecordingError;
 use crate::report::PolicyError;
 use crate::select::SelectConfigError;
 use crate::serve::AdminError;
+use crate::spool::SpoolError;
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +47,23 @@ pub enum RunError {
         tape::NAME
     )]
     RecordingName,
-    /// A recording is to be made, and nobody says where.
-    #[error("nothing to do: name the recording with --record FILE")]
-    NoRecording,
+    /// Neither a recording is to be made, nor a queue named.
+    #[error(
+        "the configuration names no queue: `capture` and `replay` work across hosts, and meet at Redis: name it with `redis` under [queue]; `understudy run` does both halves in one process, and `understudy capture --record FILE` captures into a recording"
+    )]
+    NoQueue,
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// Entries cannot be written or read.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The kernel gives no random number.
+    #[error("failed to read a random number from `{RANDOM}`")]
+    Random(#[source] io::Error),
     /// The recording cannot be made or written.
     #[error(transparent)]
     Recording(#[from] RecordingError),

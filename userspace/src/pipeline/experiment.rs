@@ -47,7 +47,7 @@ pub(super) struct Prepared<Q> {
     pub(super) changeable: Changeable,
 }
 
-/// Builds and checks every part. `anchor` ties captured times to the runtime's clock; `guard` says where a candidate must
+/// Builds and checks every part. `queue` counts in `ledger`; `anchor` ties captured times to the runtime's clock; `guard` says where a candidate must
 /// not be.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub(super) async fn prepare<Q>(
     guard: CapturedPorts,
     timing: Timing,
     anchor: Anchor,
-    queue: impl FnOnce(&Arc<Ledger>) -> Q,
+    (queue, ledger): (Q, Arc<Ledger>),
     comparisons: ComparisonSender,
 ) -> Result<Prepared<Q>, ExperimentError> {
     let wrong = |part: PartError| part.of(&config.name);
@@ -78,7 +78,6 @@ pub(super) async fn prepare<Q>(
         verdict,
     } = config;
     let experiment: Arc<str> = name.as_str().into();
-    let ledger = Arc::new(Ledger::default());
     let loop_guard = Arc::new(LoopGuard::default());
     let stats = Arc::new(ReplayStats::default());
     // B's times at another speed than A's own say nothing about B.
@@ -109,7 +108,6 @@ pub(super) async fn prepare<Q>(
         science: Arc::clone(&science),
         stats: Arc::clone(&stats),
     };
-    let queue = queue(&ledger);
     let replay_stats = Some(Arc::clone(&stats));
     Ok(Prepared {
         start,

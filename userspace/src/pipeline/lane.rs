@@ -22,6 +22,8 @@ pub(super) struct Lane<O> {
     pub(super) ledger: Arc<Ledger>,
     /// Told when one of our own requests comes back; none where the traffic is not of now.
     pub(super) loop_guard: Option<Arc<LoopGuard>>,
+    /// Other hosts send what is queued here, and do not say when: the loop guard is told of all of it.
+    pub(super) sent_elsewhere: bool,
 }
 
 // === impl Lane ===
@@ -34,6 +36,11 @@ impl<O: Offer> Lane<O> {
             Decision::Take { route } => {
                 if self.loop_guard.as_ref().is_some_and(|guard| guard.is_tripped()) {
                     return ticket.settle(Fate::Stopped);
+                }
+                if self.sent_elsewhere
+                    && let Some(loop_guard) = &self.loop_guard
+                {
+                    loop_guard.note_sent(exchange.id);
                 }
                 patience.wait_for(self.offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::clone(exchange), route, ticket };

@@ -21,6 +21,7 @@ pub mod handover;
 pub mod inspect;
 pub mod judge;
 mod lane;
+mod link;
 pub mod live;
 pub mod pace;
 mod patience;
@@ -38,6 +39,7 @@ pub mod tee;
 mod thread;
 pub mod throttle;
 pub mod upload;
+pub mod worker;
 
 pub use again::AgainLimits;
 

@@ -15,7 +15,7 @@ use super::live::Live;
 use super::record::{Noted, OnKept, Recorder};
 use super::reload::{Changeable, NoMore, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
-use super::settings::{Config, ExperimentConfig, JournalConfig};
+use super::settings::{Config, JournalConfig};
 use super::tasks::{spawn, wait};
 use crate::branch::{CapturedPorts, HttpBranch};
 use crate::compare::group::cause_of;
@@ -77,7 +77,7 @@ pub const LOOPED: &str = "Stopped: replayed requests came back through the captu
 // === impl Replays ===
 
 impl<Q: Queue + 'static> Replays<Q> {
-    /// Sets every experiment up. `queue` makes the queue of each, which counts in the ledger that it is given.
+    /// Sets every experiment up, in the order of the configuration, with its queue and the ledger that this counts in.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -85,7 +85,7 @@ impl<Q: Queue + 'static> Replays<Q> {
         config: &Config,
         guard: &CapturedPorts,
         timing: Timing,
-        mut queue: impl FnMut(&ExperimentConfig, &Arc<Ledger>) -> Q,
+        queues: Vec<(Q, Arc<Ledger>)>,
     ) -> Result<Self, RunError> {
         let Config { journal, experiments, .. } = config;
         if experiments.is_empty() {
@@ -93,8 +93,7 @@ impl<Q: Queue + 'static> Replays<Q> {
         }
         let (comparison_tx, comparisons) = handover(journal.handover);
         let mut parts = Vec::new();
-        for experiment in experiments {
-            let queue = |ledger: &Arc<Ledger>| queue(experiment, ledger);
+        for (experiment, queue) in experiments.iter().zip(queues) {
             let (guard, comparisons) = (guard.clone(), comparison_tx.clone());
             let anchor = clock::anchor();
             parts.push(experiment::prepare(experiment, guard, timing, anchor, queue, comparisons).await?);
@@ -147,6 +146,11 @@ impl<Q: Queue + 'static> Replays<Q> {
     /// What they would be judged as now.
     pub(super) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
+    }
+
+    /// What is known of each at its start.
+    pub(super) fn starts(&self) -> &[ExperimentStart] {
+        &self.starts
     }
 
     /// What can be exported of each; once.

@@ -74,19 +74,21 @@ impl Run {
         let guarded = if is_live { &capture.kernel.ports[..] } else { &[] };
         let guard = CapturedPorts::new(guarded.iter().copied());
         let timing = if is_live { Timing::Live } else { Timing::Offline { speed: *speed } };
-        let mut offers = Vec::new();
-        let replays = Replays::prepare(&config, &guard, timing, |experiment, ledger| {
+        let (mut offers, mut queues) = (Vec::new(), Vec::new());
+        for experiment in experiments {
             let (offer, queue) = memory_queue(experiment.queue);
-            offers.push((offer, Arc::clone(ledger)));
-            queue
-        })
-        .await?;
+            let ledger = Arc::new(Ledger::default());
+            offers.push((offer, Arc::clone(&ledger)));
+            queues.push((queue, ledger));
+        }
+        let replays = Replays::prepare(&config, &guard, timing, queues).await?;
         let parts = replays.changeable.iter().zip(&replays.replayers).zip(offers);
         let lanes = parts.map(|((changeable, replayer), (offer, ledger))| Lane {
             selector: Arc::clone(&changeable.selector),
             offer,
             ledger,
             loop_guard: is_live.then(|| Arc::clone(&replayer.loop_guard)),
+            sent_elsewhere: false,
         });
         let lanes = lanes.collect();
         let admin = Admin::bind_if(*admin).await?;

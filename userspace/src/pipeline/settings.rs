@@ -22,6 +22,7 @@ use crate::journal::JournalLimits;
 use crate::packet::FragmentLimits;
 use crate::queue::entry::EntryLimits;
 use crate::queue::memory::MemoryQueueLimits;
+use crate::queue::redis::WorkerLimits;
 use crate::queue::redis::config::{Mode, RedisConfig, Server};
 use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
@@ -70,6 +71,8 @@ pub struct QueueConfig {
     pub entry: EntryLimits,
     /// Bounds of the way there.
     pub upload: UploadLimits,
+    /// Bounds of a worker; those of an entry are above.
+    pub worker: WorkerLimits,
 }
 
 /// How to reach Redis. Files that are named here are not read yet.
@@ -198,6 +201,7 @@ impl QueueConfig {
             stream_bytes_max: 64 << 20,
             entry: EntryLimits::default(),
             upload: UploadLimits::default(),
+            worker: WorkerLimits::default(),
         }
     }
 }

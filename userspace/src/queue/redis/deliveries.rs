@@ -343,9 +343,8 @@ impl Deliveries {
     /// The journal keeps nothing more: what was compared and not kept is somebody else's to do.
     pub(super) fn end_journal(&mut self) {
         self.journal_ended = true;
-        let waiting = |(key, taken): (&EntryKey, &Taken)| {
-            matches!(taken.state, State::Compared(_)).then_some(*key)
-        };
+        let waiting =
+            |(key, taken): (&EntryKey, &Taken)| matches!(taken.state, State::Compared(_)).then_some(*key);
         let mut keys: Vec<EntryKey> = self.entries.iter().filter_map(waiting).collect();
         keys.sort_unstable();
         self.compared = 0;

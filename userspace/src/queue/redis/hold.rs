@@ -134,9 +134,7 @@ impl Shared {
 
     /// True when nothing can change any more but what Redis is told.
     pub(super) fn is_ending(&self) -> bool {
-        self.is_closing()
-            && self.journal_ended.load(Ordering::Acquire)
-            && self.deliveries().under_way() == 0
+        self.is_closing() && self.journal_ended.load(Ordering::Acquire) && self.deliveries().under_way() == 0
     }
 
     /// True when nothing is left to be done.

@@ -298,8 +298,11 @@ mod tests {
         let now = tokio_instant();
         let mut leases = Leases::new(3, LEASE);
         assert_eq!(leases.plan(1, 2, |_| false), [(2, Want::Take), (0, Want::Look), (1, Want::Look)]);
-        let answers =
-            [(2, Want::Take, Holder::Another), (0, Want::Look, Holder::Another), (1, Want::Look, Holder::Nobody)];
+        let answers = [
+            (2, Want::Take, Holder::Another),
+            (0, Want::Look, Holder::Another),
+            (1, Want::Look, Holder::Nobody),
+        ];
         assert!(leases.note(now, &answers));
         assert_eq!(leases.plan(1, 2, |_| false), [(2, Want::Look), (0, Want::Look), (1, Want::Take)]);
     }

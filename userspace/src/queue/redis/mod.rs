@@ -14,6 +14,7 @@
     )
 )]
 
+mod agree;
 pub mod append;
 pub mod book;
 pub mod config;
@@ -32,6 +33,7 @@ mod stats;
 mod trouble;
 mod worker;
 
+pub use agree::agree;
 pub use append::{AppendLimits, Appended, Appender, Numbered, ProducerId};
 pub use book::Book;
 pub use config::RedisConfig;

@@ -170,7 +170,10 @@ mod tests {
             text("idle"),
             Value::Int(9),
         ]);
-        assert_eq!(consumers(Value::Array(vec![one])), Some(vec![Consumer { name: "w1".into(), pending: 3 }]));
+        assert_eq!(
+            consumers(Value::Array(vec![one])),
+            Some(vec![Consumer { name: "w1".into(), pending: 3 }])
+        );
         let row = Value::Array(vec![text("5-1"), text("w1"), Value::Int(9), Value::Int(2)]);
         let expected = vec![Pending { id: StreamId { ms: 5, seq: 1 }, deliveries: 2 }];
         assert_eq!(pending(Value::Array(vec![row])), Some(expected));

@@ -120,7 +120,11 @@ impl RawEntry {
     }
 
     /// What is in it, with a value of at most `value_bytes_max` in the stream itself.
-    pub(super) fn into_content(self, value_bytes_max: usize, parts_max: usize) -> Result<Content, Unreadable> {
+    pub(super) fn into_content(
+        self,
+        value_bytes_max: usize,
+        parts_max: usize,
+    ) -> Result<Content, Unreadable> {
         let receipt_parts: Option<u32> = self.parts.number();
         let Self { id: _, route, producer: _, seq: _, size: _, parts, plain, zstd, encoding } = self;
         let route = route.text(ROUTE_BYTES_MAX).ok_or(Unreadable::Field("route"))?.to_owned();
@@ -203,8 +207,7 @@ mod tests {
     #[track_caller]
     fn check(entry: RawEntry, expected: Result<(Encoding, Place), Unreadable>) {
         let got = entry.into_content(100, 8);
-        let expected =
-            expected.map(|(encoding, value)| Content { route: "/a".to_owned(), encoding, value });
+        let expected = expected.map(|(encoding, value)| Content { route: "/a".to_owned(), encoding, value });
         assert_eq!(got, expected);
     }
 
@@ -238,7 +241,8 @@ mod tests {
     #[test]
     fn a_receipt_is_of_our_producers_alone() {
         let ours = in_parts("3", "exchange").receipt(2);
-        let expected = Receipt { bytes: 99, parts: 3, part_of: "ab12:7".into(), deliveries: 2, is_foreign: false };
+        let expected =
+            Receipt { bytes: 99, parts: 3, part_of: "ab12:7".into(), deliveries: 2, is_foreign: false };
         assert_eq!(ours, expected);
         let nil = || Value::Nil;
         let foreign = raw([nil(), nil(), text("7"), text("-5"), text("9"), nil(), nil(), nil()]).receipt(1);

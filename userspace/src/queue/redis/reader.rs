@@ -302,11 +302,7 @@ impl Reader {
         })
     }
 
-    fn read_answer(
-        &self,
-        answer: Value,
-        streams: usize,
-    ) -> Result<Vec<(String, Vec<RawEntry>)>, RedisError> {
+    fn read_answer(&self, answer: Value, streams: usize) -> Result<Vec<(String, Vec<RawEntry>)>, RedisError> {
         let parsed = match answer {
             Value::Array(lists) if lists.len() == streams => lists
                 .into_iter()
@@ -367,7 +363,8 @@ impl Reader {
 
     fn hand_on(&mut self, key: EntryKey, receipt: Receipt, looked: Looked) {
         let ticket = self.config.ledger.admit();
-        let settle = |fate, receipt, why| Order::Settle(Settlement { key, receipt, fate, finding: None, why });
+        let settle =
+            |fate, receipt, why| Order::Settle(Settlement { key, receipt, fate, finding: None, why });
         match looked {
             Looked::Read(route, exchange) => {
                 let bytes = exchange.memory_bytes();
@@ -441,11 +438,7 @@ impl Reader {
     }
 
     /// The value of an entry that came in parts.
-    async fn fetch(
-        &self,
-        shard: u32,
-        receipt: &Receipt,
-    ) -> Result<Result<Vec<u8>, Unreadable>, RedisError> {
+    async fn fetch(&self, shard: u32, receipt: &Receipt) -> Result<Result<Vec<u8>, Unreadable>, RedisError> {
         let limit = self.config.limits.entry.wire.exchange_bytes_max;
         let prefix = self.keys(shard).any_part();
         let Receipt { parts, part_of, .. } = receipt;

@@ -283,7 +283,8 @@ impl<'a> Table<'a> {
 
 /// What stands behind the counts in the JSON of a cause, as settle.lua puts it together.
 fn rest_of_json(cause: &FoundCause) -> String {
-    let changes: Vec<_> = cause.changes.iter().map(|Change { path, kind, classes }| (path, kind, classes)).collect();
+    let changes: Vec<_> =
+        cause.changes.iter().map(|Change { path, kind, classes }| (path, kind, classes)).collect();
     let signature = serde_json::Value::from(cause.signature.as_str());
     format!("\"signature\":{signature},\"changes\":{}}}", serde_json::json!(changes))
 }

@@ -120,9 +120,10 @@ pub async fn redis_queue(
         shared: Arc::clone(&shared),
         trouble: Trouble::new("settle", &config.experiment),
     };
-    let mut reader = Reader::new(redis, config, sender, Arc::clone(&shared)).map_err(|error: EntryError| {
-        RedisError::Settings { address: "this host".to_owned(), said: error.to_string() }
-    })?;
+    let mut reader =
+        Reader::new(redis, config, sender, Arc::clone(&shared)).map_err(|error: EntryError| {
+            RedisError::Settings { address: "this host".to_owned(), said: error.to_string() }
+        })?;
     match reader.prepare().await {
         Err(error) if !error.may_pass() => return Err(error),
         Err(_) | Ok(()) => {}

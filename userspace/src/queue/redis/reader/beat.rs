@@ -22,9 +22,11 @@ const REMEMBERED_MAX: u64 = 10_000;
 /// Rounds of one beat. A second one takes what the first did not know to be free.
 const ROUNDS_MAX: usize = 3;
 
-static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new("say that we are there", include_str!("../lua/beat.lua")));
+static BEAT: LazyLock<Script> =
+    LazyLock::new(|| Script::new("say that we are there", include_str!("../lua/beat.lua")));
 
-static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new("own shards", include_str!("../lua/lease.lua")));
+static LEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("own shards", include_str!("../lua/lease.lua")));
 
 // === impl Reader ===
 
@@ -91,8 +93,9 @@ impl Reader {
         call.arg(&*self.config.worker).arg(millis(self.config.limits.lease));
         call.arg(REMEMBERED_MS).arg(REMEMBERED_MAX).arg(u8::from(leaving));
         let answer = self.redis.invoke(&BEAT, call).await?;
-        Vec::from_redis_value(answer)
-            .map_err(|error| RedisError::answer(self.redis.address(), "say that we are there", error.to_string()))
+        Vec::from_redis_value(answer).map_err(|error| {
+            RedisError::answer(self.redis.address(), "say that we are there", error.to_string())
+        })
     }
 
     /// Asks for shards; true when another round would get more.

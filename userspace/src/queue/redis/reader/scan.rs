@@ -85,7 +85,8 @@ impl Reader {
                     known.extend(list.into_iter().map(|consumer| consumer.name));
                 }
                 Ok(None) => {
-                    failed = Some(RedisError::answer(self.redis.address(), "list consumers", "of another form"));
+                    failed =
+                        Some(RedisError::answer(self.redis.address(), "list consumers", "of another form"));
                 }
                 // Without a stream or a group nothing was left there; else it is asked again in a second.
                 Err(error) if !error.may_pass() || self.is_no_group(&error) => {
@@ -143,11 +144,18 @@ impl Reader {
     }
 
     /// Takes over what one consumer has; true when nothing is left of it that may be taken now.
-    async fn take_over(&mut self, shard: u32, consumer: &str, idle_min: Duration) -> Result<bool, RedisError> {
+    async fn take_over(
+        &mut self,
+        shard: u32,
+        consumer: &str,
+        idle_min: Duration,
+    ) -> Result<bool, RedisError> {
         let mut start = "-".to_owned();
         for _ in 0..PAGES_MAX {
-            let answer: Value =
-                self.redis.query("list what is pending", &self.rows(shard, consumer, idle_min, &start)).await?;
+            let answer: Value = self
+                .redis
+                .query("list what is pending", &self.rows(shard, consumer, idle_min, &start))
+                .await?;
             let rows = pending(answer).ok_or_else(|| {
                 RedisError::answer(self.redis.address(), "list what is pending", "of another form")
             })?;
@@ -172,7 +180,12 @@ impl Reader {
     }
 
     /// False when there is no room for all of them.
-    async fn take_rows(&mut self, shard: u32, rows: &[Pending], idle_min: Duration) -> Result<bool, RedisError> {
+    async fn take_rows(
+        &mut self,
+        shard: u32,
+        rows: &[Pending],
+        idle_min: Duration,
+    ) -> Result<bool, RedisError> {
         let WorkerLimits { alone_after, deliveries_max, .. } = self.config.limits;
         let mut along: Vec<Pending> = Vec::new();
         let mut all = true;
@@ -221,7 +234,13 @@ impl Reader {
         );
         // Nobody has read the entry: settle.lua does.
         let receipt = Receipt { deliveries, ..Receipt::default() };
-        self.order(Order::Settle(Settlement { key, receipt, fate: Fate::SetAside, finding: None, why: Some(why) }));
+        self.order(Order::Settle(Settlement {
+            key,
+            receipt,
+            fate: Fate::SetAside,
+            finding: None,
+            why: Some(why),
+        }));
     }
 
     /// Claims entries; says how many of them were looked at.

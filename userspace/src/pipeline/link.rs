@@ -1,0 +1,80 @@
+//! The Redis at which `capture` and `replay` meet.
+//!
+//! Sends no entry and takes none.
+
+use std::io;
+
+use super::error::RunError;
+use super::settings::QueueConfig;
+use crate::journal::ExperimentStart;
+use crate::queue::redis::{Keys, Redis, RedisConfig, RedisError, agree};
+
+/// Where random numbers come from: 122 random bits as text (random(4)).
+pub(super) const RANDOM: &str = "/proc/sys/kernel/random/uuid";
+
+/// A number that no other process has, ever.
+///
+/// # Errors
+/// When the kernel gives none.
+pub(super) fn random_id() -> Result<u128, RunError> {
+    let text = std::fs::read_to_string(RANDOM).map_err(RunError::Random)?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let unreadable = || RunError::Random(io::Error::from(io::ErrorKind::InvalidData));
+    u128::from_str_radix(&digits, 16).ok().ok_or_else(unreadable)
+}
+
+/// A handle to Redis. One that is only away is no error.
+///
+/// # Errors
+/// When waiting does not help: a password, a permission, TLS.
+pub(super) async fn connect(config: &RedisConfig) -> Result<Redis, RedisError> {
+    let redis = Redis::lazy(config)?;
+    pass(redis.ping().await)?;
+    Ok(redis)
+}
+
+/// Agrees with all other processes of an experiment.
+///
+/// # Errors
+/// When they have agreed on something else.
+pub(super) async fn agree_on(
+    redis: &Redis,
+    queue: &QueueConfig,
+    experiment: &str,
+    start: Option<&ExperimentStart>,
+) -> Result<Keys, RedisError> {
+    let keys = Keys::new(&queue.prefix, experiment);
+    let facts = start.map(facts).unwrap_or_default();
+    pass(agree(redis, &keys, queue.shards, &facts).await)?;
+    Ok(keys)
+}
+
+/// Lets those errors go that waiting may mend.
+fn pass(done: Result<(), RedisError>) -> Result<(), RedisError> {
+    match done {
+        Err(error) if error.may_pass() => {
+            tracing::warn!(%error, "Redis cannot be used now; it is tried again.");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// What a report says of an experiment.
+fn facts(start: &ExperimentStart) -> Vec<(&'static str, String)> {
+    let ExperimentStart { name: _, candidate, rules, policy, routes, context } = start;
+    let list = |texts: &[std::sync::Arc<str>]| {
+        serde_json::Value::from_iter(texts.iter().map(|text| &**text)).to_string()
+    };
+    let context =
+        serde_json::Value::from_iter(context.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("candidate", candidate.clone()),
+        ("policy", policy.clone()),
+        ("rules", list(rules)),
+        ("routes", list(routes)),
+        ("context", context.to_string()),
+        ("created_ns", super::clock::wall().0.to_string()),
+    ]
+}
