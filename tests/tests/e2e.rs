@@ -18,6 +18,8 @@ mod lab;
 mod noise;
 #[path = "e2e/offline.rs"]
 mod offline;
+#[path = "e2e/queue.rs"]
+mod queue;
 #[path = "e2e/recording.rs"]
 mod recording;
 #[path = "e2e/rules.rs"]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         ("tunnel", tunnel::CASES),
         ("offline", offline::CASES),
         ("recording", recording::CASES),
+        ("queue", queue::CASES),
     ];
     let trials = modules
         .iter()
