@@ -72,6 +72,7 @@ const TABLE: &[Rule] = &[
             "serde_json",
             "thiserror",
             "tokio",
+            "tracing",
             "zstd",
         ],
     },
@@ -155,6 +156,7 @@ const TABLE: &[Rule] = &[
             "serve",
             "spool",
             "stream",
+            "wire",
         ],
         crates: &[
             "arc_swap",

@@ -24,10 +24,10 @@ use tokio::time::Instant;
 use super::clock::now;
 use crate::metrics::{QueueStatus, SpoolStats, UploadStats};
 use crate::model::{Fate, Ledger, TicketBundle};
-use crate::queue::Offered;
 use crate::queue::entry::{EncodedEntry, EntryEncoder, EntryError};
 use crate::queue::memory::MemoryQueue;
 use crate::queue::redis::{Appended, Appender, Numbered, RedisError};
+use crate::queue::{Offered, Queue as _};
 use crate::select::SessionBy;
 use crate::spool::Spool;
 
@@ -443,7 +443,6 @@ impl<A: Append> Uploader<A> {
 
 impl<A> Experiment<A> {
     fn close(&mut self) {
-        use crate::queue::Queue as _;
         self.queue.close();
     }
 
