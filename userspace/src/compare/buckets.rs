@@ -32,18 +32,46 @@ impl Buckets {
     /// Takes a number in; one that is none counts as zero.
     pub(super) fn add(&mut self, number: f64) {
         let number = if number.is_nan() { 0.0 } else { number };
-        let size = number.abs().max(1.0).log(GROWTH).floor() as i32;
-        let key = match number {
-            _ if number >= 1.0 => size.saturating_add(1),
-            _ if number <= -1.0 => size.saturating_add(1).saturating_neg(),
-            _ => 0,
-        };
         let empty = Bucket { count: 0, least: number, most: number };
-        let bucket = self.by_size.entry(key).or_insert(empty);
+        let bucket = self.by_size.entry(key(number)).or_insert(empty);
         bucket.count = bucket.count.saturating_add(1);
         bucket.least = bucket.least.min(number);
         bucket.most = bucket.most.max(number);
         self.total = self.total.saturating_add(1);
+    }
+
+    /// Takes in what another has counted. Buckets have the same edges everywhere, so nothing is lost by it.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (key, Bucket { count, least, most }) in &other.by_size {
+            let bucket = self.by_size.entry(*key).or_insert(Bucket { count: 0, least: *least, most: *most });
+            bucket.count = bucket.count.saturating_add(*count);
+            bucket.least = bucket.least.min(*least);
+            bucket.most = bucket.most.max(*most);
+            self.total = self.total.saturating_add(*count);
+        }
+    }
+
+    /// The counts for another host: count, least and largest number of each bucket, in whole numbers, so that they are
+    /// short. A fraction is rounded to the outer side.
+    pub(super) fn share(&self) -> Vec<(u64, i64, i64)> {
+        let share = |bucket: &Bucket| {
+            // A float beyond the range of an integer becomes the end of that range.
+            (bucket.count, bucket.least.floor() as i64, bucket.most.ceil() as i64)
+        };
+        self.by_size.values().map(share).collect()
+    }
+
+    /// What another host has shared. What it cannot have counted is left out.
+    pub(super) fn of_share(share: &[(u64, i64, i64)]) -> Self {
+        let mut buckets = Self::default();
+        for (count, least, most) in share.iter().filter(|(count, least, most)| *count > 0 && least <= most) {
+            let (least, most) = (*least as f64, *most as f64);
+            let bucket = Bucket { count: *count, least, most };
+            let of_one =
+                Self { by_size: BTreeMap::from([(key(f64::midpoint(least, most)), bucket)]), total: 0 };
+            buckets.merge(&of_one);
+        }
+        buckets
     }
 
     /// How many numbers were taken in.
@@ -65,6 +93,16 @@ impl Buckets {
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = ((self.total as f64 * share).ceil() as u64).clamp(1, self.total.max(1));
         self.at_rank(rank).map(|(least, most)| f64::midpoint(least, most))
+    }
+}
+
+/// The bucket that a number lies in; buckets are in the order of their numbers.
+fn key(number: f64) -> i32 {
+    let size = number.abs().max(1.0).log(GROWTH).floor() as i32;
+    match number {
+        _ if number >= 1.0 => size.saturating_add(1),
+        _ if number <= -1.0 => size.saturating_add(1).saturating_neg(),
+        _ => 0,
     }
 }
 

@@ -101,6 +101,17 @@ impl Trend {
         self.rises >= RISES_MIN && self.falls.saturating_mul(8) <= self.rises
     }
 
+    /// How often the next value was above what came before, and how often not.
+    pub(super) fn steps(&self) -> (u32, u32) {
+        (self.rises, self.falls)
+    }
+
+    /// Adds steps that somebody else saw.
+    pub(super) fn stepped_elsewhere(&mut self, rises: u32, falls: u32) {
+        self.rises = self.rises.saturating_add(rises);
+        self.falls = self.falls.saturating_add(falls);
+    }
+
     /// Whether this is a counter, where that can be told.
     pub(super) fn course(&self) -> Course {
         match self.is_counter() {

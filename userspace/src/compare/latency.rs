@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::buckets::Buckets;
 use super::confidence::quantile_ranks;
 use crate::model::Timestamp;
@@ -74,6 +76,32 @@ struct PointTally {
     /// B/A, times [`RATIO_SCALE`].
     ratio: Buckets,
     extra: Buckets,
+}
+
+/// The pairs of one route as one worker saw them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyShare {
+    /// Pairs of its warm-up.
+    pub warm_up_pairs: usize,
+    /// Whether the rest tells of other pairs than those.
+    pub is_warm: bool,
+    /// To the first byte.
+    pub first_byte: PointShare,
+    /// To the last byte.
+    pub last_byte: PointShare,
+}
+
+/// One point of the answer: for each bucket how many numbers, the least and the largest one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointShare {
+    /// A's times in microseconds.
+    pub control: Vec<(u64, i64, i64)>,
+    /// B's times in microseconds.
+    pub candidate: Vec<(u64, i64, i64)>,
+    /// B/A in millionths.
+    pub ratio: Vec<(u64, i64, i64)>,
+    /// B − A in microseconds.
+    pub extra: Vec<(u64, i64, i64)>,
 }
 
 /// The middle with its confidence interval.
@@ -246,6 +274,36 @@ impl LatencyTally {
         self.last_byte.add(&sample.last_byte);
     }
 
+    /// What this tally can tell others.
+    pub fn share(&self) -> LatencyShare {
+        let Self { policy: _, began: _, warm_up_pairs, is_warm, first_byte, last_byte } = self;
+        LatencyShare {
+            warm_up_pairs: *warm_up_pairs,
+            is_warm: *is_warm,
+            first_byte: first_byte.share(),
+            last_byte: last_byte.share(),
+        }
+    }
+
+    /// The pairs that several workers saw. Each has left out the first of its own, since its connections were cold; of
+    /// those that saw nothing else, pairs count only where all are of that kind.
+    pub fn merged<'s>(policy: LatencyPolicy, shares: impl IntoIterator<Item = &'s LatencyShare>) -> Self {
+        let mut merged = Self::new(policy);
+        for share in shares {
+            let LatencyShare { warm_up_pairs, is_warm, first_byte, last_byte } = share;
+            merged.warm_up_pairs = merged.warm_up_pairs.saturating_add(*warm_up_pairs);
+            if *is_warm && !merged.is_warm {
+                (merged.first_byte, merged.last_byte) = (PointTally::default(), PointTally::default());
+            }
+            if *is_warm || !merged.is_warm {
+                merged.first_byte.merge(first_byte);
+                merged.last_byte.merge(last_byte);
+            }
+            merged.is_warm |= is_warm;
+        }
+        merged
+    }
+
     /// What the pairs say so far; none when there are none. Those of the warm-up are shown until others come, and
     /// never judged.
     pub fn summary(&self) -> Option<LatencySummary> {
@@ -284,6 +342,24 @@ impl PointTally {
         // Clocks have steps: an answer within the same microsecond counts as one microsecond.
         self.ratio.add(candidate.max(1.0) / control.max(1.0) * RATIO_SCALE);
         self.extra.add(candidate - control);
+    }
+
+    fn share(&self) -> PointShare {
+        let Self { control, candidate, ratio, extra } = self;
+        PointShare {
+            control: control.share(),
+            candidate: candidate.share(),
+            ratio: ratio.share(),
+            extra: extra.share(),
+        }
+    }
+
+    fn merge(&mut self, share: &PointShare) {
+        let PointShare { control, candidate, ratio, extra } = share;
+        self.control.merge(&Buckets::of_share(control));
+        self.candidate.merge(&Buckets::of_share(candidate));
+        self.ratio.merge(&Buckets::of_share(ratio));
+        self.extra.merge(&Buckets::of_share(extra));
     }
 
     fn summary(&self, confidence: f64) -> Option<PointSummary> {

@@ -49,6 +49,7 @@ const TABLE: &[Rule] = &[
             "regex",
             "rust_decimal",
             "ruzstd",
+            "serde",
             "serde_json",
             "sha2",
             "thiserror",

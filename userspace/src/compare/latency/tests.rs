@@ -170,3 +170,52 @@ fn a_slow_first_byte_is_named_too() {
     assert_eq!((slower.point, slower.part), (LatencyPoint::FirstByte, LatencyPart::Median));
     assert_eq!((slower.ratio.low, slower.extra_us.high), (80.0, 79_000.0));
 }
+
+#[test]
+fn what_two_workers_saw_is_what_one_would_have_seen() {
+    let policy = LatencyPolicy { warm_up_pairs: 0, ..LatencyPolicy::default() };
+    let mut random = Uniform::new(7);
+    let (mut one, mut two) =
+        (LatencyTally::new(policy), [LatencyTally::new(policy), LatencyTally::new(policy)]);
+    for number in 0..3_000 {
+        let control_us = 500 + random.below(20_000);
+        // Whole multiples, so that the ratio has no fraction that is rounded on its way.
+        let last_byte = LatencyPair { control_us, candidate_us: control_us * (1 + random.below(3)) };
+        let sample = LatencySample { first_byte: None, last_byte };
+        one.observe(Timestamp::default(), &sample);
+        two.get_mut(number % 2).unwrap().observe(Timestamp::default(), &sample);
+    }
+    let shares = two.map(|tally| {
+        let json = serde_json::to_string(&tally.share()).unwrap();
+        serde_json::from_str::<LatencyShare>(&json).unwrap()
+    });
+    assert_eq!(LatencyTally::merged(policy, &shares).summary(), one.summary());
+}
+
+#[test]
+fn the_warm_up_of_each_worker_is_left_out() {
+    let pair = |control_us, candidate_us| LatencySample {
+        first_byte: None,
+        last_byte: LatencyPair { control_us, candidate_us },
+    };
+    let warm_up = LatencyPolicy::default().warm_up_pairs;
+    let share = |pairs: usize, sample: LatencySample| {
+        let mut tally = LatencyTally::new(LatencyPolicy::default());
+        (0..pairs).for_each(|_| tally.observe(Timestamp::default(), &sample));
+        tally.share()
+    };
+    let cold = share(warm_up, pair(1_000, 900_000));
+    let both = [cold.clone(), share(warm_up + 50, pair(1_000, 1_000)), cold.clone()];
+    let summary = LatencyTally::merged(LatencyPolicy::default(), &both).summary().unwrap();
+    assert_eq!((summary.pairs, summary.warm_up_pairs), (50, 3 * warm_up));
+    let summary = LatencyTally::merged(LatencyPolicy::default(), &[cold]).summary().unwrap();
+    assert_eq!((summary.pairs, summary.verdict), (warm_up, LatencyVerdict::NotEnoughData));
+}
+
+#[test]
+fn what_another_host_wrote_may_be_anything() {
+    let rows = [(0, 1, 2), (3, 9, 2), (u64::MAX, i64::MIN, i64::MAX), (1, 5, 5)];
+    let buckets = Buckets::of_share(&rows);
+    assert_eq!(buckets.len(), u64::MAX);
+    assert_eq!(buckets.share().len(), 2);
+}

@@ -13,6 +13,7 @@ mod model;
 mod path;
 mod reach;
 mod repeats;
+mod share;
 mod summary;
 mod triple;
 mod wealth;
@@ -21,6 +22,7 @@ pub use again::AgainConfig;
 pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
 pub use reach::Reach;
 pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};
+pub use share::{NoiseShare, PathShare, RouteShare};
 pub use triple::{DifferingPaths, PathDifference, Sign, Signed, Triple};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use super::fdr::Discoveries;
 use super::path::{Bet, Faded, PathRecord};
@@ -13,7 +14,7 @@ use super::triple::{DifferingPaths, Triple};
 use crate::model::{EvidenceSource, PathState, Transition};
 
 /// How evidence is weighed. Levels are above 0 and below 1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseConfig {
     /// Share of false ones among reported paths, in expectation, at any moment of looking. Default 0.05.
     pub false_discovery_rate: f64,
@@ -54,7 +55,7 @@ pub struct NoiseModel {
     pub(super) paths: Vec<PathRecord>,
     pub(super) discoveries: Discoveries,
     /// Paths that have a rank.
-    ranked: usize,
+    pub(super) ranked: usize,
     pub(super) differences_unmeasured: u64,
     /// See [`NoiseModel::news`].
     news: u64,
@@ -64,10 +65,10 @@ pub struct NoiseModel {
 #[derive(Debug)]
 pub(super) struct RouteRecord {
     pub(super) name: Arc<str>,
-    paths: HashMap<Arc<str>, usize, RandomState>,
+    pub(super) paths: HashMap<Arc<str>, usize, RandomState>,
     pub(super) comparisons: u64,
     /// Those about which no source of evidence can ever say anything.
-    unmeasurable: u64,
+    pub(super) unmeasurable: u64,
     pub(super) comparisons_recently: Faded,
     pub(super) triples: [u64; 3],
     /// Those of twins and repeats.
@@ -269,7 +270,7 @@ impl NoiseModel {
     }
 
     /// Judges anew after the evidence at some paths has changed: what one path shows changes what suffices for another.
-    fn judge(&mut self, touched: &[usize]) {
+    pub(super) fn judge(&mut self, touched: &[usize]) {
         let before = self.discoveries.reported();
         let now = self.discoveries.judge();
         let discoveries = &self.discoveries;
@@ -286,7 +287,7 @@ impl NoiseModel {
         }
     }
 
-    fn route(&mut self, name: &str) -> usize {
+    pub(super) fn route(&mut self, name: &str) -> usize {
         if let Some(at) = self.route_by_name.get(name) {
             return *at;
         }
@@ -305,7 +306,12 @@ impl NoiseModel {
     }
 
     /// The record of a path, a new one if need be; none beyond the bound.
-    fn path(&mut self, route: usize, path: &str, transition: Transition) -> Option<&mut PathRecord> {
+    pub(super) fn path(
+        &mut self,
+        route: usize,
+        path: &str,
+        transition: Transition,
+    ) -> Option<&mut PathRecord> {
         let at = self.path_at(route, path, transition)?;
         self.paths.get_mut(at)
     }

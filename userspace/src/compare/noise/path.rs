@@ -56,15 +56,15 @@ pub(super) struct Faded {
 
 /// Comparisons that differ at a path, by the classes of the values.
 #[derive(Clone, Copy, Debug, Default)]
-struct Looks {
+pub(super) struct Looks {
     /// Both of one volatile class.
-    volatile: u64,
+    pub(super) volatile: u64,
     /// Two numbers.
-    numbers: u64,
+    pub(super) numbers: u64,
     /// Both of another class.
-    plain: u64,
+    pub(super) plain: u64,
     /// Of two classes.
-    changed: u64,
+    pub(super) changed: u64,
 }
 
 /// One path of one route.
@@ -74,11 +74,11 @@ pub(super) struct PathRecord {
     pub(super) path: Arc<str>,
     pub(super) transition: Transition,
     /// Of A's numbers, then of B's.
-    trends: [Trend; 2],
+    pub(super) trends: [Trend; 2],
     /// Comparisons of A and B that differ here, by how their values look.
-    looks: Looks,
+    pub(super) looks: Looks,
     /// Of those that differ, the ones about which no source of evidence can ever say anything.
-    unmeasurable: u64,
+    pub(super) unmeasurable: u64,
     /// Numbers of comparisons on the route, from 1; 0 for none.
     pub(super) first_seen: u64,
     pub(super) last_seen: u64,
@@ -91,7 +91,7 @@ pub(super) struct PathRecord {
     pub(super) trials: u64,
     pub(super) hits_recently: Faded,
     pub(super) trials_recently: Faded,
-    against: Wealth,
+    pub(super) against: Wealth,
     /// Since one version first differed from itself.
     reaches: Option<Box<Reaches>>,
     pub(super) noise: Wealth,
@@ -108,8 +108,8 @@ pub(super) struct PathRecord {
     share_trials: f64,
     /// Logarithm of the odds that the last trials are those of chance.
     quiet: f64,
-    quiet_since: u64,
-    is_quiet: bool,
+    pub(super) quiet_since: u64,
+    pub(super) is_quiet: bool,
 }
 
 // === impl Faded ===
@@ -117,6 +117,11 @@ pub(super) struct PathRecord {
 impl Faded {
     pub(super) fn add(&mut self, now: u64, half_life: u32) {
         *self = Self { sum: self.get(now, half_life) + 1.0, at: now };
+    }
+
+    /// What has lost its weight until `at` comparisons already.
+    pub(super) fn new(sum: f64, at: u64) -> Self {
+        Self { sum, at }
     }
 
     pub(super) fn get(&self, now: u64, half_life: u32) -> f64 {

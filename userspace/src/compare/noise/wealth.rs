@@ -43,6 +43,12 @@ impl Wealth {
         self.ln_total = self.ln_begun.iter().fold(cash(self.trials).ln(), |sum, ln| ln_add(sum, *ln));
     }
 
+    /// What gamblers came to who bet elsewhere, of which no more is known than the logarithm of their wealth. Nobody
+    /// bets with it.
+    pub(super) fn won_elsewhere(ln: f64) -> Self {
+        Self { ln_total: ln, ..Self::default() }
+    }
+
     /// Logarithm of the wealth: of the e-value.
     pub(super) fn ln(&self) -> f64 {
         self.ln_total
