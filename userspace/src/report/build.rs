@@ -21,6 +21,9 @@ use crate::journal::{
 };
 use crate::model::{Change, NOISE_RULE, PathState};
 
+/// How long both branches took, by route.
+pub(super) type Times = BTreeMap<String, LatencyTally>;
+
 /// What a rule is called that hid every difference at its place.
 const EVERYTHING: &str = "everything";
 
@@ -35,7 +38,7 @@ impl Report {
     /// # Errors
     /// When there is no such run or the journal cannot be read.
     pub fn load(journal: &dyn Journal, run: Option<i64>) -> Result<Self, ReportError> {
-        Self::new(Self::record(journal, run)?, None)
+        Self::new(Self::record(journal, run)?, None, Vec::new())
     }
 
     /// The same, by what `judge` says of each path.
@@ -47,7 +50,7 @@ impl Report {
         run: Option<i64>,
         judge: JudgePath<'_>,
     ) -> Result<Self, ReportError> {
-        Self::new(Self::record(journal, run)?, Some(judge))
+        Self::new(Self::record(journal, run)?, Some(judge), Vec::new())
     }
 
     fn record(journal: &dyn Journal, run: Option<i64>) -> Result<RunRecord, ReportError> {
@@ -55,16 +58,23 @@ impl Report {
         journal.read(run.map(RunId))?.ok_or(missing)
     }
 
-    fn new(record: RunRecord, judge: Option<JudgePath<'_>>) -> Result<Self, ReportError> {
+    /// `times` are those of each experiment, where the record has no rows of them.
+    pub(super) fn new(
+        record: RunRecord,
+        judge: Option<JudgePath<'_>>,
+        times: Vec<Option<Times>>,
+    ) -> Result<Self, ReportError> {
         let RunRecord { id, started_at, ended_at, version, summary, ports, comparisons_removed, experiments } =
             record;
         let experiments: Vec<_> = experiments
             .into_iter()
-            .map(|experiment| ExperimentReport::new(experiment, judge))
+            .zip(times.into_iter().chain(std::iter::repeat_with(|| None)))
+            .map(|(experiment, times)| ExperimentReport::new(experiment, judge, times))
             .collect::<Result<_, _>>()?;
         let verdict = Verdict::worst(experiments.iter().map(|e| (e.name.as_str(), &e.verdict)));
         let run = RunReport {
             id: id.0,
+            store: "journal",
             started_at: time(started_at),
             ended_at: ended_at.map(time),
             seconds: ended_at.map(|ended_at| ended_at.since(started_at).as_secs()),
@@ -80,7 +90,11 @@ impl Report {
 // === impl ExperimentReport ===
 
 impl ExperimentReport {
-    fn new(record: ExperimentRecord, judge: Option<JudgePath<'_>>) -> Result<Self, ReportError> {
+    fn new(
+        record: ExperimentRecord,
+        judge: Option<JudgePath<'_>>,
+        times: Option<Times>,
+    ) -> Result<Self, ReportError> {
         let ExperimentRecord {
             name,
             candidate,
@@ -114,19 +128,9 @@ impl ExperimentReport {
         for cause in &causes {
             tallies.entry(cause.route.clone()).or_default().rejudge(cause.state, cause.count);
         }
-        let mut times: BTreeMap<&str, LatencyTally> = BTreeMap::new();
-        for row in &latencies {
-            let LatencyRow { route, compared_at, control_us, candidate_us, first_byte_us } = row;
-            let pair = |control_us, candidate_us| LatencyPair { control_us, candidate_us };
-            let sample = LatencySample {
-                first_byte: first_byte_us.map(|(control_us, candidate_us)| pair(control_us, candidate_us)),
-                last_byte: pair(*control_us, *candidate_us),
-            };
-            let of_route = times.entry(route).or_insert_with(|| LatencyTally::new(policy.latency()));
-            of_route.observe(*compared_at, &sample);
-        }
+        let times = times.unwrap_or_else(|| times_of(&latencies, &policy));
         let of_route = |(route, tally): (String, Tally)| {
-            let latency = times.get(route.as_str()).and_then(|times| latency(times, &policy));
+            let latency = times.get(&route).and_then(|times| latency(times, &policy));
             let slower = latency.as_ref().and_then(|latency| slower(&route, latency));
             (RouteEvidence { route, tally, slower }, latency)
         };
@@ -177,6 +181,7 @@ impl ExperimentReport {
             advice,
             policy,
             verdict,
+            fleet: None,
         })
     }
 
@@ -184,6 +189,22 @@ impl ExperimentReport {
     pub fn compared(&self) -> u64 {
         self.matched + self.mismatched + self.undecided + self.withheld + self.ignored + self.noise
     }
+}
+
+/// The times of each route, from the rows of a journal.
+fn times_of(latencies: &[LatencyRow], policy: &VerdictPolicy) -> Times {
+    let mut times = Times::new();
+    for row in latencies {
+        let LatencyRow { route, compared_at, control_us, candidate_us, first_byte_us } = row;
+        let pair = |control_us, candidate_us| LatencyPair { control_us, candidate_us };
+        let sample = LatencySample {
+            first_byte: first_byte_us.map(|(control_us, candidate_us)| pair(control_us, candidate_us)),
+            last_byte: pair(*control_us, *candidate_us),
+        };
+        let of_route = times.entry(route.clone()).or_insert_with(|| LatencyTally::new(policy.latency()));
+        of_route.observe(*compared_at, &sample);
+    }
+    times
 }
 
 /// The state of each path that the journal knows something of.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::fleet::FleetReport;
 use super::verdict::{Verdict, VerdictPolicy};
 use crate::journal::{Example, JournalError, PathEvidence, StoredDifference};
 
@@ -23,11 +24,13 @@ pub struct Report {
     pub verdict: Verdict,
 }
 
-/// The run that a report is about.
+/// The run that a report is about, or the fleet.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
-    /// Its number in the journal.
+    /// Its number in the journal; 0 for a fleet.
     pub id: i64,
+    /// Where it was kept: `journal`, or `redis` for a fleet.
+    pub store: &'static str,
     /// RFC 3339, UTC.
     pub started_at: String,
     /// RFC 3339, UTC; null while it runs, or when it was killed.
@@ -96,6 +99,9 @@ pub struct ExperimentReport {
     pub policy: VerdictPolicy,
     /// The verdict.
     pub verdict: Verdict,
+    /// Its hosts, where it had several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
 }
 
 /// A number with its name.

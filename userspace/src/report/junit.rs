@@ -6,6 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use super::facts::{ExperimentReport, Report, RouteReport};
+use super::fleet::FleetReport;
 use super::latency::LatencyRow;
 use super::verdict::{Conclusion, Verdict};
 use super::words::{plain, plural};
@@ -21,7 +22,7 @@ impl Report {
 
     fn write_junit(&self, out: &mut String) -> fmt::Result {
         writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
-        writeln!(out, r#"<testsuites name="understudy run {}">"#, self.run.id)?;
+        writeln!(out, r#"<testsuites name="understudy {}">"#, self.run.title().to_lowercase())?;
         self.experiments.iter().try_for_each(|experiment| experiment.write_junit(out))?;
         writeln!(out, "</testsuites>")
     }
@@ -41,7 +42,8 @@ impl ExperimentReport {
         for route in &self.routes {
             write_case(out, &name, &route.route, &route.verdict, &self.details(route), &times(route))?;
         }
-        write_case(out, &name, "verdict", &self.verdict, &[], &[])?;
+        let fleet = self.fleet.as_ref().map(FleetReport::lines).unwrap_or_default();
+        write_case(out, &name, "verdict", &self.verdict, &[], &fleet)?;
         writeln!(out, "  </testsuite>")
     }
 

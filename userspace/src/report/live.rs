@@ -11,7 +11,8 @@ use super::causes::{CauseState, JudgePath, PathName, Standing, standing};
 use super::latency::{latency, slower};
 use super::verdict::{Conclusion, Evidence, RouteEvidence, Tally, Verdict, VerdictPolicy};
 use crate::compare::group::cause_of;
-use crate::compare::latency::{LatencyPair, LatencySample, LatencyTally};
+use crate::compare::latency::{LatencyPair, LatencySample, LatencyShare, LatencyTally};
+use crate::journal::{RuleCount, RuleTotals};
 use crate::model::{Change, Comparison, Observation, Outcome};
 
 /// Bounds of what is known while a run goes on.
@@ -30,6 +31,8 @@ pub struct LiveExperiment {
     routes: BTreeMap<Arc<str>, LiveRoute>,
     /// By `Cause::id`.
     causes: HashMap<String, LiveCause>,
+    /// What rules hid: comparisons, differences.
+    hidden: BTreeMap<Arc<str>, (u64, u64)>,
 }
 
 /// What can be said of an experiment now.
@@ -80,7 +83,7 @@ impl LiveExperiment {
         limits: LiveLimits,
     ) -> Self {
         let routes = routes.into_iter().map(|route| (route, LiveRoute::default())).collect();
-        Self { name, policy, limits, routes, causes: HashMap::new() }
+        Self { name, policy, limits, routes, causes: HashMap::new(), hidden: BTreeMap::new() }
     }
 
     /// The experiment's name.
@@ -108,6 +111,15 @@ impl LiveExperiment {
             let times = live.times.get_or_insert_with(|| LatencyTally::new(self.policy.latency()));
             times.observe(*compared_at, &sample);
         }
+        let hidden: &[(Arc<str>, u32)] = match outcome {
+            Outcome::Mismatch { differences: _, ignored, omitted: _ } | Outcome::Ignored(ignored) => ignored,
+            Outcome::Match | Outcome::Incomparable(_) => &[],
+        };
+        for (rule, differences) in hidden {
+            let (comparisons, sum) = self.hidden.entry(Arc::clone(rule)).or_default();
+            *comparisons = comparisons.saturating_add(1);
+            *sum = sum.saturating_add(u64::from(*differences));
+        }
         let Some(cause) = cause_of(comparison) else { return };
         if let Some(known) = self.causes.get_mut(&cause.id) {
             known.count += 1;
@@ -115,6 +127,35 @@ impl LiveExperiment {
             let route = Arc::clone(route);
             self.causes.insert(cause.id, LiveCause { route, changes: cause.changes, count: 1 });
         }
+    }
+
+    /// How long both branches took so far, by route, for other hosts.
+    pub fn latency_shares(&self) -> BTreeMap<String, LatencyShare> {
+        let share =
+            |(route, live): (&Arc<str>, &LiveRoute)| Some((route.to_string(), live.times.as_ref()?.share()));
+        self.routes.iter().filter_map(share).collect()
+    }
+
+    /// What rules hid so far, for other hosts; `totals` is what each met and how often it failed.
+    pub fn rule_counts(&self, totals: &[RuleTotals]) -> Vec<RuleCount> {
+        let names = totals.iter().map(|totals| &totals.rule).chain(self.hidden.keys());
+        // In the order of the configuration, then what hides noise.
+        let mut counts: Vec<RuleCount> = Vec::new();
+        for rule in names {
+            if counts.iter().any(|count| *count.rule == **rule) {
+                continue;
+            }
+            let (comparisons, differences) = self.hidden.get(rule).copied().unwrap_or_default();
+            let of_rule = totals.iter().find(|totals| totals.rule == *rule);
+            counts.push(RuleCount {
+                rule: rule.to_string(),
+                comparisons,
+                differences,
+                met: of_rule.map_or(0, |totals| totals.met),
+                failed: of_rule.map_or(0, |totals| totals.failed),
+            });
+        }
+        counts
     }
 
     /// What can be said now, by what `judge` says of each path.

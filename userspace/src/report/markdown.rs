@@ -24,7 +24,7 @@ impl Report {
         for reason in &verdict.reasons {
             writeln!(out, "- {}", escaped(reason))?;
         }
-        writeln!(out, "\nRun {} from {}.", run.id, run.started_at)?;
+        writeln!(out, "\n{} from {}.", run.title(), run.started_at)?;
         experiments.iter().try_for_each(|experiment| experiment.write_markdown(out))
     }
 }
@@ -59,6 +59,10 @@ impl ExperimentReport {
                 counted(route.noise),
                 counted(route.incomparable)
             )?;
+        }
+        if let Some(fleet) = &self.fleet {
+            writeln!(out)?;
+            fleet.lines().iter().try_for_each(|line| writeln!(out, "- {}", escaped(line)))?;
         }
         self.write_latency_markdown(out)?;
         let shown = self.causes.iter().take(CAUSES_SHOWN_MAX);

@@ -6,6 +6,7 @@ mod build;
 mod causes;
 mod curl;
 mod facts;
+mod fleet;
 mod json;
 mod junit;
 mod latency;
@@ -24,6 +25,9 @@ pub use facts::{
     CauseReport, ChangeReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport,
     LatencyReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,
     SlowerReport, TailReport,
+};
+pub use fleet::{
+    BookReport, CaptureShare, Field, FleetAnswers, FleetReport, MemberName, MemberReport, WorkerShare,
 };
 pub use live::{LiveExperiment, LiveLimits, Look};
 pub use side::{AnswerReport, SideBySide, SideLimits};

@@ -438,7 +438,7 @@ fn json_has_stable_names() {
     assert_eq!(keys(&json), "schema run experiments verdict");
     assert_eq!(
         keys(&json["run"]),
-        "id started_at ended_at seconds version summary ports comparisons_removed"
+        "id store started_at ended_at seconds version summary ports comparisons_removed"
     );
     assert_eq!(
         keys(experiment),
@@ -477,7 +477,7 @@ fn schema() -> serde_json::Value {
 }
 
 #[track_caller]
-fn check_schema(part: &str, json: &str) {
+pub(super) fn check_schema(part: &str, json: &str) {
     let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
     compiler.add_resource("report.schema.json", schema()).unwrap();
     let compiled = compiler.compile(&format!("report.schema.json{part}"), &mut schemas).unwrap();

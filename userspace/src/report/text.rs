@@ -60,7 +60,7 @@ impl Report {
 }
 
 fn write_run(out: &mut String, run: &RunReport) -> fmt::Result {
-    write!(out, "Run {}, {} to ", run.id, run.started_at)?;
+    write!(out, "{}, {} to ", run.title(), run.started_at)?;
     match (&run.ended_at, run.seconds) {
         (Some(ended), Some(seconds)) => write!(out, "{ended} ({})", duration(seconds))?,
         (_, _) => write!(out, "now (it has not ended)")?,
@@ -75,6 +75,15 @@ fn write_run(out: &mut String, run: &RunReport) -> fmt::Result {
 
 fn duration(seconds: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
+// === impl RunReport ===
+
+impl RunReport {
+    /// What it is called.
+    pub(super) fn title(&self) -> String {
+        if self.store == "journal" { format!("Run {}", self.id) } else { "Fleet".to_owned() }
+    }
 }
 
 // === impl ExperimentReport ===
@@ -92,6 +101,7 @@ impl ExperimentReport {
             writeln!(out, "  {}", labels.join(" "))?;
         }
         self.write_fates(out)?;
+        self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.write_text(out))?;
         self.write_outcomes(out)?;
         self.write_routes(out, paint)?;
         self.write_causes(out, paint)?;

@@ -95,7 +95,7 @@ fn is_reordering(c: char) -> bool {
 /// What a fate means to someone who does not know the program.
 pub(super) fn gloss(fate: &str) -> &'static str {
     match Fate::ALL.into_iter().find(|have| have.label() == fate) {
-        None => "",
+        None => gloss_of_loss(fate),
         Some(fate) => match fate {
             Fate::Shown => "shown, nothing was sent",
             Fate::Recorded => "recorded",
@@ -130,6 +130,16 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::Incomparable => "sent, but no statement can be made",
             Fate::Lost => "lost by a defect in understudy: please report it",
         },
+    }
+}
+
+/// What happened to an exchange between hosts that is no fate of any of them.
+fn gloss_of_loss(loss: &str) -> &'static str {
+    match loss {
+        "trimmed" => "lost: trimmed before a worker read it, so that Redis is not filled",
+        "forgotten" => "lost: Redis had confirmed it and forgot it",
+        "unheard" => "with a capture that is not heard of: lost, or in its spool",
+        _ => "",
     }
 }
 

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::causes::UnknownCause;
 use super::facts::{CauseReport, ExampleReport, ExperimentReport, Report, ReportError};
+use super::fleet::FleetAnswers;
 use crate::compare::{CompareLimits, plain_body};
-use crate::journal::{Answer, Answers, Journal, RunId, StoredDifference};
+use crate::journal::{Answer, Answers, Example, Journal, JournalError, RunId, StoredDifference};
 use crate::model::{Body, Headers};
 
 /// Bounds of what is shown.
@@ -114,12 +115,39 @@ impl SideBySide {
         cause: &str,
         limits: &SideLimits,
     ) -> Result<Self, ReportError> {
+        let answers =
+            |experiment: &str, example: &Example| journal.answers(RunId(report.run.id), experiment, example);
+        Self::with(report, experiment, cause, limits, answers)
+    }
+
+    /// The same of a fleet.
+    ///
+    /// # Errors
+    /// When there is no such cause.
+    pub fn of_fleet(
+        answers: &FleetAnswers,
+        report: &Report,
+        experiment: Option<&str>,
+        cause: &str,
+        limits: &SideLimits,
+    ) -> Result<Self, ReportError> {
+        Self::with(report, experiment, cause, limits, |experiment, example| {
+            Ok(answers.of(experiment, example))
+        })
+    }
+
+    fn with(
+        report: &Report,
+        experiment: Option<&str>,
+        cause: &str,
+        limits: &SideLimits,
+        answers: impl FnOnce(&str, &Example) -> Result<Answers, JournalError>,
+    ) -> Result<Self, ReportError> {
         let Found { experiment, number, cause } = find(report, experiment, cause)?;
         let Some(example) = cause.examples.first().cloned() else {
             return Err(UnknownCause::NoExample { cause: cause.id.clone() }.into());
         };
-        let kept = journal.answers(RunId(report.run.id), &experiment.name, &example.kept)?;
-        let Answers { control, candidate } = kept;
+        let Answers { control, candidate } = answers(&experiment.name, &example.kept)?;
         let answer = |answer: Option<Answer>| answer.map(|answer| AnswerReport::new(answer, limits));
         Ok(Self {
             schema: Report::SCHEMA,
