@@ -34,6 +34,11 @@ pub enum ValueType {
     SortedSet,
 }
 
+/// Where the names of all experiments under a prefix stand, with when they were last heard of.
+pub fn experiments(prefix: &str) -> String {
+    format!("{{{}}}:experiments", escaped(prefix, "{}%"))
+}
+
 // === impl Keys ===
 
 impl Keys {
@@ -66,6 +71,11 @@ impl Keys {
     /// Captures with their last sign of life.
     pub fn captures(&self) -> String {
         format!("{{{}}}:captures", self.stem)
+    }
+
+    /// The order in which workers came to know paths.
+    pub fn ranks(&self) -> String {
+        format!("{{{}}}:ranks", self.stem)
     }
 
     /// What one worker reports.
@@ -151,11 +161,10 @@ impl ValueType {
         let name = name.strip_prefix(':')?.split(':').next()?;
         match name {
             "stream" | "aside" => Some(ValueType::Stream),
-            "book" | "producers" | "outcomes" | "causes" | "examples" | "settings" | "worker" | "capture" => {
-                Some(ValueType::Hash)
-            }
+            "book" | "producers" | "outcomes" | "causes" | "examples" | "settings" | "worker" | "capture"
+            | "ranks" => Some(ValueType::Hash),
             "owner" | "part" => Some(ValueType::String),
-            "workers" | "captures" => Some(ValueType::SortedSet),
+            "workers" | "captures" | "experiments" => Some(ValueType::SortedSet),
             _ => None,
         }
     }
@@ -208,6 +217,8 @@ mod tests {
             (keys.settings(), "hash"),
             (keys.workers(), "zset"),
             (keys.captures(), "zset"),
+            (keys.ranks(), "hash"),
+            (experiments("p:q"), "zset"),
             (keys.worker("w:1"), "hash"),
             (keys.capture("c"), "hash"),
             (shard.stream(), "stream"),
