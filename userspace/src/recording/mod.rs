@@ -19,6 +19,7 @@ pub mod convert;
 pub mod file;
 mod frame;
 pub mod gor;
+pub mod handed;
 pub mod har;
 mod message;
 pub mod read;
