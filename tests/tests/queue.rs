@@ -8,6 +8,8 @@
 mod append;
 #[path = "queue/connect.rs"]
 mod connect;
+#[path = "queue/results.rs"]
+mod results;
 
 use std::process::ExitCode;
 
@@ -37,7 +39,8 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: &[(&str, &[Case])] = &[("connect", connect::CASES), ("append", append::CASES)];
+    let modules: &[(&str, &[Case])] =
+        &[("connect", connect::CASES), ("append", append::CASES), ("results", results::CASES)];
     let trials = modules
         .iter()
         .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))

@@ -7,6 +7,7 @@ mod config;
 mod convert;
 mod doctor;
 mod exchange_line;
+mod fleet;
 mod inspect;
 mod ledger;
 mod output;

@@ -1,12 +1,12 @@
-//! `understudy report`: what a run found, and its verdict.
+//! `understudy report`: what a run found, or a fleet, and its verdict.
 //!
-//! Reads a journal; changes nothing in it.
+//! Reads a journal, or what the hosts of a fleet wrote into Redis; changes nothing in either.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Exit, output};
+use super::{Exit, fleet, output};
 use crate::config;
 use crate::pipeline::open_journal;
 use crate::report::{Conclusion, Report, SideBySide, SideLimits};
@@ -30,9 +30,11 @@ pub(super) struct Arguments {
     /// report, or its id.
     #[arg(long, value_name = "N", conflicts_with_all = ["markdown", "junit"])]
     cause: Option<String>,
-    /// The experiment that N counts the causes of, where there are several.
-    #[arg(long, value_name = "NAME", requires = "cause")]
+    /// The experiment that N counts the causes of, where there are several; or, of a fleet, the only one to report.
+    #[arg(long, value_name = "NAME")]
     experiment: Option<String>,
+    #[command(flatten)]
+    fleet: fleet::Source,
     #[command(flatten)]
     format: Format,
 }
@@ -43,7 +45,7 @@ pub(super) struct Arguments {
 pub(super) struct Format {
     /// JSON, for programs.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Markdown, for people.
     #[arg(long)]
     markdown: bool,
@@ -75,9 +77,29 @@ pub(super) fn exit_of(report: &Report) -> Exit {
     }
 }
 
+pub(super) fn side_limits() -> SideLimits {
+    SideLimits { columns: output::columns(), ..SideLimits::default() }
+}
+
+/// Prints one cause.
+pub(super) fn show_side(side: &SideBySide, format: &Format, limits: &SideLimits) -> anyhow::Result<Exit> {
+    let text =
+        if format.json { side.to_json()? + "\n" } else { side.to_text(output::wants_colours(), limits) };
+    output::print(&text)?;
+    // Whoever looks at one cause asks for no verdict.
+    Ok(Exit::Success)
+}
+
 /// Prints the report of a run and exits with its verdict.
 pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let Arguments { journal, config, run, cause, experiment, format } = arguments;
+    let Arguments { journal, config, run, cause, experiment, fleet, format } = arguments;
+    if let Some(access) = fleet.access(journal.as_deref(), config.as_deref())? {
+        return fleet::report(&access, experiment.as_deref(), cause.as_deref(), fleet.set_aside, format);
+    }
+    anyhow::ensure!(
+        experiment.is_none() || cause.is_some(),
+        "--experiment is for --cause, or for the report of a fleet (--redis)"
+    );
     let path = match (journal, config) {
         (Some(path), _) => path.clone(),
         (None, Some(file)) => config::load(Some(file), config::Flags::default())?.journal.path,
@@ -87,16 +109,9 @@ pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
     let report = Report::load(&journal, *run)?;
     match cause {
         Some(cause) => {
-            let limits = SideLimits { columns: output::columns(), ..SideLimits::default() };
+            let limits = side_limits();
             let side = SideBySide::load(&journal, &report, experiment.as_deref(), cause, &limits)?;
-            let text = if format.json {
-                side.to_json()? + "\n"
-            } else {
-                side.to_text(output::wants_colours(), &limits)
-            };
-            output::print(&text)?;
-            // Whoever looks at one cause asks for no verdict.
-            Ok(Exit::Success)
+            show_side(&side, format, &limits)
         }
         None => {
             show(&report, format)?;

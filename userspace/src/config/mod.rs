@@ -6,6 +6,7 @@ mod compare;
 mod error;
 mod experiment;
 mod flags;
+mod fleet;
 mod noise;
 mod queue;
 mod raw;
@@ -21,6 +22,7 @@ use raw::RawConfig;
 
 pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
+pub use fleet::{FleetAccess, FleetAccessError};
 pub use secrets::{SecretError, credentials_directory, missing_program, read_access};
 pub use template::TEMPLATE;
 

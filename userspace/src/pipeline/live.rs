@@ -44,6 +44,16 @@ impl Live {
         self.experiments.iter().map(look).collect()
     }
 
+    /// What `ask` says of one experiment; none where there is no such experiment.
+    pub(super) fn ask<T>(&self, experiment: &str, ask: impl FnOnce(&LiveExperiment) -> T) -> Option<T> {
+        let mut ask = Some(ask);
+        self.experiments.iter().find_map(|have| {
+            let have = have.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_asked = **have.name() == *experiment;
+            is_asked.then(|| ask.take().map(|ask| ask(&have))).flatten()
+        })
+    }
+
     fn state(&self, path: &PathName<'_>) -> PathState {
         let science = self.sciences.get(path.experiment);
         science.map_or(PathState::Unmeasured, |science| science.state(path.route, path.path))

@@ -16,6 +16,7 @@ pub mod comparator;
 mod error;
 mod experiment;
 pub mod feed;
+pub mod fleet;
 pub mod governor;
 pub mod handover;
 pub mod inspect;

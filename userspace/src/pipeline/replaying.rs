@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::clock;
 use super::error::RunError;
 use super::experiment::{self, Prepared, Timing};
+use super::fleet::WorkerTeller;
 use super::handover::{ComparisonReceiver, handover};
 use super::live::Live;
 use super::record::{Noted, OnKept, Recorder};
@@ -23,7 +24,7 @@ use crate::journal::{ExperimentStart, Journal as _, JournalError, RunId, RunStar
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Ledger;
 use crate::queue::Queue;
-use crate::report::{LiveExperiment, LiveLimits};
+use crate::report::{LiveExperiment, LiveLimits, MemberName};
 
 /// Experiments that are set up; nothing was sent yet.
 pub(super) struct Replays<Q> {
@@ -141,6 +142,19 @@ impl<Q: Queue + 'static> Replays<Q> {
     pub(super) fn ledgers(&self) -> Vec<(Arc<str>, Arc<Ledger>)> {
         let ledger = |status: &ExperimentStatus| (Arc::clone(&status.name), Arc::clone(&status.ledger));
         self.statuses.iter().map(ledger).collect()
+    }
+
+    /// What each has to tell other hosts of a fleet.
+    pub(super) fn tellers(&self, name: &MemberName) -> Vec<WorkerTeller> {
+        let science = |experiment: &Arc<str>| {
+            let one = self.changeable.iter().find(|one| one.name == *experiment);
+            one.map(|one| Arc::clone(&one.science))
+        };
+        let teller = |(experiment, ledger): (Arc<str>, Arc<Ledger>)| {
+            let science = science(&experiment)?;
+            Some(WorkerTeller::new(name.clone(), experiment, ledger, science, self.live()))
+        };
+        self.ledgers().into_iter().filter_map(teller).collect()
     }
 
     /// What they would be judged as now.

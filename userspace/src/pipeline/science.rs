@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::judge::Judge;
 use crate::compare::noise::{
-    AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, Repeat, RepeatConfig, RepeatIndex, Triple,
+    AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, NoiseShare, Repeat, RepeatConfig, RepeatIndex,
+    Triple,
 };
 use crate::compare::{CompareLimits, Purpose};
 use crate::model::{
@@ -237,6 +238,11 @@ impl Science {
     /// What is known about one path.
     pub fn state(&self, route: &str, path: &str) -> PathState {
         self.model().state(route, path)
+    }
+
+    /// What others may know about noise.
+    pub fn share(&self) -> NoiseShare {
+        self.model().share()
     }
 
     /// All that is known about noise.

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::clock;
 use super::error::RunError;
 use super::experiment::Timing;
+use super::fleet::{PublishLimits, Publisher, WorkerTeller, member_name};
 use super::link::{agree_on, connect, random_id};
 use super::live::Live;
 use super::record::OnKept;
@@ -18,13 +21,14 @@ use super::reload::Reloads;
 use super::replaying::{ReplayingEnd, Replays};
 use super::serving::Serving;
 use super::settings::{Config, JournalConfig, QueueConfig};
-use super::tasks::spawn;
+use super::tasks::{spawn, wait};
 use crate::branch::CapturedPorts;
 use crate::compare::group::cause_of;
 use crate::journal::{Finder, FindingLimits, JournalError, RunId, SqliteJournal};
 use crate::metrics::{Metrics, QueueStatus, Status};
 use crate::model::{Comparison, Finding, Ledger, LedgerSnapshot};
 use crate::queue::redis::config::Mode;
+use crate::queue::redis::results::{Results, ResultsLimits, Role};
 use crate::queue::redis::{
     Kept, QueueStats, RedisConfig, RedisQueue, RedisWorker, WorkerConfig, WorkerLimits, redis_queue,
 };
@@ -38,6 +42,7 @@ pub struct Worker {
     workers: Vec<RedisWorker>,
     stats: Vec<(Arc<str>, Arc<QueueStats>)>,
     summary: String,
+    publishers: Vec<Publisher<WorkerTeller>>,
 }
 
 /// What a worker came to.
@@ -100,9 +105,15 @@ impl Worker {
             agree_on(&connection, queue, &start.name, Some(start)).await?;
         }
         replays.tell(telling(&config.journal, kept));
+        let publisher = |teller: WorkerTeller| {
+            let limits = ResultsLimits::default();
+            let results = Results::new(connection.clone(), &queue.prefix, teller.experiment(), limits);
+            Publisher::new(results, Role::Worker, id.to_string(), teller, PublishLimits::default())
+        };
+        let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);
         let admin = Admin::bind_if(config.admin).await?;
-        Ok(Self { admin, replays, workers, stats, summary })
+        Ok(Self { admin, replays, workers, stats, summary, publishers })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -131,7 +142,7 @@ impl Worker {
     /// # Errors
     /// When it cannot start.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<WorkerEnd, RunError> {
-        let Self { admin, mut replays, workers, stats, summary } = self;
+        let Self { admin, mut replays, workers, stats, summary, publishers } = self;
         let journal = replays.open_journal()?;
         let begun = replays.begin(journal, summary, Vec::new())?;
         let id = begun.id;
@@ -144,6 +155,9 @@ impl Worker {
         let serving = Serving::start(admin, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying = replays.start(begun, Arc::clone(&status));
         let workers: Vec<_> = workers.into_iter().map(|worker| spawn(worker.run())).collect();
+        let (all_done, done) = watch::channel(false);
+        let publish = |publisher: Publisher<_>| spawn(publisher.run(wait(done.clone())));
+        let publishing: Vec<_> = publishers.into_iter().map(publish).collect();
         tokio::select! {
             () = replaying.over() => {}
             () = stop => {}
@@ -156,6 +170,13 @@ impl Worker {
         for worker in workers {
             if let Err(error) = worker.await {
                 tracing::error!(%error, "A part of the queue failed.");
+            }
+        }
+        // Everything has its fate by now, so that the last words are the final ones.
+        all_done.send_replace(true);
+        for publisher in publishing {
+            if let Err(error) = publisher.await {
+                tracing::error!(%error, "Telling results to other hosts failed.");
             }
         }
         serving.end().await;
