@@ -196,10 +196,10 @@ impl Redis {
             Ok(value) => Ok(value),
             Err(error) => {
                 let problem = self.problem(&connection, operation, &error);
-                let key = command.args_iter().nth(1).and_then(|argument| match argument {
-                    redis::Arg::Simple(bytes) => String::from_utf8(bytes.to_vec()).ok(),
-                    _ => None,
-                });
+                let key = match command.args_iter().nth(1) {
+                    Some(redis::Arg::Simple(bytes)) => String::from_utf8(bytes.to_vec()).ok(),
+                    Some(redis::Arg::Cursor | _) | None => None,
+                };
                 Err(self.with_key(problem.error, key.as_slice()).await)
             }
         }

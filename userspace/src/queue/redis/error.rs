@@ -2,7 +2,7 @@
 //!
 //! Decides nothing about trying again, and never holds a password: Redis does not repeat one.
 
-use redis::{ErrorKind, ServerErrorKind};
+use redis::ErrorKind;
 
 /// Where the settings stand, for messages.
 const SECTION: &str = "[queue]";
@@ -273,12 +273,18 @@ impl RedisError {
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => Self::Unreachable { address, said },
             ErrorKind::AuthenticationFailed => Self::Auth { address, said },
             ErrorKind::InvalidClientConfig => Self::Settings { address, said },
-            ErrorKind::Server(kind) => Self::from_server(address, operation, code_of(kind), said),
-            ErrorKind::Extension => {
+            ErrorKind::Server(_) | ErrorKind::Extension => {
                 Self::from_server(address, operation, error.code().unwrap_or_default(), said)
             }
             // The driver may get more kinds; what it says is kept.
-            _ => Self::Protocol { address, operation, said },
+            ErrorKind::Parse
+            | ErrorKind::UnexpectedReturnType
+            | ErrorKind::Client
+            | ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::NoValidReplicasFoundBySentinel
+            | ErrorKind::EmptySentinelList
+            | ErrorKind::RESP3NotSupported
+            | _ => Self::Protocol { address, operation, said },
         }
     }
 
@@ -357,24 +363,6 @@ impl RedisErrorKind {
             RedisErrorKind::Settings => "settings",
             RedisErrorKind::Protocol => "protocol",
         }
-    }
-}
-
-/// The word that the server started the error with.
-fn code_of(kind: ServerErrorKind) -> &'static str {
-    match kind {
-        ServerErrorKind::BusyLoading => "LOADING",
-        ServerErrorKind::NoScript => "NOSCRIPT",
-        ServerErrorKind::Moved => "MOVED",
-        ServerErrorKind::Ask => "ASK",
-        ServerErrorKind::TryAgain => "TRYAGAIN",
-        ServerErrorKind::ClusterDown => "CLUSTERDOWN",
-        ServerErrorKind::CrossSlot => "CROSSSLOT",
-        ServerErrorKind::MasterDown => "MASTERDOWN",
-        ServerErrorKind::ReadOnly => "READONLY",
-        ServerErrorKind::NoPerm => "NOPERM",
-        // The rest, and what the driver may add, is told by the text.
-        _ => "ERR",
     }
 }
 

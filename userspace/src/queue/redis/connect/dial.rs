@@ -195,7 +195,7 @@ impl Dialer {
             return error;
         }
         let address = self.first.to_string();
-        let said = error_text(&error);
+        let said = if let RedisError::Unreachable { said, .. } = &error { said.as_str() } else { "" };
         match (self.tls, probe(&self.first, self.tls).await) {
             (true, Speaks::Redis) => RedisError::Tls {
                 address,
@@ -361,23 +361,16 @@ fn settings(address: &str, said: &str) -> RedisError {
 
 /// What a question to the Sentinels failed with; the driver calls an address without a Sentinel a bad setting.
 fn named(address: &str, master: &str, error: &redis::RedisError) -> RedisError {
-    match error.kind() {
+    let unnamed = matches!(
+        error.kind(),
         ErrorKind::MasterNameNotFoundBySentinel
-        | ErrorKind::NoValidReplicasFoundBySentinel
-        | ErrorKind::InvalidClientConfig => RedisError::Sentinel {
-            address: address.to_owned(),
-            master: master.to_owned(),
-            said: error.to_string(),
-        },
-        _ => RedisError::from_driver(address, "ask a Sentinel", error),
+            | ErrorKind::NoValidReplicasFoundBySentinel
+            | ErrorKind::InvalidClientConfig
+    );
+    if !unnamed {
+        return RedisError::from_driver(address, "ask a Sentinel", error);
     }
-}
-
-fn error_text(error: &RedisError) -> String {
-    match error {
-        RedisError::Unreachable { said, .. } => said.clone(),
-        other => other.to_string(),
-    }
+    RedisError::Sentinel { address: address.to_owned(), master: master.to_owned(), said: error.to_string() }
 }
 
 /// Asks whoever listens at an address what it is, in the language that we did not try: the plain protocol for one that
