@@ -8,6 +8,8 @@
 mod append;
 #[path = "queue/connect.rs"]
 mod connect;
+#[path = "queue/reader.rs"]
+mod reader;
 #[path = "queue/results.rs"]
 mod results;
 
@@ -40,7 +42,12 @@ struct Case {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let modules: &[(&str, &[Case])] =
-        &[("connect", connect::CASES), ("append", append::CASES), ("results", results::CASES)];
+        &[
+            ("connect", connect::CASES),
+            ("append", append::CASES),
+            ("reader", reader::CASES),
+            ("results", results::CASES),
+        ];
     let trials = modules
         .iter()
         .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))

@@ -79,7 +79,7 @@ local function set_aside(id, why, deliveries)
     length = math.floor(length / 2)
     redis.call('XTRIM', aside, 'MAXLEN', length)
   end
-  local is_ours = not entry or (own.producer and own.seq)
+  local is_ours = not entry or (own.producer and string.match(own.seq or '', '^%d+$'))
   local size = own.size and #own.size < 16 and string.match(own.size, '^%d+$')
   return size and tonumber(size) or 0, is_ours and '0' or '1'
 end
