@@ -267,7 +267,7 @@ fn huge() -> anyhow::Result<()> {
     block_on(async {
         let mut field = Field::with(1, options(&["--proto-max-bulk-len", "1gb"])).await?;
         let keys = field.keys.shard(0);
-        let script = "return redis.call('XADD', KEYS[1], '*', 'route', '/', 'exchange', string.rep('x', 600 * 1024 * 1024))";
+        let script = "return redis.call('XADD', KEYS[1], '*', 'route', '/', 'exchange', string.rep('x', 200 * 1024 * 1024))";
         field.server.command(&["EVAL", script, "1", &keys.stream()])?;
         let before = field.server.number("total_net_output_bytes")?;
         let mut worker = field.worker("w1").await?;

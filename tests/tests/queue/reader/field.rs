@@ -15,8 +15,8 @@ use understudy::model::{
 };
 use understudy::queue::entry::{EncodedEntry, Encoding, EntryEncoder, EntryLimits};
 use understudy::queue::redis::{
-    AppendLimits, Appender, Book, Kept, Keys, Numbered, ProducerId, QueueStats, Redis, RedisError,
-    RedisQueue, WorkerConfig, WorkerLimits, redis_queue,
+    AppendLimits, Appender, Book, Kept, Keys, Numbered, ProducerId, QueueStats, Redis, RedisConfig,
+    RedisError, RedisQueue, WorkerConfig, WorkerLimits, redis_queue,
 };
 use understudy::queue::{Claim, Queue as _};
 use understudy::wire::{self as form, WireLimits};
@@ -25,7 +25,7 @@ use understudy_tests::redis::{Options, Server};
 use crate::connect::config;
 
 /// How long anything may take here.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The producer of all entries.
 const PRODUCER: u128 = 1;
@@ -140,7 +140,9 @@ impl Field {
 
     pub(super) async fn with(shards: u32, options: Options) -> anyhow::Result<Self> {
         let server = Server::start_with(options)?;
-        let redis = Redis::connect(&config(&server.url())?).await?;
+        // A huge entry keeps a busy machine's Redis from answering for seconds.
+        let config = RedisConfig { answer_wait_max: WAIT_MAX, ..config(&server.url())? };
+        let redis = Redis::connect(&config).await?;
         let keys = Keys::new("understudy", "shop");
         let appender =
             Appender::new(redis.clone(), keys.clone(), AppendLimits::default(), ProducerId::new(PRODUCER));

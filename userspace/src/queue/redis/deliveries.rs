@@ -53,7 +53,16 @@ pub(super) struct Settlement {
     /// What the journal has kept of it.
     pub(super) finding: Option<Finding>,
     /// Why people should look at it: then it is set aside.
-    pub(super) why: Option<String>,
+    pub(super) why: Option<Why>,
+}
+
+/// Why an entry is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Why {
+    /// In words.
+    pub(super) text: String,
+    /// Its fields are copied. Not those of a huge one: to read it stops Redis for seconds.
+    pub(super) with_fields: bool,
 }
 
 /// An entry that somebody else has to do.

@@ -146,6 +146,7 @@ impl Shared {
     pub(super) fn publish(&self, deliveries: &Deliveries) {
         set(&self.stats.under_way, deliveries.under_way());
         set(&self.stats.under_way_bytes, deliveries.bytes());
+        set(&self.stats.unkept, deliveries.compared());
         set(&self.stats.unsettled, deliveries.len().saturating_sub(deliveries.under_way()));
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::connect::Redis;
-use super::deliveries::{EntryKey, HandBack, Order, Receipt, Recipient, Settlement};
+use super::deliveries::{EntryKey, HandBack, Order, Receipt, Recipient, Settlement, Why};
 use super::error::RedisError;
 use super::hold::{Delivery, Shared};
 use super::keys::{GROUP, ShardKeys};
@@ -384,7 +384,9 @@ impl Reader {
             }
             Looked::Unreadable(why) => {
                 add(&self.shared.stats.unreadable, 1);
-                let why: String = why.to_string().chars().take(WHY_CHARS_MAX).collect();
+                let text = why.to_string().chars().take(WHY_CHARS_MAX).collect();
+                let with_fields = !matches!(why, Unreadable::TooLong { bytes: _, limit: _ });
+                let why = Why { text, with_fields };
                 self.order(settle(Fate::Unreadable, receipt, Some(why)));
                 ticket.settle(Fate::Unreadable);
             }

@@ -212,7 +212,8 @@ impl Settler {
             let Settlement { key, receipt, fate: _, finding, why } = settlement;
             let at = finding.as_ref().map_or(0, |finding| finding.compared_at.0);
             call.arg(key.id.to_string()).arg(receipt.bytes).arg(label).arg(outcome).arg(cause).arg(at);
-            call.arg(receipt.parts).arg(&receipt.part_of).arg(why.as_deref().unwrap_or_default());
+            let (text, fields) = why.as_ref().map_or(("", false), |why| (why.text.as_str(), why.with_fields));
+            call.arg(receipt.parts).arg(&receipt.part_of).arg(text).arg(u8::from(fields));
             call.arg(receipt.deliveries).arg(u8::from(receipt.is_foreign));
         }
         call

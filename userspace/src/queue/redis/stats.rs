@@ -45,6 +45,8 @@ pub struct QueueStats {
     pub under_way: AtomicU64,
     /// Bytes of memory of those now.
     pub under_way_bytes: AtomicU64,
+    /// Entries now that are compared and wait for the journal.
+    pub unkept: AtomicU64,
     /// Entries now that are compared or have another fate, and are not confirmed by Redis.
     pub unsettled: AtomicU64,
     /// Kinds of requests that fail now; zero when all is well.

@@ -5,7 +5,8 @@
 -- aside at most, bytes set aside at most, seconds for which they are kept;
 -- number of labels, label...; number of outcomes, outcome...; number of causes, then for each {field, rest of its JSON,
 -- example, bytes of the example}; then for each entry {id, size, label, outcome or 0, cause or 0, nanoseconds, parts,
--- prefix of its parts, why it is set aside or '', deliveries, 1 when no producer of ours wrote it}.
+-- prefix of its parts, why it is set aside or '', 1 when its fields are to be copied then, deliveries, 1 when no producer
+-- of ours wrote it}.
 -- Returns {entries counted, of these trimmed before, entries that somebody had settled}.
 --
 -- XACK says whether somebody has settled an entry: one that is acknowledged here counts, any other does not. It comes
@@ -53,9 +54,9 @@ end
 
 -- Copies the entry, cut to the bytes allowed, to where people can look at it. Says how many bytes the book has counted for
 -- it, and whether a producer of ours wrote it: a worker that sets it aside unread does not know.
-local function set_aside(id, why, deliveries)
+local function set_aside(id, why, deliveries, with_fields)
   local kept, left = { 'why', why, 'deliveries', deliveries, 'first_id', id }, aside_entry_max
-  local entry = redis.call('XRANGE', stream, id, id)[1]
+  local entry = with_fields and redis.call('XRANGE', stream, id, id)[1]
   local fields = entry and entry[2] or {}
   local own = {}
   for at = 1, #fields, 2 do
@@ -88,11 +89,15 @@ local counts, outcome_counts = {}, {}
 local bytes, counted, trimmed, again, foreign, asides = 0, 0, 0, 0, 0, 0
 while next_argument <= #ARGV do
   local id, size, label, outcome, cause = argument(), tonumber(argument()), tonumber(argument()), tonumber(argument()), tonumber(argument())
-  local at, parts, part_of, why, deliveries, is_foreign = argument(), tonumber(argument()), argument(), argument(), argument(), argument()
+  local at, parts, part_of = argument(), tonumber(argument()), argument()
+  local why, with_fields, deliveries, is_foreign = argument(), argument(), argument(), argument()
   if redis.call('XACK', stream, group, id) == 1 then
     counted = counted + 1
     if why ~= '' then
-      size, is_foreign = set_aside(id, why, deliveries)
+      local its_size, its_foreign = set_aside(id, why, deliveries, with_fields == '1')
+      if with_fields == '1' then
+        size, is_foreign = its_size, its_foreign
+      end
     end
     if redis.call('XDEL', stream, id) == 1 then
       bytes = bytes + size

@@ -10,7 +10,7 @@ use redis::{Cmd, Value};
 use super::beat::millis;
 use super::{Raw, Reader, Suspect};
 use crate::model::Fate;
-use crate::queue::redis::deliveries::{EntryKey, Order, Receipt, Settlement, StreamId};
+use crate::queue::redis::deliveries::{EntryKey, Order, Receipt, Settlement, StreamId, Why};
 use crate::queue::redis::error::RedisError;
 use crate::queue::redis::keys::GROUP;
 use crate::queue::redis::pending::{Consumer, Course, Pending, consumers, course, newer_of, pending};
@@ -224,7 +224,8 @@ impl Reader {
     fn set_aside(&self, key: EntryKey, deliveries: u64) {
         add(&self.shared.stats.set_aside, 1);
         self.config.ledger.admit().settle(Fate::SetAside);
-        let why = format!("{deliveries} workers had it and none settled it");
+        let text = format!("{deliveries} workers had it and none settled it");
+        let why = Why { text, with_fields: true };
         tracing::error!(
             experiment = %self.config.experiment,
             shard = key.shard,
