@@ -87,6 +87,7 @@ pub(super) enum Recipient {
 
 /// One thing to tell Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are settlements")]
 pub(super) enum Order {
     /// That an entry is settled.
     Settle(Settlement),

@@ -35,7 +35,7 @@ impl Reader {
     /// when it is done with it.
     pub(super) async fn beat(&mut self, closing: bool) {
         let now = self.now();
-        let period = self.config.limits.lease / 3;
+        let period = self.config.limits.lease.checked_div(3).unwrap_or_default();
         self.beat_at = now.checked_add(period).unwrap_or(now);
         match self.try_beat(closing).await {
             Ok(()) => self.beat_trouble.pass(&self.shared.stats),
@@ -116,10 +116,12 @@ impl Reader {
             match answer {
                 Ok(Value::Array(holders)) => {
                     for ((shard, want), holder) in group.iter().zip(holders) {
-                        let holder = match holder {
-                            Value::Int(1) => Holder::Us,
-                            Value::Int(0) => Holder::Nobody,
-                            _ => Holder::Another,
+                        let holder = if holder == Value::Int(1) {
+                            Holder::Us
+                        } else if holder == Value::Int(0) {
+                            Holder::Nobody
+                        } else {
+                            Holder::Another
                         };
                         noted.push((*shard, *want, holder));
                     }

@@ -273,7 +273,7 @@ impl Reader {
         self.raw.extend(raw);
         add(&self.shared.stats.taken_over, taken);
         self.note_taken(taken);
-        usize::try_from(looked).map_err(|_| other())
+        usize::try_from(looked).ok().ok_or_else(other)
     }
 
     /// Begins with the next entry that is done alone, once nothing else is under way.
