@@ -138,7 +138,7 @@ fn jwt_subject(token: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may fail by panicking")]
+#[expect(clippy::indexing_slicing, reason = "a test may fail by panicking")]
 mod tests {
     use std::net::SocketAddr;
 

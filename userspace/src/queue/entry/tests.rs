@@ -72,6 +72,18 @@ fn what_is_beyond_the_bound_is_not_written() {
     encoder.encode(&with_body(vec![0; 5_000]), &"".into()).unwrap();
 }
 
+#[test]
+fn the_documentation_names_every_encoding_and_the_bounds() {
+    let text = include_str!("../../../../docs/wire.md");
+    let (_, section) = text.split_once("## In Redis").unwrap();
+    for encoding in Encoding::ALL {
+        assert!(section.contains(&format!("| *`{}`* |", encoding.field())), "{encoding:?}");
+    }
+    let EntryLimits { wire, compress_bytes_min, compress_level: _ } = EntryLimits::default();
+    assert!(section.contains(&format!("{} MiB is", wire.exchange_bytes_max >> 20)));
+    assert!(section.contains(&format!("of {} KiB and more", compress_bytes_min >> 10)));
+}
+
 /// A frame of zeros that says how long they are, or does not.
 fn bomb(bytes: usize, says_size: bool) -> Vec<u8> {
     let mut zstd = CCtx::create();
