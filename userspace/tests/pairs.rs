@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 use understudy::http::{Connection, HttpContext, HttpLimits};
-use understudy::model::{Direction, Endpoint, Mark, Segment, Seq, StreamEvent, TcpFlags, Timestamp};
+use understudy::model::{
+    Checksum, Direction, Endpoint, Mark, Segment, Seq, StreamEvent, TcpFlags, Timestamp,
+};
 use understudy::stream::{FlowTable, StreamLimits};
 
 /// A conversation while it takes place. Numbers count bytes of a direction.
@@ -134,6 +136,7 @@ fn play(depth: usize, steps: &[(u8, bool)]) -> (usize, Vec<String>) {
             flags: TcpFlags { syn, fin: false, rst: false },
             payload: bytes,
             wire_payload_bytes: bytes.len() as u32,
+            checksum: Checksum::Unjudged,
             ends_packet: true,
         };
         let mut read =

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use numbers::Sent;
-pub use steps::{Side, Step};
+pub use steps::{Checksum, Side, Step};
 
 use numbers::Numbers;
 

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result};
 use etherparse::PacketBuilder;
 
-use super::steps::{Segment, Side};
+use super::steps::{Checksum, Segment, Side};
 
 /// How far both sides of each connection have come.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub struct Sent {
     fin: bool,
     rst: bool,
     window: u16,
+    checksum: Checksum,
     /// Its bytes.
     pub payload: Vec<u8>,
 }
@@ -37,6 +38,9 @@ pub struct Sent {
 const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 1], 40_000);
 const SERVER: ([u8; 4], u16) = ([192, 0, 2, 2], 80);
 const HOPS: u8 = 64;
+const TCP_HEADER_BYTES: usize = 20;
+/// Where a packet has its TCP checksum, behind an IP header of twenty bytes.
+const CHECKSUM: std::ops::Range<usize> = 36..38;
 
 // === impl Numbers ===
 
@@ -49,8 +53,20 @@ impl Numbers {
 
     /// Gives a segment the numbers that its line leaves out, and counts on.
     pub(super) fn send(&mut self, segment: &Segment) -> Result<Sent> {
-        let Segment { side, connection, seq, ack, without_ack, syn, fin, rst, window, lost: _, payload } =
-            segment;
+        let Segment {
+            side,
+            connection,
+            seq,
+            ack,
+            without_ack,
+            syn,
+            fin,
+            rst,
+            window,
+            lost: _,
+            checksum,
+            payload,
+        } = segment;
         let halves = self
             .connections
             .get_mut(*connection)
@@ -71,8 +87,8 @@ impl Numbers {
             Some(absolute(other.initial, ack.unwrap_or(other.next.max(0)))?)
         };
         let (seq, payload) = (absolute(own.initial, start)?, payload.clone());
-        let (side, syn, fin, rst, window) = (*side, *syn, *fin, *rst, *window);
-        Ok(Sent { side, seq, ack: acknowledged, syn, fin, rst, window, payload })
+        let (side, syn, fin, rst, window, checksum) = (*side, *syn, *fin, *rst, *window, *checksum);
+        Ok(Sent { side, seq, ack: acknowledged, syn, fin, rst, window, checksum, payload })
     }
 }
 
@@ -130,6 +146,24 @@ impl Sent {
         }
         let mut packet = Vec::with_capacity(builder.size(self.payload.len()));
         builder.write(&mut packet, &self.payload).context("too long for a packet")?;
+        let field = packet.get_mut(CHECKSUM).context("the packet has no TCP header")?;
+        match self.checksum {
+            Checksum::Right => {}
+            Checksum::Wrong => field.iter_mut().for_each(|byte| *byte ^= 0x5a),
+            Checksum::Unfinished => {
+                let length = u16::try_from(self.payload.len() + TCP_HEADER_BYTES)?;
+                field.copy_from_slice(&unfinished(from, to, length).to_be_bytes());
+            }
+        }
         Ok(packet)
     }
+}
+
+/// The sum of the pseudo header (RFC 9293 section 3.1) with no payload nor header added to it.
+fn unfinished(from: [u8; 4], to: [u8; 4], length: u16) -> u16 {
+    const TCP: u32 = 6;
+    let words = [from, to].into_iter().flat_map(|[a, b, c, d]| [[a, b], [c, d]]);
+    let sum = words.map(|word| u32::from(u16::from_be_bytes(word))).sum::<u32>() + TCP + u32::from(length);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    u16::try_from(folded).unwrap_or(u16::MAX)
 }

@@ -26,6 +26,17 @@ pub enum Side {
     Server,
 }
 
+/// What a checksum is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// That of the segment.
+    Right,
+    /// That of another one.
+    Wrong,
+    /// What the sending host leaves for its network card: the sum of the pseudo header.
+    Unfinished,
+}
+
 /// A segment as a line gives it; what it leaves out follows from the lines before.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -49,6 +60,8 @@ pub struct Segment {
     pub window: u16,
     /// It was sent and not captured.
     pub lost: bool,
+    /// What its checksum is like.
+    pub checksum: Checksum,
     /// Its bytes.
     pub payload: Vec<u8>,
 }
@@ -129,6 +142,7 @@ fn segment(side: &str, words: &[&Word]) -> Result<Segment> {
         rst: false,
         window: 0xffff,
         lost: false,
+        checksum: Checksum::Right,
         payload: Vec::new(),
     };
     for word in words {
@@ -150,7 +164,9 @@ fn segment(side: &str, words: &[&Word]) -> Result<Segment> {
                 "fin" => segment.fin = true,
                 "rst" => segment.rst = true,
                 "lost" => segment.lost = true,
-                _ => bail!("`{word}` is none of syn, fin, rst, lost"),
+                "damaged" => segment.checksum = Checksum::Wrong,
+                "offloaded" => segment.checksum = Checksum::Unfinished,
+                _ => bail!("`{word}` is none of syn, fin, rst, lost, damaged, offloaded"),
             },
         }
     }

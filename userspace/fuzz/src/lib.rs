@@ -14,8 +14,8 @@ use understudy::capture::pcap::{PcapLimits, PcapSource};
 use understudy::capture::{Polled, Source as _};
 use understudy::http::{Connection, HttpContext, HttpLimits};
 use understudy::model::{
-    Body, Chunk, Direction, Endpoint, Exchange, Flow, FlowKey, Interest, LinkType, Mark, Opened, Packet,
-    Segment, Seq, StreamEvent, TcpFlags, Timestamp,
+    Body, Checksum, Chunk, Direction, Endpoint, Exchange, Flow, FlowKey, Interest, LinkType, Mark, Opened,
+    Packet, Segment, Seq, StreamEvent, TcpFlags, Timestamp,
 };
 use understudy::packet::{self, FragmentLimits, PacketReader, WantedPorts};
 use understudy::pipeline::tee::Tee;
@@ -178,6 +178,11 @@ pub fn segments(bytes: &[u8]) {
             flags: TcpFlags { syn: kind & 0x31 == 0x10, fin: kind & 0x30 == 0x20, rst: kind & 0x3c == 0x3c },
             payload: &payload,
             wire_payload_bytes: payload.len() as u32 + u32::from(time == 255),
+            checksum: match time & 0x0f {
+                0x0d => Checksum::Wrong,
+                0x0e => Checksum::Right,
+                _ => Checksum::Unjudged,
+            },
             ends_packet: true,
         };
         let mut read =
@@ -319,6 +324,7 @@ fn deliver(segments: &[(Direction, [u32; 2], Vec<u8>)]) -> (Vec<Exchange>, u64) 
             flags: TcpFlags { syn, fin: false, rst: false },
             payload,
             wire_payload_bytes: payload.len() as u32,
+            checksum: Checksum::Unjudged,
             ends_packet: true,
         };
         let used = flows

@@ -155,6 +155,7 @@ fn of_streams(tally: &StreamTally, line: &mut Line<'_>) {
         &[
             ("  that came again", tally.repeated_bytes),
             ("  overlaps with other bytes", tally.conflicts),
+            ("  with a wrong checksum", tally.bad_checksums),
             ("  segments out of window", tally.out_of_window),
         ],
         line,

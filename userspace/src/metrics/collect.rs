@@ -137,6 +137,7 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
         bytes,
         repeated_bytes,
         conflicts,
+        bad_checksums,
         out_of_window,
         gaps,
         gap_bytes,
@@ -165,6 +166,7 @@ fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fm
     total(encoder, "reassembly_bytes", "Bytes put in order", *bytes)?;
     total(encoder, "reassembly_repeated_bytes", "Bytes that came again", *repeated_bytes)?;
     total(encoder, "reassembly_conflicts", "Overlaps with other contents", *conflicts)?;
+    total(encoder, "reassembly_bad_checksums", "Segments damaged on their way", *bad_checksums)?;
     total(encoder, "reassembly_out_of_window", "Segments far from what was expected", *out_of_window)?;
     let others = gaps_at_bound.saturating_add(*gaps_at_timeout).saturating_add(*gaps_at_end);
     let by_cause = vec![

@@ -36,6 +36,6 @@ pub use noise::{
     EvidenceCounts, EvidenceSource, NOISE_RULE, Needs, NoiseReport, PathState, PathSummary, Rate,
     RouteMeasure, Transition, ValueClass,
 };
-pub use packet::{LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
+pub use packet::{Checksum, LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
 pub use seq::Seq;
 pub use time::Timestamp;

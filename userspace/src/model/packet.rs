@@ -74,6 +74,8 @@ pub struct Segment<'a> {
     pub payload: &'a [u8],
     /// The payload's length on the wire; more than `payload.len()` when the capture cut it.
     pub wire_payload_bytes: u32,
+    /// What its checksum says.
+    pub checksum: Checksum,
     /// False when more records of the same packet follow (the probe cuts large packets).
     pub ends_packet: bool,
 }
@@ -87,6 +89,18 @@ pub struct TcpFlags {
     pub fin: bool,
     /// The connection is gone.
     pub rst: bool,
+}
+
+/// What the checksum of a segment says of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// Nothing: it is known to be unfinished, not all of the segment was captured, or the source is inside the host.
+    #[default]
+    Unjudged,
+    /// They are those that were sent.
+    Right,
+    /// They are not those it was made for.
+    Wrong,
 }
 
 /// Why a captured packet told us nothing. Packets handed over = packets used + Σ of these.

@@ -1,7 +1,7 @@
 //! Finds the TCP segment in the bytes of a packet: probe records, and every link layer, tunnel and kind of IP packet
 //! that capture files hold.
 //!
-//! Copies nothing but fragments; checksums are not looked at, because offloading leaves them unset.
+//! Copies nothing but fragments. Drops nothing for its checksum: [`Checksum`](crate::model::Checksum) goes on with it.
 //!
 //! A packet is read layer by layer in a loop, not by functions that call each other, so that no packet can make the
 //! stack grow. Whatever is not read has a name: [`Unused`], and [`Unsupported`] for what may hold TCP all the same.
@@ -16,6 +16,7 @@
     )
 )]
 
+mod checksum;
 mod fragment;
 mod ip;
 mod link;

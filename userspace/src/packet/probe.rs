@@ -5,7 +5,7 @@
 use understudy_abi as abi;
 
 use super::tcp::{ACK, flags};
-use crate::model::{Direction, Endpoint, Packet, Segment, Seq, Unused};
+use crate::model::{Checksum, Direction, Endpoint, Packet, Segment, Seq, Unused};
 
 /// Takes numbers off the front of a slice.
 struct Reader<'a>(&'a [u8]);
@@ -54,6 +54,8 @@ fn record<'a>(reader: &mut Reader<'a>, packet: &Packet<'a>) -> Option<Segment<'a
         window_scale: None,
         payload,
         wire_payload_bytes: payload_bytes,
+        // A packet on its way out has none yet, and one on its way in was found right before it came here.
+        checksum: Checksum::Unjudged,
         ends_packet: part & abi::RECORD_LAST != 0,
     })
 }

@@ -1,10 +1,9 @@
 //! The TCP header (RFC 9293 section 3.1).
 //!
-//! Looks at no checksum: offloading leaves them unset, or set for another packet than the one that was captured. So a
-//! segment that was damaged on its way, which its receiver drops, is read like any other.
+//! Judges nothing: what the numbers, the flags and the checksum mean for the connection is `stream`'s.
 
-use super::WantedPorts;
 use super::ip::Datagram;
+use super::{WantedPorts, checksum};
 use crate::model::{Direction, Endpoint, Segment, Seq, TcpFlags, Timestamp, Unused};
 
 const FIN: u8 = 0x01;
@@ -23,7 +22,7 @@ pub(super) fn segment<'a>(
 ) -> Result<Segment<'a>, Unused> {
     let Datagram { version: _, source, destination, protocol: _, rest } = *datagram;
     let (header, _) = rest.bytes().split_first_chunk::<HEADER_BYTES_MIN>().ok_or(Unused::Malformed)?;
-    let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, tcp_flags, w0, w1, ..] = *header;
+    let [sp0, sp1, dp0, dp1, s0, s1, s2, s3, a0, a1, a2, a3, offset, tcp_flags, w0, w1, c0, c1, ..] = *header;
     let header_bytes = usize::from(offset >> 4).saturating_mul(4);
     if header_bytes < HEADER_BYTES_MIN {
         return Err(Unused::Malformed);
@@ -58,6 +57,7 @@ pub(super) fn segment<'a>(
         },
         payload,
         wire_payload_bytes: u32::try_from(wire_payload).unwrap_or(u32::MAX),
+        checksum: checksum::verify(datagram, [c0, c1]),
         ends_packet: true,
     })
 }

@@ -3,6 +3,8 @@
 //! Knows no flow, no clock and no other direction; offsets are 64 bits wide, so nothing here wraps but the
 //! numbers on the wire.
 
+mod damage;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use crate::model::{Seq, Timestamp};
 
 use super::{StreamLimits, StreamTally};
+
+use damage::{Checksums, Grade};
 
 /// One direction. Invariant: the pieces in `waiting` do not overlap, none is empty, and all lie after `next`.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Assembler {
     end_acknowledged: u64,
     /// `Ready::End` was handed on; nothing follows.
     ended: bool,
+    /// Whether a wrong checksum would tell anything.
+    checksums: Checksums,
 }
 
 /// Bytes that came before their turn.
@@ -40,8 +46,7 @@ struct Piece {
     stamp: Stamp,
     /// Other contents came for some of these bytes.
     disputed: bool,
-    /// These bytes lie beyond every window that the receiver has announced, so that it has not taken them.
-    beyond: bool,
+    grade: Grade,
 }
 
 /// When bytes were captured and what their sender had received by then.
@@ -103,6 +108,7 @@ impl Assembler {
             end: None,
             end_acknowledged: 0,
             ended: false,
+            checksums: Checksums::Unknown,
         }
     }
 
@@ -122,7 +128,7 @@ impl Assembler {
     #[inline]
     pub(super) fn front(&self) -> Option<Stamp> {
         match self.waiting.first_key_value() {
-            Some((first, piece)) => (*first == self.next).then_some(piece.stamp),
+            Some((first, piece)) => (*first == self.next && !piece.is_damaged()).then_some(piece.stamp),
             None => (self.end == Some(self.next) && !self.ended)
                 .then_some(Stamp { at: self.missing_since, acknowledged: self.end_acknowledged }),
         }
@@ -207,7 +213,7 @@ impl Assembler {
     /// Offset after the last byte that was seen.
     fn waiting_end(&self) -> u64 {
         let last = self.waiting.last_key_value();
-        last.map_or(self.next, |(start, piece)| start.saturating_add(piece.bytes.len() as u64))
+        last.map_or(self.next, |(start, piece)| piece.end(*start))
     }
 
     /// Notes that no byte follows the one before `offset`. The first FIN counts, unless bytes wait behind it.
@@ -247,8 +253,9 @@ impl Assembler {
             let start = self.next.saturating_add(u64::from(distance.unsigned_abs()));
             // What a receiver was not ready for it drops (RFC 9293 section 3.10.7.4). Kept all the same, since an
             // acknowledgement that moved the window may not have been captured, but whatever else comes counts more.
-            let beyond = start > self.acknowledged.max(self.next).saturating_add(window);
-            self.hold(start, payload, stamp, beyond, tally);
+            let is_beyond = start > self.acknowledged.max(self.next).saturating_add(window);
+            let grade = if is_beyond { Grade::Beyond } else { Grade::Sound };
+            self.hold(start, payload, stamp, grade, tally);
             return None;
         }
         let known = distance.unsigned_abs() as usize;
@@ -256,7 +263,7 @@ impl Assembler {
         tally.repeated_bytes =
             tally.repeated_bytes.saturating_add(payload.len().saturating_sub(fresh.len()) as u64);
         if stamp.acknowledged > received {
-            self.hold(self.next, fresh, stamp, false, tally);
+            self.hold(self.next, fresh, stamp, Grade::Sound, tally);
             return None;
         }
         // Bytes past FIN do not exist for the application.
@@ -274,7 +281,7 @@ impl Assembler {
                 match fresh.split_at_checked(room) {
                     Some((before, after)) => {
                         let first = *first;
-                        self.hold(first, after, stamp, false, tally);
+                        self.hold(first, after, stamp, Grade::Sound, tally);
                         before
                     }
                     None => fresh,
@@ -306,6 +313,7 @@ impl Assembler {
             self.ended = true;
             return Some(Ready::End(self.next));
         }
+        self.settle_damaged(limits);
         let Some((&first, front)) = self.waiting.first_key_value() else {
             // Only FIN is known to follow; when the other side has acknowledged it, the bytes before it are lost.
             let lost = self.end.is_some_and(|end| end > self.next && self.acknowledged >= end);
@@ -317,6 +325,9 @@ impl Assembler {
             return Some(Ready::Disputed(bytes, first));
         }
         if first == self.next {
+            if front.is_damaged() {
+                return None;
+            }
             let (offset, piece) = self.waiting.pop_first()?;
             self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
             self.advance(piece.bytes.len() as u64);
@@ -335,6 +346,9 @@ impl Assembler {
     /// Declares the bytes before the first waiting one lost. When the flow is over, also the bytes that were
     /// acknowledged, or end with FIN, and were never seen.
     pub(super) fn give_up(&mut self, cause: GapCause, tally: &mut StreamTally) -> Option<Ready> {
+        if self.takes_damaged() {
+            return None;
+        }
         let first = self.waiting.first_key_value().map(|(first, _)| *first);
         let known = match cause {
             GapCause::Acknowledged | GapCause::Bound | GapCause::Timeout => first.or(self.end),
@@ -368,8 +382,8 @@ impl Assembler {
     }
 
     /// Keeps the parts of `payload` that are not known yet. The first copy wins, unless the receiver cannot have taken
-    /// it; either way it is known from then on that there are two.
-    fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, beyond: bool, tally: &mut StreamTally) {
+    /// it; it is known from then on that there are two, except of damaged ones, which never count beside another.
+    fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, grade: Grade, tally: &mut StreamTally) {
         let payload = match self.end {
             Some(end) => {
                 let room = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -380,31 +394,37 @@ impl Assembler {
         if payload.is_empty() {
             return;
         }
+        let is_damaged = matches!(grade, Grade::Damaged { fin: _ });
         if !self.is_waiting() {
             self.missing_since = stamp.at;
         }
         // These bytes are the same ones or later ones. So what is at the front was sent, for the first time at least,
         // when its sender had received no more than this: it came again, or what it says it received is forged.
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() && !is_damaged {
             self.need_at_most(stamp.acknowledged);
         }
         let end = start.saturating_add(payload.len() as u64);
         let mut holes: Vec<(u64, u64)> = Vec::new();
         let mut replaced: Vec<u64> = Vec::new();
         let mut cursor = start;
-        let mut conflict = false;
+        let (mut conflict, mut disputed) = (false, false);
         // The piece that begins at or before the payload may reach into it; pieces do not overlap, so it is one.
         let from = self.waiting.range(..=start).next_back().map_or(start, |(at, _)| *at);
         for (&at, piece) in self.waiting.range_mut(from..end) {
-            let piece_end = at.saturating_add(piece.bytes.len() as u64);
+            let piece_end = piece.end(at);
             if piece_end <= cursor {
                 continue;
             }
+            if piece.is_damaged() && !is_damaged {
+                replaced.push(at);
+                continue;
+            }
             let overlap = (cursor.max(at), piece_end.min(end));
-            if slice(payload, start, overlap) != slice(&piece.bytes, at, overlap) {
+            if !is_damaged && slice(payload, start, overlap) != slice(&piece.bytes, at, overlap) {
                 conflict = true;
                 piece.disputed = true;
-                if piece.beyond && !beyond {
+                if piece.grade < grade {
+                    disputed = true;
                     replaced.push(at);
                     continue;
                 }
@@ -420,19 +440,31 @@ impl Assembler {
         if conflict {
             tally.conflicts = tally.conflicts.saturating_add(1);
         }
-        let disputed = !replaced.is_empty();
         for at in replaced {
-            let bytes = self.waiting.remove(&at).map_or(0, |piece| piece.bytes.len());
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+            self.replace(at, (start, end));
         }
         let mut held = 0usize;
         for hole in holes {
+            let grade = grade.of_part(hole.1 == end);
             let bytes = Bytes::copy_from_slice(slice(payload, start, hole).unwrap_or_default());
             held = held.saturating_add(bytes.len());
-            self.waiting.insert(hole.0, Piece { bytes, stamp, disputed, beyond });
+            self.waiting.insert(hole.0, Piece { bytes, stamp, disputed, grade });
         }
         self.waiting_bytes = self.waiting_bytes.saturating_add(held);
         tally.repeated_bytes = tally.repeated_bytes.saturating_add(payload.len().saturating_sub(held) as u64);
+    }
+}
+
+// === impl Piece ===
+
+impl Piece {
+    fn is_damaged(&self) -> bool {
+        matches!(self.grade, Grade::Damaged { fin: _ })
+    }
+
+    /// Offset after its last byte, when it begins at `start`.
+    fn end(&self, start: u64) -> u64 {
+        start.saturating_add(self.bytes.len() as u64)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Knows no other flow; what all flows share is lent to it as [`Shared`].
 
 use crate::model::{
-    Chunk, Direction, Flow, FlowKey, Interest, Opened, Segment, Seq, StreamEvent, StreamReader, Timestamp,
+    Checksum, Chunk, Direction, Flow, FlowKey, Interest, Opened, Segment, Seq, StreamEvent, StreamReader,
+    Timestamp,
 };
 
 use super::assembler::{Assembler, GapCause, Ready, Stamp};
@@ -94,6 +95,9 @@ impl<R: StreamReader> Entry<R> {
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
         let at = segment.captured_at;
+        if self.is_damaged(direction, segment) {
+            return self.damaged(direction, segment, shared, read);
+        }
         if !self.belongs(direction, segment) {
             let bytes = u64::from(!segment.payload.is_empty());
             shared.tally.out_of_window = shared.tally.out_of_window.saturating_add(bytes);
@@ -130,6 +134,9 @@ impl<R: StreamReader> Entry<R> {
         let Some(assembler) = &mut half.assembler else {
             return if segment.flags.rst { self.abort(at, shared, read) } else { Interest::Keep };
         };
+        if segment.checksum == Checksum::Right {
+            assembler.find_right(!segment.payload.is_empty());
+        }
         if segment.flags.fin
             && let Some(offset) = assembler.offset_of(first_byte.plus(segment.wire_payload_bytes))
         {
@@ -150,6 +157,24 @@ impl<R: StreamReader> Entry<R> {
                 }
             }
         }
+        if self.pump_within_bound(direction, at, shared, read) == Interest::Forget {
+            return Interest::Forget;
+        }
+        if reset {
+            self.half_mut(direction).reset = Some(Box::new(stamp));
+        }
+        if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
+    }
+
+    /// Hands on everything that needs no more waiting, and what finds no room to wait.
+    #[inline]
+    pub(super) fn pump_within_bound(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
         if self.pump(direction, at, shared, read) == Interest::Forget {
             return Interest::Forget;
         }
@@ -160,10 +185,7 @@ impl<R: StreamReader> Entry<R> {
                 return Interest::Forget;
             }
         }
-        if reset {
-            self.half_mut(direction).reset = Some(Box::new(stamp));
-        }
-        if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
+        Interest::Keep
     }
 
     /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.

@@ -111,7 +111,8 @@ impl<R: StreamReader> FlowTable<R> {
         let Some(mut entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Err(Unused::NoFlow);
         };
-        if segment.flags.syn || entry.rival.is_some() {
+        let is_damaged = entry.is_damaged(direction, segment);
+        if (segment.flags.syn || entry.rival.is_some()) && !is_damaged {
             match self.settle_contest(slot, direction, segment, read)? {
                 Some(settled) => (slot, direction) = settled,
                 None => return Ok(()),
@@ -130,7 +131,7 @@ impl<R: StreamReader> FlowTable<R> {
             self.open.touch(slot);
             return Err(Unused::FlowNotHttp);
         }
-        if segment.flags.syn && segment.direction.is_none() {
+        if segment.flags.syn && segment.direction.is_none() && !is_damaged {
             entry.doubt(direction, segment);
         }
         let shared = &mut Shared {

@@ -18,6 +18,7 @@
 
 mod assembler;
 mod causal;
+mod damage;
 mod entry;
 mod flow_table;
 mod network;
@@ -97,6 +98,9 @@ pub struct StreamTally {
     /// Segments that overlapped waiting bytes with other contents. The first copy won, unless it lay beyond the
     /// receiver's window; the exchange is marked.
     pub conflicts: u64,
+    /// Segments whose checksum is wrong on directions where others are right: damaged on their way, so that their
+    /// receiver dropped them, or changed in the file. Their bytes count only if no others come, and with a mark.
+    pub bad_checksums: u64,
     /// Segments too far from what is expected to belong to the stream.
     pub out_of_window: u64,
     /// Gaps.

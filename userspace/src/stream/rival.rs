@@ -2,7 +2,7 @@
 //!
 //! Ends nothing: a flow goes on until the other side, or data, shows that the SYN was obeyed (RFC 5961 section 4).
 
-use crate::model::{Direction, Segment, Seq, StreamReader, TcpFlags, Timestamp};
+use crate::model::{Checksum, Direction, Segment, Seq, StreamReader, TcpFlags, Timestamp};
 
 use super::entry::{Entry, State};
 
@@ -116,6 +116,7 @@ pub(super) fn syn<'a>(
         window_scale: None,
         payload: &[],
         wire_payload_bytes: 0,
+        checksum: Checksum::Unjudged,
         ends_packet: false,
     }
 }

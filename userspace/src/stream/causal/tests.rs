@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::super::{FlowTable, StreamLimits, StreamTally};
 use crate::http::{Connection, HttpContext, HttpLimits};
 use crate::model::{
-    Chunk, Direction, Endpoint, Interest, Opened, Segment, Sender, Seq, StreamEvent, StreamReader, TcpFlags,
-    Timestamp,
+    Checksum, Chunk, Direction, Endpoint, Interest, Opened, Segment, Sender, Seq, StreamEvent, StreamReader,
+    TcpFlags, Timestamp,
 };
 
 /// A reader that keeps nothing.
@@ -73,6 +73,7 @@ fn segment(sent: &Sent, captured_at: Timestamp) -> Segment<'_> {
         flags: sent.flags,
         payload: &sent.bytes,
         wire_payload_bytes: sent.bytes.len() as u32,
+        checksum: Checksum::Unjudged,
         ends_packet: true,
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Chunk, Endpoint, Sender, Seq, TcpFlags};
+use crate::model::{Checksum, Chunk, Endpoint, Sender, Seq, TcpFlags};
 
 /// A reader that writes down what it hears: `>abc` to the server, `<abc` to the client.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ fn segment(
         flags: TcpFlags { syn: flags.contains('S'), fin: flags.contains('F'), rst: flags.contains('R') },
         payload: payload.as_bytes(),
         wire_payload_bytes: payload.len() as u32,
+        checksum: Checksum::Unjudged,
         ends_packet: true,
     }
 }
