@@ -65,6 +65,8 @@ pub struct Connection {
     requests_read: u64,
     /// The same of responses.
     responses_read: u64,
+    /// Where bytes of responses were missing last, or could not be read, ends.
+    responses_lost_until: u64,
     /// Where the last final response ended that was read whole.
     final_until: u64,
     /// Bytes of requests that the server had received when it began its last final response.
@@ -130,6 +132,7 @@ impl From<Opened> for Connection {
             answered_until: 0,
             requests_read: 0,
             responses_read: 0,
+            responses_lost_until: 0,
             final_until: 0,
             answered_with: 0,
             answers_to_nobody: 0,
@@ -166,6 +169,7 @@ impl Connection {
             }
             (Direction::ToClient, Chunk::Gap { bytes }) => {
                 self.responses_read = event.offset.saturating_add(bytes);
+                self.responses_lost_until = self.responses_read;
                 let loss = self.responses.skip(bytes);
                 self.response_loss(loss, event.at, context);
                 self.response_bytes(&[], &event, context)
@@ -326,6 +330,7 @@ impl Connection {
             marks.set(Mark::Pipelined);
             self.pipelines = true;
         }
+        self.pipelines |= self.shows_no_wait(&start);
         if self.waiting.len() >= context.limits.pipelined_max {
             count(&mut context.tally.exchanges_at_bound);
             self.drop_waiting(1, context);

@@ -99,6 +99,17 @@ impl Connection {
         missing
     }
 
+    /// True when the client has sent the request that starts here before it had an answer to the one before: no response
+    /// is missing since, and the server had not received that request when it began its last one.
+    pub(super) fn shows_no_wait(&self, next: &Start) -> bool {
+        self.waiting.back().is_some_and(|last| {
+            last.response.is_none()
+                && last.start.acknowledged >= self.responses_lost_until
+                && next.acknowledged <= self.responses_read
+                && self.answered_with < last.head_end
+        })
+    }
+
     /// Hands on the first `requests` requests, although their answers may come.
     pub(super) fn drop_waiting(&mut self, requests: usize, context: &mut HttpContext) {
         let dropped = requests.min(self.waiting.len()) as u64;

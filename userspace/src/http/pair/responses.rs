@@ -278,6 +278,7 @@ impl Connection {
     fn lose_responses(&mut self, context: &mut HttpContext) {
         count(&mut context.tally.boundaries_lost);
         self.answering = Answering::Nothing;
+        self.responses_lost_until = self.responses_lost_until.max(self.responses_read);
         self.lose_answers();
     }
 }
