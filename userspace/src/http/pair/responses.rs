@@ -270,13 +270,13 @@ impl Connection {
             }
         }
         if loss.boundary {
-            self.lossy = true;
             self.lose_responses(context);
         }
     }
 
     fn lose_responses(&mut self, context: &mut HttpContext) {
         count(&mut context.tally.boundaries_lost);
+        self.lossy = true;
         self.answering = Answering::Nothing;
         self.responses_lost_until = self.responses_lost_until.max(self.responses_read);
         self.lose_answers();
