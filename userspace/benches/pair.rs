@@ -303,7 +303,7 @@ impl Capture {
         peer.server_seq = peer.server_seq.wrapping_add(numbers(payload, flags));
     }
 
-    /// An IPv4 packet with a TCP header of 32 bytes, the common one with time stamps; checksums are zero.
+    /// An IPv4 packet with a TCP header of 32 bytes, the common one with time stamps, and its right checksum.
     fn packet(&mut self, ports: (u16, u16), numbers: (u32, u32), payload: &[u8], flags: u8) {
         let total = (20 + 32 + payload.len()) as u16;
         let address = |port: u16| if port == SERVER_PORT { [10, 0, 0, 2] } else { [10, 0, 0, 1] };
@@ -312,6 +312,7 @@ impl Capture {
         self.bytes.extend_from_slice(&[0, 0, 0x40, 0, 64, 6, 0, 0]);
         self.bytes.extend_from_slice(&address(ports.0));
         self.bytes.extend_from_slice(&address(ports.1));
+        let segment = self.bytes.len();
         self.bytes.extend_from_slice(&ports.0.to_be_bytes());
         self.bytes.extend_from_slice(&ports.1.to_be_bytes());
         self.bytes.extend_from_slice(&numbers.0.to_be_bytes());
@@ -319,6 +320,9 @@ impl Capture {
         self.bytes.extend_from_slice(&[0x80, flags, 0xff, 0xff, 0, 0, 0, 0]);
         self.bytes.extend_from_slice(&[1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.bytes.extend_from_slice(payload);
+        let addresses = u32::from(u16::from_be_bytes([10, 0])) * 2 + 1 + 2;
+        let checksum = checksum(&self.bytes[segment..], addresses);
+        self.bytes[segment + 16..][..2].copy_from_slice(&checksum.to_be_bytes());
         self.ends.push(self.bytes.len());
     }
 }
@@ -326,4 +330,17 @@ impl Capture {
 /// Sequence numbers that a segment takes up.
 fn numbers(payload: &[u8], flags: u8) -> u32 {
     payload.len() as u32 + u32::from(flags & (SYN | FIN) != 0)
+}
+
+/// The checksum of a segment whose own field is zero (RFC 9293 section 3.1), between hosts whose addresses add up to
+/// `addresses`.
+fn checksum(segment: &[u8], addresses: u32) -> u16 {
+    const TCP: u32 = 6;
+    let words = segment.chunks(2).map(|pair| {
+        let [first, second] = [pair.first(), pair.get(1)].map(|byte| u32::from(byte.copied().unwrap_or(0)));
+        first << 8 | second
+    });
+    let sum = words.sum::<u32>() + addresses + TCP + segment.len() as u32;
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
 }

@@ -44,8 +44,24 @@ fn unfinished_or_wrong(field: u16, pseudo: [u64; 2]) -> Checksum {
 /// only swaps the bytes of the result (RFC 1071 section 2). Right for up to 16 GiB.
 #[inline]
 fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
+    // Wide words and two sums at a time: a third of the instructions that narrow ones take.
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let wide = |word: [u8; 8]| u128::from(u64::from_ne_bytes(word));
+    let (one, two) = blocks.iter().fold((0u128, 0u128), |(one, two), block| match block.as_chunks().0 {
+        [a, b, c, d] => (
+            one.wrapping_add(wide(*a)).wrapping_add(wide(*b)),
+            two.wrapping_add(wide(*c)).wrapping_add(wide(*d)),
+        ),
+        // A block has four words.
+        _ => (one, two),
+    });
+    let blocks = one.wrapping_add(two);
+    // Carries of 64 bits are carries of 32.
+    let blocks = ((blocks & 0xffff_ffff) as u64)
+        .wrapping_add((blocks >> 32 & 0xffff_ffff) as u64)
+        .wrapping_add((blocks >> 64) as u64);
+    let (words, rest) = rest.as_chunks::<4>();
+    let sum = words.iter().fold(blocks, |sum, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
     let mut last = [0; 4];
     last.iter_mut().zip(rest).for_each(|(last, byte)| *last = *byte);
     sum.wrapping_add(u64::from(u32::from_ne_bytes(last)))
