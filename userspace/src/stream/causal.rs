@@ -28,6 +28,28 @@ impl<R: StreamReader> Entry<R> {
         self.pump_both(direction, at, shared, read)
     }
 
+    /// Hands on everything that needs no more waiting, and what finds no room to wait.
+    #[inline]
+    pub(super) fn pump_within_bound(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        if self.pump(direction, at, shared, read) == Interest::Forget {
+            return Interest::Forget;
+        }
+        while *shared.waiting_bytes > shared.limits.waiting_bytes_max
+            && self.half(direction).waiting_memory() > 0
+        {
+            if self.give_up(direction, GapCause::Bound, at, shared, read) == Interest::Forget {
+                return Interest::Forget;
+            }
+        }
+        Interest::Keep
+    }
+
     fn pump_both(
         &mut self,
         mut direction: Direction,

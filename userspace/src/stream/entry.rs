@@ -166,28 +166,6 @@ impl<R: StreamReader> Entry<R> {
         if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
     }
 
-    /// Hands on everything that needs no more waiting, and what finds no room to wait.
-    #[inline]
-    pub(super) fn pump_within_bound(
-        &mut self,
-        direction: Direction,
-        at: Timestamp,
-        shared: &mut Shared<'_>,
-        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
-    ) -> Interest {
-        if self.pump(direction, at, shared, read) == Interest::Forget {
-            return Interest::Forget;
-        }
-        while *shared.waiting_bytes > shared.limits.waiting_bytes_max
-            && self.half(direction).waiting_memory() > 0
-        {
-            if self.give_up(direction, GapCause::Bound, at, shared, read) == Interest::Forget {
-                return Interest::Forget;
-            }
-        }
-        Interest::Keep
-    }
-
     /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.
     fn acknowledge(
         &mut self,
