@@ -41,13 +41,12 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: &[(&str, &[Case])] =
-        &[
-            ("connect", connect::CASES),
-            ("append", append::CASES),
-            ("reader", reader::CASES),
-            ("results", results::CASES),
-        ];
+    let modules: &[(&str, &[Case])] = &[
+        ("connect", connect::CASES),
+        ("append", append::CASES),
+        ("reader", reader::CASES),
+        ("results", results::CASES),
+    ];
     let trials = modules
         .iter()
         .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))

@@ -225,6 +225,7 @@ fn start(uploader: Uploader<Appender>, stopping: watch::Receiver<bool>) -> JoinH
 }
 
 /// Says on the admin listener whether Redis does its part; never ends.
+#[expect(clippy::infinite_loop, reason = "whoever waits for something else cuts it off")]
 async fn watch_queue(serving: &Serving, queue: Option<&QueueStatus>) {
     let Some(queue) = queue else { return std::future::pending().await };
     loop {

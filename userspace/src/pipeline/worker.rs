@@ -185,6 +185,7 @@ impl Worker {
 }
 
 /// Says on the admin listener whether Redis does its part; never ends.
+#[expect(clippy::infinite_loop, reason = "whoever waits for something else cuts it off")]
 async fn watch_queue(serving: &Serving, queue: &QueueStatus) {
     loop {
         let failing = |(_, stats): &(Arc<str>, Arc<QueueStats>)| stats.failing.load(Ordering::Relaxed) > 0;

@@ -368,7 +368,7 @@ mod tests {
             };
             let (candidate, same_version) = (differing(|value| value.1), differing(|value| value.2));
             let model = &mut self.workers[worker];
-            model.observe(ROUTE, &candidate);
+            model.observe(ROUTE, &candidate, true);
             let source = EvidenceSource::Twin;
             let third = Some(&candidate);
             model.evidence(

@@ -151,15 +151,13 @@ impl RawEntry {
 
 impl Field {
     fn of(value: Value) -> Option<Self> {
-        match value {
-            Value::Nil => Some(Field::Absent),
-            Value::BulkString(bytes) => Some(Field::Bytes(bytes)),
-            Value::Int(bytes) => Some(Field::TooLong(bytes.unsigned_abs())),
-            other => {
-                drop(other);
-                None
-            }
+        if let Value::BulkString(bytes) = value {
+            return Some(Field::Bytes(bytes));
         }
+        if let Value::Int(bytes) = value {
+            return Some(Field::TooLong(bytes.unsigned_abs()));
+        }
+        (value == Value::Nil).then_some(Field::Absent)
     }
 
     fn len(&self) -> usize {

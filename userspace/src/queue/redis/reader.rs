@@ -303,18 +303,19 @@ impl Reader {
     }
 
     fn read_answer(&self, answer: Value, streams: usize) -> Result<Vec<(String, Vec<RawEntry>)>, RedisError> {
-        let parsed = match answer {
-            Value::Array(lists) if lists.len() == streams => lists
-                .into_iter()
-                .map(|list| {
-                    let Value::Array(list) = list else { return None };
-                    let mut list = list.into_iter();
-                    let Some(Value::BulkString(said)) = list.next() else { return None };
-                    let entries = list.map(RawEntry::parse).collect::<Option<_>>()?;
-                    Some((String::from_utf8_lossy(&said).into_owned(), entries))
-                })
-                .collect::<Option<_>>(),
-            _ => None,
+        let of_stream = |list| {
+            let Value::Array(list) = list else { return None };
+            let mut list = list.into_iter();
+            let Some(Value::BulkString(said)) = list.next() else { return None };
+            let entries = list.map(RawEntry::parse).collect::<Option<_>>()?;
+            Some((String::from_utf8_lossy(&said).into_owned(), entries))
+        };
+        let parsed = if let Value::Array(lists) = answer
+            && lists.len() == streams
+        {
+            lists.into_iter().map(of_stream).collect::<Option<_>>()
+        } else {
+            None
         };
         parsed.ok_or_else(|| RedisError::answer(self.redis.address(), "read", "of another form"))
     }
