@@ -146,7 +146,7 @@ fn what_cannot_be_read_is_left_out_and_counted() {
         &file,
         &[
             "GET /b -> none[\"no_response\"]",
-            "GET /again -> none[\"no_response\", \"ambiguous\"]",
+            "GET /again -> none[\"gap\", \"no_response\", \"ambiguous\"]",
             "GET /c -> none[\"no_response\"]",
         ],
         &[

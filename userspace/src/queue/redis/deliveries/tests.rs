@@ -1,4 +1,6 @@
 //! The deliveries against a list of what should be in them.
+//!
+//! Asks no Redis.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
