@@ -1,6 +1,6 @@
 //! Configurations, good and bad, and the errors that they give.
 //!
-//! Reads no file but the template.
+//! Reads no file but the template and those of `deploy/`.
 
 use super::*;
 use std::path::PathBuf;
@@ -19,6 +19,22 @@ fn the_template_is_a_configuration() {
     let config = parse(TEMPLATE, None, Flags::default()).unwrap();
     assert_eq!(config.capture.kernel.ports, [8080]);
     assert_eq!(config.experiments.len(), 1);
+}
+
+#[test]
+fn the_files_for_a_fleet_belong_together() {
+    let [capture, replay] = [
+        include_str!("../../../deploy/config/capture.toml"),
+        include_str!("../../../deploy/config/replay.toml"),
+    ]
+    .map(|text| parse(text, None, Flags::default()).unwrap());
+    let queue = |config: &Config| {
+        let queue = config.queue.clone().expect("it names a queue");
+        (format!("{:?}", queue.access), queue.shards, queue.prefix)
+    };
+    assert_eq!(queue(&capture), queue(&replay));
+    let names = |config: &Config| config.experiments.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&capture), names(&replay));
 }
 
 /// Uncommenting every key must change nothing, or the template lies about a default.
