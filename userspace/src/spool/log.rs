@@ -114,13 +114,12 @@ impl Spool {
             let mut segment = Segment { first, end: most, bytes };
             match files.get(index.saturating_add(1)) {
                 Some((next, _)) => segment.end = most.min(*next),
-                None => {
-                    torn_bytes = self.find_end(&mut segment, kept)?;
-                    if segment.end == segment.first {
-                        self.folder.remove(first)?;
-                        continue;
-                    }
-                }
+                None => torn_bytes = self.find_end(&mut segment, kept)?,
+            }
+            if segment.end == segment.first {
+                // It holds nothing, and its name is in the way of a new one.
+                self.folder.remove(first)?;
+                continue;
             }
             self.next = self.next.max(segment.end);
             self.segments.push_back(segment);
