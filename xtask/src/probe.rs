@@ -17,7 +17,7 @@ const OBJECT: &str = "understudy-probe";
 pub(crate) fn run() -> anyhow::Result<()> {
     let sh = Shell::new()?;
     let toolchain = setup::toolchain(&sh)?;
-    let setup::Toolchain { cargo, rustc, linker_folder, llvm_major: _ } = &toolchain;
+    let setup::Toolchain { cargo, rustc, linker_folder, llvm_major } = &toolchain;
     let build_folder = root().join("target/probe-build");
 
     let _in_root = sh.push_dir(root());
@@ -37,7 +37,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .env_remove("RUSTC_WRAPPER")
         .quiet()
         .run()
-        .context("failed to build the probe")?;
+        .with_context(|| {
+            format!(
+                "failed to build the probe; where the linker says `Invalid record`, bpf-linker knows less than LLVM \
+                 {llvm_major}, which {} is made with: `cargo install bpf-linker` brings a newer one",
+                rustc.display()
+            )
+        })?;
 
     let built = build_folder.join(TARGET).join("probe").join(OBJECT);
     let embedded = root().join("target/probe").join(OBJECT);

@@ -107,9 +107,13 @@ fn programs(sh: &Shell) -> anyhow::Result<()> {
     install(sh, &missing, "the programs that the demo and the tests run")
 }
 
-/// The user's own nightly with the component `rust-src`, where a `bpf-linker` is on the PATH as well.
+/// The user's own nightly with the component `rust-src`, where a `bpf-linker` is on the PATH as well that can read what
+/// this nightly's LLVM writes.
 fn nightly(sh: &Shell) -> Option<Toolchain> {
-    let linker_folder = find(sh, "bpf-linker")?.parent()?.to_owned();
+    let linker = find(sh, "bpf-linker")?;
+    let linker_folder = linker.parent()?.to_owned();
+    let linker_llvm =
+        linked_llvm(&cmd!(sh, "ldd {linker}").quiet().ignore_stderr().read().unwrap_or_default());
     let toolchains = cmd!(sh, "rustup toolchain list").quiet().ignore_stderr().read().ok()?;
     toolchains.lines().filter_map(|line| line.split_whitespace().next()).find_map(|name| {
         let is_nightly = name.starts_with("nightly");
@@ -118,6 +122,9 @@ fn nightly(sh: &Shell) -> Option<Toolchain> {
         })??;
         let rustc = PathBuf::from(rustc);
         let version = compiler_version(sh, &rustc)?;
+        if linker_llvm.is_some_and(|linker| linker < version.llvm_major) {
+            return None;
+        }
         Some(Toolchain {
             cargo: rustc.with_file_name("cargo"),
             linker_folder: linker_folder.clone(),
@@ -125,6 +132,13 @@ fn nightly(sh: &Shell) -> Option<Toolchain> {
             rustc,
         })
     })
+}
+
+/// The major version of the LLVM library among those that `ldd` lists; none for a linker that holds its own LLVM, as those
+/// of `cargo binstall` do.
+fn linked_llvm(libraries: &str) -> Option<u32> {
+    let (_, version) = libraries.split_once("libLLVM.so.").or_else(|| libraries.split_once("libLLVM-"))?;
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The distribution's compiler with its source, installed when it is not there.
@@ -370,5 +384,14 @@ mod tests {
         check_candidate("rustc:\n  Candidate: 1.63.0+dfsg1-2\n", Some(63));
         check_candidate("rustc:\n  Candidate: (none)\n", None);
         check_candidate("", None);
+    }
+
+    #[test]
+    fn a_linker_names_its_llvm() {
+        let check = |libraries, expected| assert_eq!(linked_llvm(libraries), expected, "{libraries}");
+        check("\tlibLLVM.so.22.1 => /usr/lib/llvm-22/lib/libLLVM.so.22.1 (0x00007f8d5f800000)\n", Some(22));
+        check("\tlibLLVM-19.so.1 => /usr/lib/libLLVM-19.so.1 (0x0)\n", Some(19));
+        check("\tlibc.so.6 => /lib/libc.so.6 (0x0)\n", None);
+        check("\tstatically linked\n", None);
     }
 }
