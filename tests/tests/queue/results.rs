@@ -56,6 +56,7 @@ fn capture(queued: u64, shed: u64) -> CaptureTeller<impl FnMut(bool) -> CaptureS
         recovered: 0,
         recovered_left: 0,
         drops: BTreeMap::new(),
+        stopped: None,
         ended,
     };
     CaptureTeller { name, share }

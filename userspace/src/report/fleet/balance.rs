@@ -74,10 +74,14 @@ impl Balance {
         }
         let set_aside = fates.entry(Fate::SetAside.label().to_owned()).or_default();
         *set_aside = set_aside.saturating_add(book.set_aside);
-        let live = captures.iter().filter(|capture| state(capture, now) != SILENT);
-        let on_captures = live
-            .clone()
-            .map(|capture| capture.ledger.in_flight.saturating_add(capture.recovered_left))
+        let of_state = |wanted: &'static str, of: fn(&Member) -> u64| {
+            let members = captures.iter().filter(|capture| state(capture, now) == wanted);
+            members.map(of).fold(0, u64::saturating_add)
+        };
+        let on_captures = [LIVE, ENDED]
+            .map(|wanted| of_state(wanted, |capture| capture.ledger.in_flight))
+            .into_iter()
+            .chain([of_state(LIVE, |capture| capture.recovered_left)])
             .fold(0, u64::saturating_add);
         let in_flight = on_captures.saturating_add(book.waiting);
         let accounted = fates
@@ -89,7 +93,10 @@ impl Balance {
         // What one process left in its spool another one may have taken over.
         let ahead = accounted.saturating_sub(reported);
         let mut left = reported.saturating_sub(accounted);
-        let spooled = sum(|capture| capture.ledger.count(Fate::Spooled.label())).min(left);
+        // What an ended one could not send of earlier ones lies where it lay.
+        let left_there = of_state(ENDED, |capture| capture.recovered_left);
+        let spooled = sum(|capture| capture.ledger.count(Fate::Spooled.label())).saturating_add(left_there);
+        let spooled = spooled.min(left);
         left = left.saturating_sub(spooled);
         fates.insert(Fate::Spooled.label().to_owned(), spooled);
         let ordered = Fate::ALL.into_iter().map(Fate::label).filter(|label| *label != Fate::Queued.label());

@@ -24,6 +24,8 @@ pub struct FleetReport {
     pub ahead: u64,
     /// Packets that probes dropped, by reason.
     pub packets_dropped: Vec<Count>,
+    /// Routes whose times the worker with the most of them could not tell: they take too much room.
+    pub latency_omitted: u64,
 }
 
 /// One process on one host.

@@ -53,6 +53,8 @@ pub struct CaptureShare {
     pub recovered_left: u64,
     /// Packets that the probe dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// Why nothing of the experiment is queued there any more.
+    pub stopped: Option<String>,
     /// Whether nothing will follow.
     pub ended: bool,
 }
@@ -90,10 +92,12 @@ pub(super) struct Member {
     pub(super) drops: BTreeMap<String, u64>,
     pub(super) noise: Option<NoiseShare>,
     pub(super) latency: BTreeMap<String, LatencyShare>,
+    pub(super) latency_omitted: u64,
     pub(super) rules: Vec<RuleCount>,
 }
 
-/// Bytes of the times of all routes as JSON; beyond, the routes with the fewest buckets are published. 4 MiB.
+/// Bytes of the times of all routes as JSON; beyond, the routes with the fewest buckets are published, and the
+/// others counted. 4 MiB.
 const LATENCY_BYTES_MAX: usize = 4 << 20;
 
 /// Nothing that is published has a number that JSON cannot hold.
@@ -125,11 +129,13 @@ impl WorkerShare {
             let RuleCount { rule, comparisons, differences, met, failed } = count.clone();
             RuleForm { rule, comparisons, differences, met, failed }
         };
+        let (times, omitted) = bounded(latency, LATENCY_BYTES_MAX);
         let mut fields = name.fields(*ended);
         fields.extend([
             ("ledger", json(&LedgerForm::new(ledger))),
             ("paths", json(noise)),
-            ("latency", bounded(latency)),
+            ("latency", times),
+            ("latency_omitted", omitted.to_string().into_bytes()),
             ("rules", json(&rules.iter().map(rule).collect::<Vec<_>>())),
             ("stopped", stopped.clone().unwrap_or_default().into_bytes()),
         ]);
@@ -137,21 +143,22 @@ impl WorkerShare {
     }
 }
 
-/// The times of as many routes as there is room for.
-fn bounded(latency: &BTreeMap<String, LatencyShare>) -> Vec<u8> {
+/// The times of as many routes as there is room for, and how many there are besides.
+fn bounded(latency: &BTreeMap<String, LatencyShare>, bytes_max: usize) -> (Vec<u8>, usize) {
     let whole = json(latency);
-    if whole.len() <= LATENCY_BYTES_MAX {
-        return whole;
+    if whole.len() <= bytes_max {
+        return (whole, 0);
     }
     let mut by_size: Vec<_> =
         latency.iter().map(|(route, share)| (json(share).len(), route, share)).collect();
     by_size.sort_by_key(|(bytes, _, _)| *bytes);
-    let mut bytes_left = LATENCY_BYTES_MAX;
+    let mut bytes_left = bytes_max;
     let fitting = by_size.into_iter().map_while(|(bytes, route, share)| {
         bytes_left = bytes_left.checked_sub(bytes.saturating_add(route.len()).saturating_add(8))?;
         Some((route, share))
     });
-    json(&fitting.collect::<BTreeMap<_, _>>())
+    let fitting: BTreeMap<_, _> = fitting.collect();
+    (json(&fitting), latency.len().saturating_sub(fitting.len()))
 }
 
 // === impl CaptureShare ===
@@ -159,7 +166,7 @@ fn bounded(latency: &BTreeMap<String, LatencyShare>) -> Vec<u8> {
 impl CaptureShare {
     /// What to publish of it.
     pub fn fields(&self, name: &MemberName) -> Vec<Field> {
-        let Self { ledger, recovered, recovered_left, drops, ended } = self;
+        let Self { ledger, recovered, recovered_left, drops, stopped, ended } = self;
         let LedgerForm { seen, in_flight, fates } = LedgerForm::new(ledger);
         let number = |number: u64| number.to_string().into_bytes();
         let mut fields = name.fields(*ended);
@@ -170,6 +177,7 @@ impl CaptureShare {
             ("recovered", number(*recovered)),
             ("recovered_left", number(*recovered_left)),
             ("capture", json(drops)),
+            ("stopped", stopped.clone().unwrap_or_default().into_bytes()),
         ]);
         fields
     }
@@ -226,6 +234,7 @@ impl Member {
             drops: read(&fields, "capture").unwrap_or_default(),
             noise: read(&fields, "paths"),
             latency: read(&fields, "latency").unwrap_or_default(),
+            latency_omitted: count("latency_omitted"),
             rules: rules.into_iter().map(rule).collect(),
         }
     }
@@ -233,4 +242,24 @@ impl Member {
 
 fn read<T: DeserializeOwned>(fields: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<T> {
     serde_json::from_slice(fields.get(name)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::latency::LatencyTally;
+    use crate::report::VerdictPolicy;
+
+    #[test]
+    fn times_that_find_no_room_are_counted() {
+        let share = LatencyTally::new(VerdictPolicy::default().latency()).share();
+        let latency: BTreeMap<String, LatencyShare> =
+            (0..9).map(|route| (format!("/{route}"), share.clone())).collect();
+        let (whole, omitted) = bounded(&latency, usize::MAX);
+        assert_eq!(omitted, 0);
+        let (part, omitted) = bounded(&latency, whole.len() / 3);
+        let kept: BTreeMap<String, LatencyShare> = serde_json::from_slice(&part).unwrap();
+        assert!(part.len() <= whole.len() / 3 && !kept.is_empty(), "{}", part.len());
+        assert_eq!(kept.len() + omitted, 9);
+    }
 }

@@ -151,6 +151,7 @@ impl Read {
             unheard: balance.unheard,
             ahead: balance.ahead,
             packets_dropped: dropped(&captures),
+            latency_omitted: workers.iter().map(|worker| worker.latency_omitted).max().unwrap_or_default(),
         };
         let record = ExperimentRecord {
             candidate: setting("candidate"),
@@ -159,7 +160,7 @@ impl Read {
                 Err(source) => return Err(ReportError::Policy { experiment: name, source }),
             },
             context: serde_json::from_str(&setting("context")).unwrap_or_default(),
-            stopped: workers.iter().find_map(|worker| worker.stopped.clone()),
+            stopped: members().find_map(|member| member.stopped.clone()),
             seen: balance.seen,
             in_flight: balance.in_flight,
             fates: balance.fates,

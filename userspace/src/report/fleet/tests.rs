@@ -38,6 +38,7 @@ fn capture(id: &str, heard_seconds_ago: u64, recovered: u64, ledger: LedgerSnaps
         recovered,
         recovered_left: 0,
         drops: BTreeMap::from([("ring_full".to_owned(), 3), ("filtered".to_owned(), 0)]),
+        stopped: None,
         ended: false,
     };
     member(id, heard_seconds_ago, share.fields(&named()))
@@ -162,6 +163,25 @@ fn what_one_process_spooled_and_the_next_sent_counts_once() {
 }
 
 #[test]
+fn what_lies_in_a_spool_counts_once_however_many_processes_found_it() {
+    let found = |id: &str, recovered_left, ended| {
+        let (ledger, drops) = (ledger(0, &[]), BTreeMap::new());
+        let share = CaptureShare { ledger, recovered: 6, recovered_left, drops, stopped: None, ended };
+        member(id, 1, share.fields(&named()))
+    };
+    let with = |others: Vec<MemberCopy>| {
+        let first = capture("first", 90, 0, ledger(0, &[(Fate::Queued, 10), (Fate::Spooled, 6)]));
+        let shards = vec![shard(&[("accepted", 10), ("fate:matched", 10)], 0)];
+        fleet([vec![first], others].concat(), vec![], shards)
+    };
+    let waits = [("seen", 16), ("in_flight", 6), ("spooled", 0), ("unheard", 0), ("ahead", 0)];
+    check_balance(with(vec![found("second", 6, false)]), &waits);
+    let left = [("seen", 16), ("in_flight", 0), ("spooled", 6), ("unheard", 0), ("ahead", 0)];
+    check_balance(with(vec![found("second", 6, true)]), &left);
+    check_balance(with(vec![found("second", 6, true), found("third", 6, false)]), &waits);
+}
+
+#[test]
 fn what_redis_has_before_captures_say_so_is_ahead() {
     let captures = vec![capture("a", 1, 0, ledger(1, &[(Fate::Queued, 10)]))];
     let shards = vec![shard(&[("accepted", 14), ("fate:matched", 14)], 0)];
@@ -239,6 +259,30 @@ fn a_process_that_is_silent_is_named() {
     assert!(text.contains("1 capture (1 silent), 1 worker (1 live)"), "{text}");
     assert!(text.contains("Not heard of for 90 s: lost on web-1."), "{text}");
     assert!(text.contains("Probes dropped 3 packets."), "{text}");
+}
+
+#[test]
+fn an_experiment_that_a_process_stopped_is_stopped() {
+    let share = |stopped: Option<&str>| CaptureShare {
+        ledger: ledger(0, &[]),
+        recovered: 0,
+        recovered_left: 0,
+        drops: BTreeMap::new(),
+        stopped: stopped.map(str::to_owned),
+        ended: false,
+    };
+    let captures = [None, Some("a loop")].map(|why| member("x", 1, share(why).fields(&named())));
+    let report = report(fleet(captures.to_vec(), vec![], vec![]));
+    assert_eq!(report.experiments[0].stopped.as_deref(), Some("a loop"));
+}
+
+#[test]
+fn times_for_which_there_is_no_room_are_counted() {
+    let mut fields = worker("one", 1, 1).fields;
+    fields.insert("latency_omitted".to_owned(), b"3".to_vec());
+    let copy = MemberCopy { fields, ..worker("one", 1, 1) };
+    let text = report(fleet(vec![], vec![copy], vec![])).to_text(false);
+    assert!(text.contains("cannot tell the times of 3 routes"), "{text}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl FleetReport {
 
     /// Lines without a mark-up, each a sentence.
     pub(in crate::report) fn lines(&self) -> Vec<String> {
-        let Self { shards, captures, workers, book, unheard, ahead, packets_dropped } = self;
+        let Self { shards, captures, workers, book, unheard, ahead, packets_dropped, latency_omitted } = self;
         let BookReport {
             accepted,
             accepted_bytes: _,
@@ -76,6 +76,13 @@ impl FleetReport {
             ),
         );
         let dropped = packets_dropped.iter().map(|count| count.count).fold(0, u64::saturating_add);
+        add(
+            *latency_omitted,
+            format!(
+                "A worker cannot tell the times of {}: they take too much room, and are not in this report.",
+                plural(*latency_omitted, "route")
+            ),
+        );
         add(dropped, format!("Probes dropped {}.", plural(dropped, "packet")));
         let silent = captures.iter().chain(workers).filter(|member| member.state == SILENT);
         lines.extend(silent.take(NAMED_MAX).map(|MemberReport { id, host, heard_of_seconds, .. }| {
