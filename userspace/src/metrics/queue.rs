@@ -51,6 +51,8 @@ pub struct UploadStats {
 pub struct SpoolStats {
     /// Entries now.
     pub entries: AtomicU64,
+    /// Those of them that an earlier process left. Not exported: the entries that Redis took of them are.
+    pub former: AtomicU64,
     /// Bytes on disk now.
     pub bytes: AtomicU64,
     /// Entries that could not be read again.
@@ -88,7 +90,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &QueueStatus) 
         encode_workers(encoder, workers)?;
     }
     let Some(spool) = spool else { return Ok(()) };
-    let SpoolStats { entries, bytes, damaged, failures } = &**spool;
+    let SpoolStats { entries, former: _, bytes, damaged, failures } = &**spool;
     let all = [
         (gauge, "spool_entries", "Entries that wait on disk for Redis", entries),
         (gauge, "spool_bytes", "Bytes of the spool on disk", bytes),

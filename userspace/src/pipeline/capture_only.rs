@@ -13,12 +13,14 @@ use tokio::task::JoinHandle;
 use super::capturing::Capturing;
 use super::error::{PartError, RunError};
 use super::feed::{Feed, FeedError};
+use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
-use super::link::{agree_on, connect, random_id};
+use super::link::{Agreement, agree_on, connect, random_id};
+use super::replaying::LOOPED;
 use super::serving::Serving;
 use super::settings::{CaptureConfig, Config, QueueConfig};
 use super::tape::{self, Tape, TapeWriter};
-use super::tasks::wait;
+use super::tasks::{spawn, wait};
 use super::upload::{Channel, UploadParts, Uploader};
 use crate::branch::LoopGuard;
 use crate::metrics::{
@@ -27,8 +29,10 @@ use crate::metrics::{
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::entry::EntryEncoder;
 use crate::queue::memory::{MemoryOffer, memory_queue};
+use crate::queue::redis::results::{Results, ResultsLimits, Role};
 use crate::queue::redis::{AppendLimits, Appender, Keys, ProducerId, RedisConfig};
 use crate::recording::file;
+use crate::report::CaptureShare;
 use crate::select::Selector;
 use crate::serve::Admin;
 use crate::spool::Spool;
@@ -58,6 +62,20 @@ struct Upload {
     statuses: Vec<ExperimentStatus>,
     queue: Arc<QueueStatus>,
     uploader: Uploader<Appender>,
+    /// This process's name in Redis.
+    id: String,
+    sources: Vec<Source>,
+}
+
+/// What a capture tells the others of one experiment, and where.
+struct Source {
+    results: Results,
+    agreement: Agreement,
+    ledger: Arc<Ledger>,
+    loop_guard: Arc<LoopGuard>,
+    stats: Arc<UploadStats>,
+    /// None where entries of several experiments lie in the spool: nobody knows whose are left there.
+    spool: Option<Arc<SpoolStats>>,
 }
 
 /// How often it is looked whether Redis does its part.
@@ -98,9 +116,11 @@ impl CaptureOnly {
         let Self { tape, upload } = self;
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
+        let (mut id, mut sources) = (String::new(), Vec::new());
         if let Some(upload) = upload {
             (lanes, guards, experiments) = (upload.lanes, upload.guards, upload.statuses);
             (queue, uploader) = (Some(upload.queue), Some(upload.uploader));
+            (id, sources) = (upload.id, upload.sources);
         }
         let mut capturing = Capturing::start(feed.into(), config, lanes, tape)?;
         experiments.extend(capturing.take_tape_status());
@@ -110,6 +130,12 @@ impl CaptureOnly {
             Serving::start(admin, || Metrics::new(Arc::clone(&status), &ComparisonMetrics::new([])));
         let (stop_upload, stopping) = watch::channel(false);
         let uploading = uploader.map(|uploader| start(uploader, stopping));
+        let (all_done, done) = watch::channel(false);
+        let publish = |source: Source| {
+            let publisher = source.publisher(&id, capturing.counts());
+            spawn(publisher.run(wait(done.clone())))
+        };
+        let publishing: Vec<_> = sources.into_iter().map(publish).collect();
         let over = async {
             match &queue {
                 Some(_) => capturing.ended().await,
@@ -129,6 +155,13 @@ impl CaptureOnly {
             Some(uploading) => uploading.await.map_err(RunError::Task),
             None => Ok(()),
         };
+        // Everything has its fate by now, so that the last words are the final ones.
+        all_done.send_replace(true);
+        for publisher in publishing {
+            if let Err(error) = publisher.await {
+                tracing::error!(%error, "Telling other hosts what was captured failed.");
+            }
+        }
         let written = capturing.finish_tape().await;
         serving.end().await;
         written.and(uploaded)?;
@@ -165,7 +198,9 @@ impl Upload {
             }
         };
         let (mut lanes, mut guards, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut channels, mut uploads) = (Vec::new(), Vec::new());
+        let (mut channels, mut uploads, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+        let spool_stats = Arc::new(SpoolStats::default());
+        let of_spool = (experiments.len() == 1).then(|| Arc::clone(&spool_stats));
         for experiment in experiments {
             let name: Arc<str> = experiment.name.as_str().into();
             let selector = Selector::new(experiment.select.clone())
@@ -176,6 +211,14 @@ impl Upload {
             let loop_guard = Arc::new(LoopGuard::default());
             let stats = Arc::new(UploadStats::default());
             uploads.push((Arc::clone(&name), Arc::clone(&stats)));
+            sources.push(Source {
+                results: Results::new(redis.clone(), &queue.prefix, &name, ResultsLimits::default()),
+                agreement: Agreement::new(&redis, queue, &name, None),
+                ledger: Arc::clone(&ledger),
+                loop_guard: Arc::clone(&loop_guard),
+                stats: Arc::clone(&stats),
+                spool: of_spool.clone(),
+            });
             guards.push((Arc::clone(&name), Arc::clone(&loop_guard)));
             statuses.push(ExperimentStatus {
                 name: Arc::clone(&name),
@@ -199,7 +242,6 @@ impl Upload {
                 "Entries of an earlier process lie in the spool; they go first."
             );
         }
-        let spool_stats = Arc::new(SpoolStats::default());
         let status = QueueStatus { uploads, spool: Some(Arc::clone(&spool_stats)), ..QueueStatus::default() };
         let status = Arc::new(status);
         let uploader = Uploader::new(UploadParts {
@@ -214,7 +256,36 @@ impl Upload {
             make_appender: Box::new(move |experiment, producer| appender(experiment, producer)),
             status: Arc::clone(&status),
         });
-        Ok(Self { lanes, guards, statuses, queue: status, uploader })
+        let id = ProducerId::new(producer).to_string();
+        Ok(Self { lanes, guards, statuses, queue: status, uploader, id, sources })
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Tells it until the upload is over.
+    fn publisher(
+        self,
+        id: &str,
+        counts: watch::Receiver<CaptureCounts>,
+    ) -> Publisher<CaptureTeller<impl FnMut(bool) -> CaptureShare + Send + use<>>> {
+        let Self { results, agreement, ledger, loop_guard, stats, spool } = self;
+        let share = move |ended| {
+            let left = spool.as_ref().map_or(0, |spool| spool.former.load(Ordering::Relaxed));
+            let drops = counts.borrow().source.drops.iter().map(|(why, n)| ((*why).to_owned(), *n)).collect();
+            CaptureShare {
+                ledger: ledger.snapshot(),
+                recovered: stats.recovered.load(Ordering::Relaxed).saturating_add(left),
+                recovered_left: left,
+                drops,
+                stopped: loop_guard.is_tripped().then(|| LOOPED.to_owned()),
+                ended,
+            }
+        };
+        let teller = CaptureTeller { name: member_name(), share };
+        Publisher::new(results, Role::Capture, id.to_owned(), teller, PublishLimits::default())
+            .agreeing(agreement)
     }
 }
 

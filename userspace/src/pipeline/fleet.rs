@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use super::link::Agreement;
 use super::live::Live;
+use super::replaying::LOOPED;
 use super::science::Science;
+use crate::branch::LoopGuard;
 use crate::compare::noise::PathShare;
 use crate::journal::RuleTotals;
 use crate::model::{AsideEntry, FleetCopy, Ledger};
@@ -48,6 +51,7 @@ pub struct WorkerTeller {
     ledger: Arc<Ledger>,
     science: Arc<Science>,
     live: Arc<Live>,
+    loop_guard: Arc<LoopGuard>,
 }
 
 /// What a capture has to tell of one experiment.
@@ -61,6 +65,7 @@ pub struct CaptureTeller<F> {
 /// Tells what one process knows of one experiment until it ends.
 pub struct Publisher<T> {
     results: Results,
+    agreement: Option<Agreement>,
     role: Role,
     id: String,
     teller: T,
@@ -107,8 +112,9 @@ impl WorkerTeller {
         ledger: Arc<Ledger>,
         science: Arc<Science>,
         live: Arc<Live>,
+        loop_guard: Arc<LoopGuard>,
     ) -> Self {
-        Self { name, experiment, ledger, science, live }
+        Self { name, experiment, ledger, science, live, loop_guard }
     }
 }
 
@@ -132,8 +138,8 @@ impl Tell for WorkerTeller {
             ranked.extend(route.paths.iter().filter_map(path));
         }
         ranked.sort_unstable();
-        let share =
-            WorkerShare { ledger: self.ledger.snapshot(), noise, latency, rules, stopped: None, ended };
+        let stopped = self.loop_guard.is_tripped().then(|| LOOPED.to_owned());
+        let share = WorkerShare { ledger: self.ledger.snapshot(), noise, latency, rules, stopped, ended };
         (share.fields(&self.name), ranked.into_iter().map(|(_, path)| path).collect())
     }
 }
@@ -153,6 +159,7 @@ impl<T: Tell> Publisher<T> {
     pub fn new(results: Results, role: Role, id: String, teller: T, limits: PublishLimits) -> Self {
         Self {
             results,
+            agreement: None,
             role,
             id,
             teller,
@@ -162,6 +169,11 @@ impl<T: Tell> Publisher<T> {
             enrolled: None,
             failing: false,
         }
+    }
+
+    /// Says again and again what all processes agree on: Redis may have been away when it was said first, or be emptied.
+    pub(super) fn agreeing(self, agreement: Agreement) -> Self {
+        Self { agreement: Some(agreement), ..self }
     }
 
     /// Tells until `end` does, then once more all of it.
@@ -189,6 +201,9 @@ impl<T: Tell> Publisher<T> {
     async fn tell(&mut self, ended: bool) -> Result<(), RedisError> {
         let now = super::clock::now();
         if self.enrolled.is_none_or(|at| now.duration_since(at) >= self.limits.again) {
+            if let Some(agreement) = &self.agreement {
+                agreement.make().await?;
+            }
             self.results.enrol().await?;
             self.enrolled = Some(now);
         }
@@ -341,6 +356,13 @@ pub async fn read_aside(
         let results = Results::new(redis.clone(), prefix, &name, ResultsLimits::default());
         let of_experiment = results.aside(per_shard_max).await?;
         entries.extend(of_experiment.into_iter().map(|entry| (name.clone(), entry)));
+    }
+    // That nothing stands aside is no answer about an experiment that there is not.
+    if entries.is_empty()
+        && let Some(name) = experiment
+        && !listed(&redis, prefix).await?.iter().any(|have| have == name)
+    {
+        return Err(missing(&redis, prefix, experiment).await?);
     }
     Ok(entries)
 }

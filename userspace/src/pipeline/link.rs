@@ -3,11 +3,20 @@
 //! Sends no entry and takes none.
 
 use std::io;
+use std::num::NonZeroU32;
 
 use super::error::RunError;
 use super::settings::QueueConfig;
 use crate::journal::ExperimentStart;
 use crate::queue::redis::{Keys, Redis, RedisConfig, RedisError, agree};
+
+/// What all processes of an experiment agree on, said by one of them.
+pub(super) struct Agreement {
+    redis: Redis,
+    keys: Keys,
+    shards: NonZeroU32,
+    facts: Vec<(&'static str, String)>,
+}
 
 /// Where random numbers come from: 122 random bits as text (random(4)).
 pub(super) const RANDOM: &str = "/proc/sys/kernel/random/uuid";
@@ -43,10 +52,33 @@ pub(super) async fn agree_on(
     experiment: &str,
     start: Option<&ExperimentStart>,
 ) -> Result<Keys, RedisError> {
-    let keys = Keys::new(&queue.prefix, experiment);
-    let facts = start.map(facts).unwrap_or_default();
-    pass(agree(redis, &keys, queue.shards, &facts).await)?;
-    Ok(keys)
+    let agreement = Agreement::new(redis, queue, experiment, start);
+    pass(agreement.make().await)?;
+    Ok(agreement.keys)
+}
+
+// === impl Agreement ===
+
+impl Agreement {
+    /// On one experiment; `start` is known to those that replay.
+    pub(super) fn new(
+        redis: &Redis,
+        queue: &QueueConfig,
+        experiment: &str,
+        start: Option<&ExperimentStart>,
+    ) -> Self {
+        let keys = Keys::new(&queue.prefix, experiment);
+        let facts = start.map(facts).unwrap_or_default();
+        Self { redis: redis.clone(), keys, shards: queue.shards, facts }
+    }
+
+    /// Says it to the others. Saying it again does no harm, and is needed where Redis was away, or was emptied.
+    ///
+    /// # Errors
+    /// When they have agreed on something else, or Redis does not answer.
+    pub(super) async fn make(&self) -> Result<(), RedisError> {
+        agree(&self.redis, &self.keys, self.shards, &self.facts).await
+    }
 }
 
 /// Lets those errors go that waiting may mend.

@@ -150,9 +150,13 @@ impl<Q: Queue + 'static> Replays<Q> {
             let one = self.changeable.iter().find(|one| one.name == *experiment);
             one.map(|one| Arc::clone(&one.science))
         };
+        let guard = |experiment: &Arc<str>| {
+            let one = self.replayers.iter().find(|one| one.experiment == *experiment);
+            one.map(|one| Arc::clone(&one.loop_guard))
+        };
         let teller = |(experiment, ledger): (Arc<str>, Arc<Ledger>)| {
-            let science = science(&experiment)?;
-            Some(WorkerTeller::new(name.clone(), experiment, ledger, science, self.live()))
+            let (science, guard) = (science(&experiment)?, guard(&experiment)?);
+            Some(WorkerTeller::new(name.clone(), experiment, ledger, science, self.live(), guard))
         };
         self.ledgers().into_iter().filter_map(teller).collect()
     }

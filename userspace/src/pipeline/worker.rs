@@ -14,7 +14,7 @@ use super::clock;
 use super::error::RunError;
 use super::experiment::Timing;
 use super::fleet::{PublishLimits, Publisher, WorkerTeller, member_name};
-use super::link::{agree_on, connect, random_id};
+use super::link::{Agreement, agree_on, connect, random_id};
 use super::live::Live;
 use super::record::OnKept;
 use super::reload::Reloads;
@@ -107,8 +107,11 @@ impl Worker {
         replays.tell(telling(&config.journal, kept));
         let publisher = |teller: WorkerTeller| {
             let limits = ResultsLimits::default();
+            let start = replays.starts().iter().find(|start| start.name == *teller.experiment());
+            let agreement = Agreement::new(&connection, queue, teller.experiment(), start);
             let results = Results::new(connection.clone(), &queue.prefix, teller.experiment(), limits);
             Publisher::new(results, Role::Worker, id.to_string(), teller, PublishLimits::default())
+                .agreeing(agreement)
         };
         let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);

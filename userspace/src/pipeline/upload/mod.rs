@@ -109,6 +109,8 @@ pub(super) struct Uploader<A> {
     rounds: JoinSet<RoundEnd<A>>,
     /// None while entries go straight to Redis.
     drain: Option<Drain>,
+    /// Entries in the spool that an earlier process left; they lie before all others.
+    former_left: u64,
     /// Where the next claim is looked for first.
     turn: usize,
 }
@@ -208,6 +210,7 @@ impl<A: Append> Uploader<A> {
             }
         });
         let experiments = experiments.collect();
+        let former_left = spool.counts().frames;
         let drain = (!spool.is_empty()).then(|| Drain::new(now(), limits.retry_min));
         Self {
             limits,
@@ -223,6 +226,7 @@ impl<A: Append> Uploader<A> {
             status,
             rounds: JoinSet::new(),
             drain,
+            former_left,
             turn: 0,
         }
     }
@@ -411,6 +415,7 @@ impl<A: Append> Uploader<A> {
         }
         let counts = self.spool.counts();
         self.spool_stats.entries.store(counts.frames, Ordering::Relaxed);
+        self.spool_stats.former.store(self.former_left.min(counts.frames), Ordering::Relaxed);
         self.spool_stats.bytes.store(counts.bytes, Ordering::Relaxed);
         self.spool_stats.damaged.store(counts.damaged_frames, Ordering::Relaxed);
     }

@@ -86,7 +86,12 @@ impl<A: Append> Uploader<A> {
             return;
         }
         let mut frames = Vec::new();
-        if let Err(error) = self.spool.peek_batch(&mut frames, DRAIN_BYTES_MAX) {
+        let damaged_before = self.spool.counts().damaged_frames;
+        let peeked = self.spool.peek_batch(&mut frames, DRAIN_BYTES_MAX);
+        // Only what lies first is passed over.
+        let damaged = self.spool.counts().damaged_frames.saturating_sub(damaged_before);
+        self.former_left = self.former_left.saturating_sub(damaged);
+        if let Err(error) = peeked {
             self.spool_stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(error = &error as &dyn std::error::Error, "The spool gives nothing back.");
             if frames.is_empty() {
@@ -179,7 +184,9 @@ impl<A: Append> Uploader<A> {
 
     /// Lets the batch go once all of its rounds are done and Redis has all of it.
     pub(super) fn end_drain_batch(&mut self, failure: Option<RedisError>, now: Instant) {
-        let Self { drain: Some(drain), spool, spool_stats, experiments, limits, status, .. } = self else {
+        let Self { drain: Some(drain), spool, spool_stats, experiments, limits, status, former_left, .. } =
+            self
+        else {
             return;
         };
         drain.rounds = drain.rounds.saturating_sub(1);
@@ -202,6 +209,8 @@ impl<A: Append> Uploader<A> {
             spool_stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(error = &error as &dyn std::error::Error, "The spool cannot give room back.");
         }
+        let former = frames.iter().filter(|own| own.is_none()).count();
+        *former_left = former_left.saturating_sub(former as u64);
         for index in frames.into_iter().flatten() {
             if let Some(experiment) = experiments.get_mut(index) {
                 experiment.spooled.settle_one(Fate::Queued);
