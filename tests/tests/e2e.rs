@@ -10,6 +10,8 @@ mod candidate;
 mod completeness;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/fleet.rs"]
+mod fleet;
 #[path = "e2e/inspect.rs"]
 mod inspect;
 #[path = "e2e/lab.rs"]
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         ("offline", offline::CASES),
         ("recording", recording::CASES),
         ("queue", queue::CASES),
+        ("fleet", fleet::CASES),
     ];
     let trials = modules
         .iter()

@@ -33,24 +33,24 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "an_outage_of_redis_loses_nothing", needs: NEEDS, run: outage },
 ];
 
-const SHARDS: u32 = 4;
+pub(crate) const SHARDS: u32 = 4;
 /// How long the last entries may take from Redis to the journal and back.
-const DONE_WAIT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const DONE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a worker may take to end: the drain of the replay, and the last settlements.
-const WORKER_END_MAX: Duration = Duration::from_secs(10);
+pub(crate) const WORKER_END_MAX: Duration = Duration::from_secs(10);
 
 /// Servers, Redis, a capture and its workers.
-struct Stage {
+pub(crate) struct Stage {
     /// Kept alive.
-    _servers: (StaticFiles, App, App, Nginx),
-    a: Nginx,
-    redis: redis::Server,
-    workspace: Workspace,
-    capture: Daemon,
-    workers: Vec<Daemon>,
+    pub(crate) _servers: (StaticFiles, App, App, Nginx),
+    pub(crate) a: Nginx,
+    pub(crate) redis: redis::Server,
+    pub(crate) workspace: Workspace,
+    pub(crate) capture: Daemon,
+    pub(crate) workers: Vec<Daemon>,
 }
 
-fn command(workspace: &Workspace, what: &str) -> std::process::Command {
+pub(crate) fn command(workspace: &Workspace, what: &str) -> std::process::Command {
     let mut command = Place::Here.command(daemon_program());
     command.arg(what).arg("--config").arg(workspace.config());
     command
@@ -64,16 +64,17 @@ fn worker(workspace: &Workspace, folder: &Path, number: usize) -> anyhow::Result
     Daemon::start(&Place::Here, &mut command, admin)
 }
 
-fn stage(workers: usize) -> anyhow::Result<Stage> {
+/// B with these faults, and these keys more of the queue.
+pub(crate) fn stage(workers: usize, faults: Faults, more: &str) -> anyhow::Result<Stage> {
     let files = StaticFiles::write()?;
     let app_a = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let app_b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let app_b = App::start(&Place::Here, free_address()?, faults)?;
     let a = Nginx::start(&Place::Here, free_address()?, &files, app_a.address)?;
     let b = Nginx::start(&Place::Here, free_address()?, &files, app_b.address)?;
     let redis = redis::Server::start()?;
     let admin = free_address()?;
     let queue = format!(
-        "noise.again = \"off\"\n[queue]\nredis = \"{}\"\nshards = {SHARDS}\nsession = \"connection\"\n[spool]\npath = \
+        "noise.again = \"off\"\n[queue]\nredis = \"{}\"\nshards = {SHARDS}\nsession = \"connection\"\n{more}[spool]\npath = \
          \"journal.db.spool\"",
         redis.url()
     );
@@ -98,7 +99,7 @@ fn of_fate(scrape: &Scrape, fate: &str) -> anyhow::Result<u64> {
 }
 
 /// One counter of the books of all shards.
-fn book(redis: &redis::Server, counter: &str) -> anyhow::Result<u64> {
+pub(crate) fn book(redis: &redis::Server, counter: &str) -> anyhow::Result<u64> {
     (0..SHARDS).try_fold(0, |sum, shard| {
         let key = format!("{{understudy:lab:{shard}}}:book");
         Ok(sum + redis.command(&["HGET", &key, counter])?.trim().parse::<u64>().unwrap_or(0))
@@ -106,7 +107,7 @@ fn book(redis: &redis::Server, counter: &str) -> anyhow::Result<u64> {
 }
 
 /// Counts of all fates in the books.
-fn book_fates(redis: &redis::Server) -> anyhow::Result<u64> {
+pub(crate) fn book_fates(redis: &redis::Server) -> anyhow::Result<u64> {
     let mut sum = 0;
     for shard in 0..SHARDS {
         let fields = redis.command(&["HGETALL", &format!("{{understudy:lab:{shard}}}:book")])?;
@@ -176,14 +177,14 @@ fn balance(stage: Stage, sent: u64) -> anyhow::Result<()> {
 }
 
 fn two_workers() -> anyhow::Result<()> {
-    let stage = stage(2)?;
+    let stage = stage(2, Faults::None, "")?;
     let sent =
         drive(stage.a.address, &every_route(2_000), Pace { per_second: Some(200), connections: 12 })?.len();
     balance(stage, sent as u64)
 }
 
 fn outage() -> anyhow::Result<()> {
-    let stage = stage(1)?;
+    let stage = stage(1, Faults::None, "")?;
     let load =
         |count| drive(stage.a.address, &every_route(count), Pace { per_second: Some(100), connections: 6 });
     let mut sent = load(200)?.len();

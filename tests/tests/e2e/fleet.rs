@@ -1,0 +1,224 @@
+//! One report for a fleet: what captures saw, what Redis counted and what workers found add up, whoever died meanwhile.
+//!
+//! A and B are nginx with the application behind it, on loopback, and a real Redis between the daemons.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use understudy_tests::app::Faults;
+use understudy_tests::clock::wait_until;
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, finish};
+use understudy_tests::mix::{Pace, drive, every_route};
+use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
+use understudy_tests::process::Place;
+use understudy_tests::redis;
+use understudy_tests::server::free_address;
+use understudy_tests::verdict::Findings;
+
+use crate::Case;
+use crate::queue::{DONE_WAIT_MAX, Stage, WORKER_END_MAX, book, book_fates, command, stage};
+
+const NEEDS: &[Prerequisite] = &[
+    KERNEL[0],
+    KERNEL[1],
+    KERNEL[2],
+    Prerequisite::Tool("nginx"),
+    Prerequisite::Tool("redis-server"),
+    Prerequisite::Tool("redis-cli"),
+];
+const NEEDS_REDIS: &[Prerequisite] = &[Prerequisite::Tool("redis-server"), Prerequisite::Tool("redis-cli")];
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "one_report_counts_each_difference_once_though_a_worker_dies",
+        needs: NEEDS,
+        run: one_report,
+    },
+    Case { name: "a_spool_that_is_taken_over_is_in_the_report", needs: NEEDS, run: taken_over },
+    Case { name: "a_redis_without_a_fleet_has_no_report_and_says_so", needs: NEEDS_REDIS, run: nothing },
+];
+
+/// Entries of a dead worker are taken over soon.
+const SOON: &str = "lease = \"1s\"\nclaim_after = \"2s\"\n";
+/// How long a report may take.
+const REPORT_MAX: Duration = Duration::from_secs(10);
+const PACE: Pace = Pace { per_second: Some(160), connections: 8 };
+
+fn report(arguments: &[&str]) -> anyhow::Result<Finished> {
+    let mut command: Command = Place::Here.command(daemon_program());
+    finish(command.arg("report").args(arguments), REPORT_MAX)
+}
+
+fn number(value: &Value, path: &str) -> anyhow::Result<u64> {
+    value.pointer(path).and_then(Value::as_u64).with_context(|| format!("no number at {path} in {value}"))
+}
+
+/// Sum of a list of counts.
+fn sum(value: &Value, path: &str) -> anyhow::Result<u64> {
+    let list = value.pointer(path).and_then(Value::as_array);
+    list.with_context(|| format!("no list at {path}"))?.iter().map(|count| number(count, "/count")).sum()
+}
+
+/// The count of one name in a list of counts.
+fn count_of(value: &Value, path: &str, name: &str) -> anyhow::Result<u64> {
+    let list = value.pointer(path).and_then(Value::as_array).with_context(|| format!("no list at {path}"))?;
+    list.iter().find(|count| count["name"] == name).map_or(Ok(0), |count| number(count, "/count"))
+}
+
+/// Waits until Redis has as many entries as captures say, and all of them a fate.
+fn done(redis: &redis::Server, queued: u64) -> anyhow::Result<()> {
+    let mut last = None;
+    let done = wait_until("a fate of every entry", DONE_WAIT_MAX, || {
+        let now = (book(redis, "accepted")?, book_fates(redis)?);
+        last = Some(now);
+        Ok((now == (queued, queued)).then_some(()))
+    });
+    done.with_context(|| format!("{last:?} are accepted and done, of {queued}"))
+}
+
+/// Adds up what the report of a fleet says: its one experiment.
+fn balanced(text: &str) -> anyhow::Result<Value> {
+    let report: Value = serde_json::from_str(text).context("the report is no JSON")?;
+    let experiment = report.pointer("/experiments/0").context("no experiment")?.clone();
+    let (seen, in_flight) = (number(&experiment, "/seen")?, number(&experiment, "/in_flight")?);
+    let fates = sum(&experiment, "/fates")?;
+    ensure!(seen == in_flight + fates, "{seen} seen are not {in_flight} in flight and {fates}");
+    let fleet = &experiment["fleet"];
+    let accepted = number(fleet, "/book/accepted")?;
+    let rest = ["waiting", "trimmed", "set_aside"].map(|name| number(fleet, &format!("/book/{name}")));
+    let rest: u64 = rest.into_iter().sum::<anyhow::Result<u64>>()?;
+    let settled = sum(fleet, "/book/fates")?;
+    ensure!(accepted == settled + rest, "{accepted} accepted are not {settled} done and {rest} others");
+    Ok(experiment)
+}
+
+/// Ends what still runs, and wants no panic.
+fn end(capture: Daemon, workers: Vec<Daemon>) -> anyhow::Result<()> {
+    capture.signal(Signal::INT)?;
+    let capture = capture.join(DRAIN_WAIT_MAX)?;
+    ensure!(capture.code == 0, "capture ended with {}: {}", capture.code, capture.stderr);
+    for worker in workers {
+        worker.signal(Signal::INT)?;
+        let end = worker.join(WORKER_END_MAX)?;
+        ensure!([0, 1, 3].contains(&end.code), "a worker ended with {}: {}", end.code, end.stderr);
+        ensure!(!end.stderr.contains("panicked"), "{}", end.stderr);
+    }
+    ensure!(!capture.stderr.contains("panicked"), "{}", capture.stderr);
+    Ok(())
+}
+
+fn one_report() -> anyhow::Result<()> {
+    let Stage { _servers, a, redis, workspace, capture, mut workers } = stage(2, Faults::Planted, SOON)?;
+    let (url, config) = (redis.url(), workspace.config().display().to_string());
+    let planned = every_route(1_600);
+    let (first, second) = planned.split_at(planned.len() / 2);
+    let mut sent = drive(a.address, first, PACE)?.len();
+    let dying = workers.remove(0);
+    dying.signal(Signal::KILL)?;
+    sent += drive(a.address, second, PACE)?.len();
+
+    let captured = capture.settle(sent as u64)?;
+    let queued = captured.sum("understudy_exchanges_total", &[("fate", "queued")])?;
+    done(&redis, queued)?;
+    end(capture, workers)?;
+
+    let by_url = report(&["--redis", &url, "--json"])?;
+    let experiment = balanced(&by_url.stdout).with_context(|| by_url.stderr.clone())?;
+    ensure!(number(&experiment, "/seen")? == sent as u64, "{sent} sent: {}", by_url.stdout);
+    ensure!(number(&experiment, "/in_flight")? == 0, "something is in flight: {}", by_url.stdout);
+    let fleet = &experiment["fleet"];
+    for zero in ["/unheard", "/ahead", "/book/trimmed", "/book/set_aside", "/book/forgotten", "/book/waiting"]
+    {
+        ensure!(number(fleet, zero)? == 0, "{zero} is not 0 in {fleet}");
+    }
+    ensure!(fleet["captures"][0]["state"] == "ended", "{fleet}");
+    ensure!(count_of(fleet, "/captures/0/fates", "queued")? == queued, "{queued} queued: {fleet}");
+    ensure!(number(fleet, "/book/accepted")? == queued, "{queued} queued: {fleet}");
+
+    // Each difference is counted as often as it was there, though what the dead worker had was done again.
+    let items = planned.iter().filter(|one| one.target.starts_with("/items/")).count() as u64;
+    let causes = experiment["causes"].as_array().context("no causes")?;
+    let cause =
+        causes.iter().find(|cause| cause["route"] == "/items/{id}").context("no cause at /items/{id}")?;
+    ensure!(number(cause, "/count")? == items, "{items} items: {cause}");
+    let found = Findings::parse(&by_url.stdout)?;
+    ensure!(found.verdict == "fail" && found.causes == Findings::planted().causes, "{found:?}");
+    ensure!(by_url.code == 1, "FAIL has exit code 1, not {}", by_url.code);
+
+    let by_file = report(&["-c", &config])?;
+    ensure!(by_file.code == 1 && by_file.stdout.contains("Fleet"), "{}{}", by_file.stdout, by_file.stderr);
+    ensure!(by_file.stdout.contains("1 capture (1 ended), 2 workers"), "{}", by_file.stdout);
+    let side = report(&["--redis", &url, "--cause", "1"])?;
+    ensure!(
+        side.code == 0 && side.stdout.contains("Repeat against B: curl"),
+        "{}{}",
+        side.stdout,
+        side.stderr
+    );
+    let aside = report(&["-c", &config, "--set-aside"])?;
+    ensure!(aside.code == 0 && aside.stdout == "Nothing stands aside.\n", "{}{}", aside.stdout, aside.stderr);
+    let unknown = report(&["--redis", &url, "--set-aside", "--experiment", "shop"])?;
+    ensure!(unknown.code == 2 && unknown.stderr.contains("it holds: lab"), "{}", unknown.stderr);
+    Ok(())
+}
+
+fn taken_over() -> anyhow::Result<()> {
+    let Stage { _servers, a, redis, workspace, capture, workers } = stage(1, Faults::None, SOON)?;
+    let mut sent = drive(a.address, &every_route(160), PACE)?.len() as u64;
+    capture.settle(sent)?;
+    redis.freeze()?;
+    sent += drive(a.address, &every_route(320), PACE)?.len() as u64;
+    // What Redis does not confirm within the time for an answer goes to the disk, all else at once behind it.
+    wait_until("a spool", DONE_WAIT_MAX, || {
+        let scrape = capture.scrape()?;
+        let spooled = scrape.sum("understudy_spool_entries", &[])?;
+        let seen = scrape.sum("understudy_exchanges_seen_total", &[])?;
+        let in_flight = scrape.sum("understudy_queue_in_flight_bytes", &[])?;
+        Ok((seen >= sent && spooled > 0 && in_flight == 0).then_some(()))
+    })?;
+    capture.signal(Signal::KILL)?;
+    drop(capture);
+    redis.thaw()?;
+    let admin = free_address()?;
+    let mut again = command(&workspace, "capture");
+    let capture = Daemon::start(&Place::Here, again.args(["--admin", &admin.to_string()]), admin)?;
+    wait_until("an empty spool", DONE_WAIT_MAX, || {
+        Ok((capture.scrape()?.sum("understudy_spool_entries", &[])? == 0).then_some(()))
+    })?;
+    let recovered = capture.scrape()?.sum("understudy_queue_recovered_total", &[])?;
+    ensure!(recovered > 0, "nothing was taken over");
+    let queued = book(&redis, "accepted")?;
+    done(&redis, queued)?;
+    end(capture, workers)?;
+    // Until it counts as silent, what the dead one had is said to be on its way.
+    let url = redis.url();
+    let experiment = wait_until("a capture that is silent", DONE_WAIT_MAX, || {
+        let text = report(&["--redis", &url, "--json"])?.stdout;
+        let experiment = balanced(&text)?;
+        let captures = experiment["fleet"]["captures"].as_array().context("no captures")?;
+        let is_silent = captures.iter().any(|capture| capture["state"] == "silent");
+        Ok(is_silent.then_some(experiment))
+    })?;
+    let captures = experiment["fleet"]["captures"].as_array().context("no captures")?;
+    let all: u64 = captures.iter().map(|one| number(one, "/recovered")).sum::<anyhow::Result<u64>>()?;
+    ensure!(captures.len() == 2 && all == recovered, "{recovered} were taken over: {captures:?}");
+    ensure!(number(&experiment, "/in_flight")? == 0, "something is in flight: {experiment}");
+    // Everything but what the first capture never told, which Redis knows all the same.
+    let missing = sum(&experiment, "/fates")?;
+    ensure!(missing <= sent && missing >= queued, "{missing} of {sent} have a fate, {queued} were accepted");
+    Ok(())
+}
+
+fn nothing() -> anyhow::Result<()> {
+    let redis = redis::Server::start()?;
+    for more in [&[][..], &["--set-aside"], &["--json"]] {
+        let address = redis.url();
+        let end = report(&[&["--redis", &address], more].concat())?;
+        ensure!(end.code == 2 && end.stderr.contains("holds no experiment"), "{more:?}: {}", end.stderr);
+        ensure!(end.stdout.is_empty(), "{}", end.stdout);
+    }
+    Ok(())
+}
