@@ -18,6 +18,8 @@ mod inspect;
 mod lab;
 #[path = "e2e/noise.rs"]
 mod noise;
+#[path = "e2e/observe.rs"]
+mod observe;
 #[path = "e2e/offline.rs"]
 mod offline;
 #[path = "e2e/queue.rs"]
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         ("recording", recording::CASES),
         ("queue", queue::CASES),
         ("fleet", fleet::CASES),
+        ("observe", observe::CASES),
     ];
     let trials = modules
         .iter()

@@ -38,6 +38,7 @@ pub(crate) const CASES: &[Case] = &[
         run: one_report,
     },
     Case { name: "a_spool_that_is_taken_over_is_in_the_report", needs: NEEDS, run: taken_over },
+    Case { name: "a_capture_reads_its_selection_again_at_a_hangup", needs: NEEDS, run: reloaded },
     Case { name: "a_redis_without_a_fleet_has_no_report_and_says_so", needs: NEEDS_REDIS, run: nothing },
 ];
 
@@ -210,6 +211,35 @@ fn taken_over() -> anyhow::Result<()> {
     let missing = sum(&experiment, "/fates")?;
     ensure!(missing <= sent && missing >= queued, "{missing} of {sent} have a fate, {queued} were accepted");
     Ok(())
+}
+
+fn reloaded() -> anyhow::Result<()> {
+    let Stage { _servers, a, redis: _redis, workspace, capture, workers } = stage(0, Faults::None, "")?;
+    let filtered = |capture: &Daemon, sent: usize| {
+        capture.settle(sent as u64)?.sum("understudy_exchanges_total", &[("fate", "filtered_route")])
+    };
+    let mut sent = drive(a.address, &every_route(160), PACE)?.len();
+    let before = filtered(&capture, sent)?;
+    let file = workspace.config();
+    let text = std::fs::read_to_string(&file)?;
+    let asks = |text: &str, said: &str, times: usize| {
+        std::fs::write(&file, text)?;
+        capture.signal(Signal::HUP)?;
+        wait_until(said, REPORT_MAX, || Ok((capture.stderr().matches(said).count() >= times).then_some(())))
+    };
+    let narrow: Vec<&str> = text.lines().filter(|line| !line.starts_with("routes = ")).collect();
+    let narrow = narrow.join("\n").replace("name = \"lab\"", "name = \"lab\"\nroutes = [\"/items/{id}\"]");
+    asks(&narrow, "read again and holds", 1)?;
+    let planned = every_route(160);
+    sent += drive(a.address, &planned, PACE)?.len();
+    let others = planned.iter().filter(|one| !one.target.starts_with("/items/")).count() as u64;
+    let after = filtered(&capture, sent)?;
+    ensure!(after - before == others, "{} more are filtered, of {others}", after - before);
+    // What cannot change is named, and nothing changes.
+    asks(&narrow.replace("shards = 4", "shards = 5"), "`queue` cannot change while it runs", 1)?;
+    sent += drive(a.address, &planned, PACE)?.len();
+    ensure!(filtered(&capture, sent)? - after == others, "a configuration that is refused changes something");
+    end(capture, workers)
 }
 
 fn nothing() -> anyhow::Result<()> {

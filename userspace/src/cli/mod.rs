@@ -10,6 +10,7 @@ mod exchange_line;
 mod fleet;
 mod inspect;
 mod ledger;
+mod observe;
 mod output;
 mod progress;
 mod record;
@@ -65,6 +66,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show what a run found, and its verdict.
     Report(report::Arguments),
+    /// Hand exchanges from a file to an understudy that runs, as applications do themselves.
+    Observe(observe::Arguments),
     /// Turn a recording into a file of another program, or back: GoReplay's .gor, HAR.
     Convert(convert::Arguments),
     /// Check a configuration file, or print one to start from.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Inspect(arguments) => inspect::inspect(arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Observe(arguments) => observe::observe(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),
         Command::Config(command) => config::config(&command),
         Command::Doctor(arguments) => doctor::doctor(&arguments),

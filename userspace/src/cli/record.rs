@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
@@ -12,6 +12,7 @@ use super::{Exit, ledger, output};
 use crate::config::{self, Flags};
 use crate::pipeline::capture_only::{CaptureEnd, CaptureOnly};
 use crate::pipeline::inspect::Admin;
+use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::{LOOPED, RunError};
 
 /// What to capture, and where to.
@@ -46,13 +47,13 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
     let redis = match &config.queue {
         Some(queue) => {
             let redis = config::read_access(&queue.access, config::credentials_directory().as_deref())?;
-            config = config::load(path, flags)?;
+            config = config::load(path, flags.clone())?;
             Some(redis)
         }
         None => {
             // A recording is over when it is: nobody looks at it meanwhile unless asked to.
             let admin = Some(flags.admin.clone().unwrap_or_else(|| "off".to_owned()));
-            config = config::load(path, Flags { admin, no_experiments: true, ..flags })?;
+            config = config::load(path, Flags { admin, no_experiments: true, ..flags.clone() })?;
             None
         }
     };
@@ -65,9 +66,16 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
         let feed = open_feed(&config.capture)?;
-        let capturing = CaptureOnly::prepare(&config, redis.as_ref()).await?;
+        let mut capturing = CaptureOnly::prepare(&config, redis.as_ref()).await?;
+        if let Some(path) = capture.config.clone()
+            && redis.is_some()
+        {
+            // A recording alone selects nothing, and a hangup ends it as it does others.
+            let load: Load = Box::new(move || Ok(config::load(Some(&path), flags.clone())?));
+            capturing.reload(Reloads::at_hangup(load).context("signals cannot be received")?);
+        }
         let stop = stopped(capture.duration);
-        anyhow::Ok(capturing.run(feed, &config.capture, admin, stop).await?)
+        anyhow::Ok(capturing.run(feed, admin, stop).await?)
     })?;
     let CaptureEnd { capture, ledgers, looped, broken } = end;
     output::complain(&ledger::text(&capture, &ledgers));

@@ -84,6 +84,7 @@ pub(super) struct RawCapture {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAdmin {
     pub(super) listen: Option<Spanned<String>>,
+    pub(super) observe: Option<Spanned<bool>>,
 }
 
 /// `[journal]`
@@ -149,6 +150,9 @@ impl RawConfig {
     pub(super) fn finish(self) -> Result<Config, Fault> {
         let Self { capture, admin, journal, record, queue, spool, experiments } = self;
         let capture = capture.finish()?;
+        let observe = admin.observe.clone();
+        let admin = admin.finish()?;
+        let observe = check_observe(observe, admin)?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
             let span = experiment.name.as_ref().map_or(0..0, Spanned::span);
@@ -163,7 +167,8 @@ impl RawConfig {
         }
         Ok(Config {
             capture,
-            admin: admin.finish()?,
+            admin,
+            observe,
             journal: journal.finish(),
             experiments: finished,
             speed: 1.0,
@@ -263,6 +268,20 @@ impl RawAdmin {
             }),
         }
     }
+}
+
+/// Whether exchanges are handed in: only from this host, since whoever hands one in says what is sent to the candidate.
+fn check_observe(observe: Option<Spanned<bool>>, listen: Option<SocketAddr>) -> Result<bool, Fault> {
+    let Some(observe) = observe.filter(|observe| *observe.get_ref()) else { return Ok(false) };
+    let problem = match listen {
+        Some(address) if address.ip().is_loopback() => return Ok(true),
+        Some(address) => format!(
+            "needs the admin listener on loopback, such as `{ADMIN_DEFAULT}`, and not on {address}: whoever reaches it \
+             could have requests sent to the candidate"
+        ),
+        None => "needs the admin listener, which is off".to_owned(),
+    };
+    Err(Fault { key: "admin.observe".to_owned(), span: observe.span(), problem })
 }
 
 // === impl RawJournal ===

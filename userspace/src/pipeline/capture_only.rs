@@ -16,9 +16,10 @@ use super::feed::{Feed, FeedError};
 use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
 use super::link::{Agreement, agree_on, connect, random_id};
+use super::reload::{Reloads, SelectorReloader, hung_up};
 use super::replaying::LOOPED;
 use super::serving::Serving;
-use super::settings::{CaptureConfig, Config, QueueConfig};
+use super::settings::{Config, QueueConfig};
 use super::tape::{self, Tape, TapeWriter};
 use super::tasks::{spawn, wait};
 use super::upload::{Channel, UploadParts, Uploader};
@@ -53,6 +54,8 @@ pub struct CaptureEnd {
 pub struct CaptureOnly {
     tape: Option<(Tape, TapeWriter<file::Output>)>,
     upload: Option<Upload>,
+    config: Config,
+    reloads: Option<Reloads>,
 }
 
 /// The way into the queue, set up.
@@ -98,7 +101,12 @@ impl CaptureOnly {
         }
         // Last, so that nothing else can fail and leave an empty file behind.
         let tape = tape::prepare(&config.record)?;
-        Ok(Self { tape, upload })
+        Ok(Self { tape, upload, config: config.clone(), reloads: None })
+    }
+
+    /// Reads the configuration again when it is asked to: what is selected for the queue can change.
+    pub fn reload(&mut self, reloads: Reloads) {
+        self.reloads = Some(reloads);
     }
 
     /// Captures until the feed ends or `stop` does; with a recording alone, also until that is at its bound. Then what is
@@ -109,11 +117,10 @@ impl CaptureOnly {
     pub async fn run(
         self,
         feed: impl Into<Feed>,
-        config: &CaptureConfig,
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let Self { tape, upload } = self;
+        let Self { tape, upload, config, reloads } = self;
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
         let (mut id, mut sources) = (String::new(), Vec::new());
@@ -122,12 +129,16 @@ impl CaptureOnly {
             (queue, uploader) = (Some(upload.queue), Some(upload.uploader));
             (id, sources) = (upload.id, upload.sources);
         }
-        let mut capturing = Capturing::start(feed.into(), config, lanes, tape)?;
+        let selectors = lanes.iter().map(|lane| Arc::clone(&lane.selector)).collect();
+        let mut capturing = Capturing::start(feed.into(), &config.capture, lanes, tape)?;
         experiments.extend(capturing.take_tape_status());
         let status =
             Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: queue.clone() });
-        let serving =
-            Serving::start(admin, || Metrics::new(Arc::clone(&status), &ComparisonMetrics::new([])));
+        let metrics = ComparisonMetrics::new([]);
+        let intake = config.observe.then(|| capturing.intake());
+        let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &metrics));
+        let mut reloader = reloads
+            .map(|reloads| spawn(SelectorReloader { reloads, running: config, selectors, metrics }.run()));
         let (stop_upload, stopping) = watch::channel(false);
         let uploading = uploader.map(|uploader| start(uploader, stopping));
         let (all_done, done) = watch::channel(false);
@@ -145,9 +156,13 @@ impl CaptureOnly {
         tokio::select! {
             () = over => {}
             () = stop => {}
+            () = hung_up(&mut reloader) => {}
             () = watch_queue(&serving, queue.as_deref()) => {}
         }
         serving.set_ready(false);
+        if let Some(reloader) = reloader {
+            reloader.abort();
+        }
         let (capture, broken) = capturing.conclude().await;
         // A capture thread that hangs keeps its side of the queues for ever.
         stop_upload.send_replace(true);

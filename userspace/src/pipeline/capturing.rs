@@ -2,10 +2,12 @@
 //!
 //! Replays nothing, and does not know who takes what its lanes queue.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::clock;
 use super::error::RunError;
 use super::feed::{Feed, FeedError};
 use super::lane::Lane;
@@ -17,6 +19,8 @@ use crate::metrics::{CaptureCounts, ExperimentStatus};
 use crate::model::Exchange;
 use crate::queue::memory::MemoryOffer;
 use crate::recording::file;
+use crate::recording::handed::{HandedError, HandedLimits, read_lines};
+use crate::serve::{Intake, Refusal, Taking};
 
 /// A capture that runs, with its recording where there is one.
 pub(super) struct Capturing {
@@ -24,6 +28,25 @@ pub(super) struct Capturing {
     taping: Option<Taping>,
     tape_status: Option<ExperimentStatus>,
     early_end: Option<Result<CaptureCounts, FeedError>>,
+    ways: Weak<Ways>,
+}
+
+/// The ways that every exchange takes, captured or handed in.
+struct Ways {
+    tape: Option<Tape>,
+    lanes: Vec<Lane<MemoryOffer>>,
+}
+
+// === impl Ways ===
+
+impl Ways {
+    fn take(&self, exchange: Exchange, patience: &Patience) {
+        let exchange = Arc::new(exchange);
+        if let Some(tape) = &self.tape {
+            tape.take(&exchange, patience);
+        }
+        self.lanes.iter().for_each(|lane| lane.take(&exchange, patience));
+    }
 }
 
 // === impl Capturing ===
@@ -42,15 +65,23 @@ impl Capturing {
         let (tape, writer) = tape.unzip();
         let tape_status = writer.as_ref().map(TapeWriter::status);
         let taping = writer.map(TapeWriter::start);
-        let sink = move |exchange: Exchange, patience: &Patience| {
-            let exchange = Arc::new(exchange);
-            if let Some(tape) = &tape {
-                tape.take(&exchange, patience);
-            }
-            lanes.iter().for_each(|lane| lane.take(&exchange, patience));
-        };
+        let capture_ways = Arc::new(Ways { tape, lanes });
+        // Whoever hands exchanges in does not keep the queues open.
+        let ways = Arc::downgrade(&capture_ways);
+        let sink = move |exchange: Exchange, patience: &Patience| capture_ways.take(exchange, patience);
         let thread = CaptureThread::start(feed, config, sink).map_err(RunError::Thread)?;
-        Ok(Self { thread, taping, tape_status, early_end: None })
+        Ok(Self { thread, taping, tape_status, early_end: None, ways })
+    }
+
+    /// Takes exchanges that are handed in as if they were captured now. Never waits for room, as traffic does not.
+    pub(super) fn intake(&self) -> Intake {
+        let ways = Weak::clone(&self.ways);
+        Arc::new(move |lines: Bytes| -> Taking {
+            let ways = Weak::clone(&ways);
+            // To read many takes longer than others on this thread want to wait.
+            let reading = tokio::task::spawn_blocking(move || take_lines(&lines, &ways));
+            Box::pin(async { reading.await.unwrap_or(Err(Refusal::Over)) })
+        })
     }
 
     /// What the capture counted, as it is published.
@@ -71,7 +102,7 @@ impl Capturing {
 
     /// As [`Capturing::ended`], and also when nothing more is recorded: at the bound of the file, or after an error.
     pub(super) async fn ended_or_full(&mut self) {
-        let Self { thread, taping, tape_status: _, early_end } = self;
+        let Self { thread, taping, tape_status: _, early_end, ways: _ } = self;
         let full = async {
             match taping {
                 Some(taping) => taping.full().await,
@@ -110,4 +141,16 @@ impl Capturing {
             None => Ok(()),
         }
     }
+}
+
+/// All exchanges, or none of them.
+fn take_lines(lines: &[u8], ways: &Weak<Ways>) -> Result<usize, Refusal> {
+    let exchanges = read_lines(lines, clock::wall(), &HandedLimits::default()).map_err(|error| {
+        let HandedError { line, field, problem } = error;
+        Refusal::Wrong { line, field, problem }
+    })?;
+    let ways = ways.upgrade().ok_or(Refusal::Over)?;
+    let (count, patience) = (exchanges.len(), Patience::none());
+    exchanges.into_iter().for_each(|exchange| ways.take(exchange, &patience));
+    Ok(count)
 }

@@ -70,7 +70,7 @@ pub async fn inspect(
         }
     };
     let mut thread = CaptureThread::start(feed.into(), config, sink).map_err(RunError::Thread)?;
-    let serving = Serving::start(admin, || {
+    let serving = Serving::start(admin, None, || {
         let experiment =
             ExperimentStatus { name: "inspect".into(), ledger: Arc::clone(&ledger), replay: None };
         let status =

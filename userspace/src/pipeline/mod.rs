@@ -24,6 +24,7 @@ pub mod judge;
 mod lane;
 mod link;
 pub mod live;
+pub mod observe;
 pub mod pace;
 mod patience;
 mod record;

@@ -62,6 +62,16 @@ pub(super) struct Reloader {
     pub(super) metrics: ComparisonMetrics,
 }
 
+/// Changes what a capture selects: all that can change where nothing is replayed.
+pub(super) struct SelectorReloader {
+    pub(super) reloads: Reloads,
+    /// The configuration that runs.
+    pub(super) running: Config,
+    /// In the order of its experiments.
+    pub(super) selectors: Vec<Arc<ArcSwap<Selector>>>,
+    pub(super) metrics: ComparisonMetrics,
+}
+
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -125,14 +135,7 @@ impl Reloader {
             }
             let loaded = (self.reloads.load)().map_err(ReloadError::Load);
             let changed = loaded.and_then(|config| self.change(config));
-            self.metrics.reloaded(changed.is_ok());
-            match changed {
-                Ok(()) => tracing::info!("The configuration was read again and holds from now on."),
-                Err(error) => tracing::error!(
-                    error = &error as &dyn Error,
-                    "The configuration was read again and is refused; nothing changes."
-                ),
-            }
+            note(&changed, &self.metrics);
         }
     }
 
@@ -160,6 +163,50 @@ impl Reloader {
         }
         self.running = config;
         Ok(())
+    }
+}
+
+// === impl SelectorReloader ===
+
+impl SelectorReloader {
+    /// As [`Reloader::run`].
+    pub(super) async fn run(mut self) -> NoMore {
+        loop {
+            if let Err(no_more) = self.reloads.asked.next().await {
+                return no_more;
+            }
+            let loaded = (self.reloads.load)().map_err(ReloadError::Load);
+            let changed = loaded.and_then(|config| self.change(config));
+            note(&changed, &self.metrics);
+        }
+    }
+
+    fn change(&mut self, config: Config) -> Result<(), ReloadError> {
+        check_fixed(&self.running, &config)?;
+        let mut changes = Vec::new();
+        for (running, new) in self.selectors.iter().zip(&config.experiments) {
+            let selector = Selector::new(new.select.clone());
+            let mut selector = selector.map_err(|error| PartError::from(error).of(&new.name))?;
+            selector.take_over(&running.load());
+            changes.push((running, selector));
+        }
+        for (running, selector) in changes {
+            running.store(Arc::new(selector));
+        }
+        self.running = config;
+        Ok(())
+    }
+}
+
+/// Counts and says what came of it.
+fn note(changed: &Result<(), ReloadError>, metrics: &ComparisonMetrics) {
+    metrics.reloaded(changed.is_ok());
+    match changed {
+        Ok(()) => tracing::info!("The configuration was read again and holds from now on."),
+        Err(error) => tracing::error!(
+            error = error as &dyn Error,
+            "The configuration was read again and is refused; nothing changes."
+        ),
     }
 }
 
@@ -192,10 +239,11 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
 
 /// Names the first thing that differs and cannot.
 fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
-    let Config { capture, admin, journal, experiments, speed, record, queue, spool } = running;
+    let Config { capture, admin, observe, journal, experiments, speed, record, queue, spool } = running;
     let parts = [
         ("capture", *capture == new.capture),
         ("admin.listen", *admin == new.admin),
+        ("admin.observe", *observe == new.observe),
         ("journal", *journal == new.journal),
         ("--speed", *speed == new.speed),
         ("record", *record == new.record),

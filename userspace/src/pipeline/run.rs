@@ -31,6 +31,7 @@ pub struct Run {
     lanes: Vec<Lane<MemoryOffer>>,
     replays: Replays<MemoryQueue>,
     record: RecordConfig,
+    observe: bool,
 }
 
 /// What a run came to.
@@ -59,7 +60,8 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
-        let Config { capture, admin, journal: _, experiments, speed, record, queue: _, spool: _ } = &config;
+        let Config { capture, admin, observe, journal: _, experiments, speed, record, queue: _, spool: _ } =
+            &config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
@@ -91,9 +93,10 @@ impl Run {
             sent_elsewhere: false,
         });
         let lanes = lanes.collect();
+        let observe = *observe;
         let admin = Admin::bind_if(*admin).await?;
         let Config { capture, record, .. } = config;
-        Ok(Self { capture, admin, lanes, replays, record })
+        Ok(Self { capture, admin, lanes, replays, record, observe })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -126,7 +129,7 @@ impl Run {
         feed: impl Into<Feed>,
         stop: impl Future<Output = ()>,
     ) -> Result<RunEnd, RunError> {
-        let Self { capture, admin, lanes, mut replays, record } = self;
+        let Self { capture, admin, lanes, mut replays, record, observe } = self;
         // Not earlier, so that a run that cannot start leaves no trace.
         let journal = replays.open_journal()?;
         let tape = tape::prepare(&record)?;
@@ -136,7 +139,8 @@ impl Run {
         let mut experiments = replays.take_statuses();
         experiments.extend(capturing.take_tape_status());
         let status = Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: None });
-        let serving = Serving::start(admin, || Metrics::new(Arc::clone(&status), &replays.metrics));
+        let intake = observe.then(|| capturing.intake());
+        let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));
 
         tokio::select! {

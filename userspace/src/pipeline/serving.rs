@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::tasks::{spawn, wait};
 use crate::metrics::Metrics;
-use crate::serve::Admin;
+use crate::serve::{Admin, Intake};
 
 /// The admin listener, answering. Nothing, where none is configured.
 pub(super) struct Serving {
@@ -20,10 +20,15 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Answers from now on; the process is said to do its work.
-    pub(super) fn start(admin: Option<Admin>, metrics: impl FnOnce() -> Metrics) -> Self {
+    /// `intake` takes exchanges that are handed in.
+    pub(super) fn start(
+        admin: Option<Admin>,
+        intake: Option<Intake>,
+        metrics: impl FnOnce() -> Metrics,
+    ) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let (stop, stopping) = watch::channel(false);
-        let task = admin.map(|admin| spawn(admin.run(metrics(), is_ready, wait(stopping))));
+        let task = admin.map(|admin| spawn(admin.run(metrics(), is_ready, intake, wait(stopping))));
         Self { ready, stop, task }
     }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; none: nowhere.
     pub admin: Option<SocketAddr>,
+    /// Whether exchanges may be handed in there. Default: no.
+    pub observe: bool,
     /// Where results are kept.
     pub journal: JournalConfig,
     /// What to find out. May be empty for commands that replay nothing.

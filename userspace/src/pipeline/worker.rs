@@ -155,7 +155,7 @@ impl Worker {
             experiments: replays.take_statuses(),
             queue: Some(Arc::clone(&queue)),
         });
-        let serving = Serving::start(admin, || Metrics::new(Arc::clone(&status), &replays.metrics));
+        let serving = Serving::start(admin, None, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying = replays.start(begun, Arc::clone(&status));
         let workers: Vec<_> = workers.into_iter().map(|worker| spawn(worker.run())).collect();
         let (all_done, done) = watch::channel(false);

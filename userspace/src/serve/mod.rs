@@ -1,6 +1,9 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! Serves nothing of the captured traffic, takes no body, and listens on loopback unless told otherwise.
+//! Serves nothing of the captured traffic, takes no body but that of `/observe` where it is configured, and listens on
+//! loopback unless told otherwise.
+
+mod observe;
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +14,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
+
+use observe::Observe;
+pub use observe::{Intake, ObserveLimits, Refusal, Taking};
 
 /// The admin listener, bound.
 #[derive(Debug)]
@@ -75,13 +81,24 @@ impl Admin {
         self.listener.local_addr().ok()
     }
 
-    /// Answers until `stop` ends. `ready`: whether the process does its work.
-    pub async fn run(self, metrics: Metrics, ready: watch::Receiver<bool>, stop: impl Future<Output = ()>) {
-        let router = Router::new()
+    /// Answers until `stop` ends. `ready`: whether the process does its work. `intake`: what takes exchanges that are
+    /// handed in; none: nobody.
+    pub async fn run(
+        self,
+        metrics: Metrics,
+        ready: watch::Receiver<bool>,
+        intake: Option<Intake>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut router = Router::new()
             .route("/metrics", get(show_metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(show_ready))
             .with_state(Arc::new(Shared { metrics, ready }));
+        if let Some(intake) = intake {
+            let observe = Observe::new(intake, ObserveLimits::default());
+            router = router.merge(Router::new().route("/observe", post(observe::take)).with_state(observe));
+        }
         let (stopped, wait_stopped) = tokio::sync::oneshot::channel::<()>();
         let serve = axum::serve(self.listener, router).with_graceful_shutdown(async {
             // Both an answer and a dropped sender mean that it is over.

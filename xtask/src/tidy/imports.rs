@@ -123,7 +123,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "serve",
         modules: &["metrics", "model"],
-        crates: &["axum", "thiserror", "tokio", "tracing"],
+        crates: &["axum", "futures_util", "serde_json", "thiserror", "tokio", "tracing"],
     },
     Rule {
         module: "report",
