@@ -419,29 +419,6 @@ impl<A: Append> Uploader<A> {
         self.spool_stats.bytes.store(counts.bytes, Ordering::Relaxed);
         self.spool_stats.damaged.store(counts.damaged_frames, Ordering::Relaxed);
     }
-
-    /// Gives everything that is left its fate: what the disk takes is for the next process.
-    async fn leave_rest(&mut self) {
-        self.rounds.shutdown().await;
-        let Self { experiments, spool, spool_stats, producer, .. } = self;
-        for experiment in experiments {
-            for batch in std::mem::take(&mut experiment.round) {
-                experiment.put_back(batch, spool, spool_stats, *producer);
-            }
-            experiment.spool_waiting(spool, spool_stats, *producer);
-            for lane in &mut experiment.lanes {
-                for batch in lane.take_doubts() {
-                    batch.settle(Fate::SpoolFull);
-                }
-            }
-            experiment.spooled.settle_all(Fate::Spooled);
-            experiment.close();
-            while let Some(Offered { exchange: _, route: _, ticket }) = experiment.queue.take().await {
-                ticket.settle(Fate::Drained);
-            }
-            experiment.in_flight_bytes = 0;
-        }
-    }
 }
 
 // === impl Experiment ===

@@ -13,6 +13,7 @@ use super::lane::{Batch, bytes_of};
 use super::{Append, Experiment, Shared, Uploader, Whose, start_round};
 use crate::metrics::SpoolStats;
 use crate::model::{Fate, Ticket};
+use crate::queue::Offered;
 use crate::queue::entry::{EncodedEntry, Encoding};
 use crate::queue::redis::{Appended, Numbered, RedisError};
 use crate::spool::{Frame, Spool, SpoolError};
@@ -26,8 +27,8 @@ pub(super) struct Drain {
     /// Rounds of the batch that is under way.
     rounds: usize,
     failed: bool,
-    /// The batch: the frames of each experiment of this process, and of others.
-    frames: Vec<Option<usize>>,
+    /// The batch: of each frame the experiment, where this process has it, and whether this process numbered it.
+    frames: Vec<(Option<usize>, bool)>,
 }
 
 /// Bytes of the spool that are under way at once.
@@ -124,7 +125,7 @@ impl<A: Append> Uploader<A> {
         for frame in frames {
             let Frame { producer, experiment, shard, seq, route, kind, value } = frame;
             let own = self.experiments.iter().position(|one| one.name == experiment);
-            whose.push(own.filter(|_| producer == self.producer));
+            whose.push((own, producer == self.producer));
             // A frame of a kind that nobody knows is passed over: what wrote it is no version of ours.
             if let Some(encoding) = Encoding::ALL.get(usize::from(kind)).copied() {
                 let entry = Numbered { seq, entry: EncodedEntry { route, encoding, value } };
@@ -172,11 +173,6 @@ impl<A: Append> Uploader<A> {
                 results.iter().flatten().for_each(|appended| experiment.count(appended, 0));
             }
             Whose::Former(producer, experiment) => {
-                let known = self.experiments.iter().find(|one| one.name == experiment);
-                if let Some(known) = known {
-                    let taken: u64 = results.iter().flatten().map(|appended| appended.taken).sum();
-                    known.stats.recovered.fetch_add(taken, Ordering::Relaxed);
-                }
                 self.former.insert((producer, experiment), appender);
             }
         }
@@ -209,11 +205,13 @@ impl<A: Append> Uploader<A> {
             spool_stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(error = &error as &dyn std::error::Error, "The spool cannot give room back.");
         }
-        let former = frames.iter().filter(|own| own.is_none()).count();
-        *former_left = former_left.saturating_sub(former as u64);
-        for index in frames.into_iter().flatten() {
-            if let Some(experiment) = experiments.get_mut(index) {
+        for (index, is_own) in frames {
+            *former_left = former_left.saturating_sub(u64::from(!is_own));
+            let Some(experiment) = index.and_then(|index| experiments.get_mut(index)) else { continue };
+            if is_own {
                 experiment.spooled.settle_one(Fate::Queued);
+            } else {
+                experiment.stats.recovered.fetch_add(1, Ordering::Relaxed);
             }
         }
         if !status.up.swap(true, Ordering::Relaxed) {
@@ -231,6 +229,29 @@ impl<A: Append> Uploader<A> {
         }
         if !self.status.up.swap(true, Ordering::Relaxed) {
             tracing::warn!("Redis takes entries again.");
+        }
+    }
+
+    /// Gives everything that is left its fate: what the disk takes is for the next process.
+    pub(super) async fn leave_rest(&mut self) {
+        self.rounds.shutdown().await;
+        let Self { experiments, spool, spool_stats, producer, .. } = self;
+        for experiment in experiments {
+            for batch in std::mem::take(&mut experiment.round) {
+                experiment.put_back(batch, spool, spool_stats, *producer);
+            }
+            experiment.spool_waiting(spool, spool_stats, *producer);
+            for lane in &mut experiment.lanes {
+                for batch in lane.take_doubts() {
+                    batch.settle(Fate::SpoolFull);
+                }
+            }
+            experiment.spooled.settle_all(Fate::Spooled);
+            experiment.close();
+            while let Some(Offered { exchange: _, route: _, ticket }) = experiment.queue.take().await {
+                ticket.settle(Fate::Drained);
+            }
+            experiment.in_flight_bytes = 0;
         }
     }
 }
