@@ -28,6 +28,8 @@ pub struct Lab {
 #[derive(Debug)]
 pub struct Host {
     namespace: Namespace,
+    /// Its end of the cable at the switch: the namespace and the interface there.
+    port: (String, String),
     v4: Ipv4Addr,
     v6: Ipv6Addr,
 }
@@ -83,7 +85,8 @@ impl Host {
         ip(&["-n", own, "addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
         ip(&["-n", own, "link", "set", "lo", "up"])?;
         ip(&["-n", own, "link", "set", "eth0", "up"])?;
-        Ok(Self { namespace, v4, v6 })
+        let port = (switch.0.clone(), port);
+        Ok(Self { namespace, port, v4, v6 })
     }
 
     /// The host's address and this port.
@@ -93,6 +96,24 @@ impl Host {
             Family::V6 => IpAddr::V6(self.v6),
         };
         SocketAddr::new(ip, port)
+    }
+
+    /// Pulls its cable: packets from and to other hosts vanish without a word. What talks to its own address goes on.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn unplug(&self) -> anyhow::Result<()> {
+        let (switch, port) = &self.port;
+        ip(&["-n", switch, "link", "set", port, "down"])
+    }
+
+    /// Puts the cable back after [`Host::unplug`].
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn plug_in(&self) -> anyhow::Result<()> {
+        let (switch, port) = &self.port;
+        ip(&["-n", switch, "link", "set", port, "up"])
     }
 
     /// Where its processes run.

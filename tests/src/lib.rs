@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod daemon;
 pub mod detect;
+pub mod fleet;
 pub mod lab;
 pub mod load;
 pub mod mix;

@@ -146,6 +146,16 @@ pub fn every_route(count: usize) -> Vec<Planned> {
         .collect()
 }
 
+/// `count` requests to `/sink/` that a fleet gets, with the markers from number `first` on: most small, one in eight with
+/// a body of up to 20 kB.
+pub fn numbered(first: usize, count: usize) -> Vec<Planned> {
+    let request = |index: usize| match index % 8 {
+        7 => plan(index, Shape::Whole, "POST", Some(1_000 + index * 611 % 19_000)),
+        _ => plan(index, Shape::Whole, "GET", None),
+    };
+    (first..first + count).map(request).collect()
+}
+
 /// Sends the requests, each on the connection whose turn it is, and reads every answer.
 ///
 /// # Errors
