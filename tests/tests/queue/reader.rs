@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use understudy::model::Fate;
+use understudy::queue::redis::WorkerLimits;
 use understudy_tests::redis::Options;
 
 use crate::{Case, REDIS, block_on};
@@ -21,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "every_entry_is_settled_once_in_its_order", needs: REDIS, run: in_order },
     Case { name: "shards_are_shared_when_workers_come_and_go", needs: REDIS, run: shares },
     Case { name: "a_dead_workers_entries_are_taken_over", needs: REDIS, run: takes_over },
+    Case { name: "entries_of_a_lost_answer_are_taken_soon", needs: REDIS, run: lost_answer },
     Case { name: "what_two_workers_did_counts_once", needs: REDIS, run: counts_once },
     Case { name: "what_was_not_begun_goes_back_at_once", needs: REDIS, run: goes_back },
     Case { name: "nothing_counts_before_the_journal_has_it", needs: REDIS, run: waits_for_the_journal },
@@ -125,6 +127,32 @@ fn takes_over() -> anyhow::Result<()> {
             Ok(!field.server.command(&["XINFO", "CONSUMERS", &stream, "replay"])?.contains("dead"))
         })
         .await
+    })
+}
+
+fn lost_answer() -> anyhow::Result<()> {
+    block_on(async {
+        let mut field = Field::new(1).await?;
+        field.produce(20).await?;
+        let stream = field.keys.shard(0).stream();
+        // Redis gave the worker these, and the worker does not know.
+        field.server.command(&["XGROUP", "CREATE", &stream, "replay", "0"])?;
+        field.server.command(&[
+            "XREADGROUP",
+            "GROUP",
+            "replay",
+            "w1",
+            "COUNT",
+            "15",
+            "STREAMS",
+            &stream,
+            ">",
+        ])?;
+        let patient = WorkerLimits { claim_after: Duration::from_secs(60), ..limits() };
+        let mut worker = field.worker_with("w1", patient, 1).await?;
+        let done = worker.work(Duration::from_secs(3)).await;
+        ensure!(done == (0..20).collect::<Vec<_>>(), "{done:?}");
+        field.settled(&[("matched", 20)]).await
     })
 }
 

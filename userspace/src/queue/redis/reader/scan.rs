@@ -118,9 +118,10 @@ impl Reader {
         for Consumer { name, pending } in list {
             let is_us = *name == *self.config.worker;
             let idle_min = if is_us {
-                // An answer may have been lost on its way here: then there is more than we know of.
+                // An answer may have been lost on its way here: then there is more than we know of. Nobody else has it, and
+                // no answer is still to come, so it need not wait.
                 let taken = self.shared.deliveries().taken_of(shard);
-                (*pending > taken).then_some(claim_after)
+                (*pending > taken).then_some(Duration::ZERO)
             } else {
                 let major = self.config.reads_major;
                 self.gone.idle_min(name, &self.there, major, claim_after, now)
