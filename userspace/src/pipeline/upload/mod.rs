@@ -399,7 +399,9 @@ impl<A: Append> Uploader<A> {
     /// When there is something to do at the latest.
     fn wake_at(&self) -> Option<Instant> {
         match &self.drain {
-            Some(drain) => drain.wake_at(),
+            // Nothing is tried while something is under way; its end wakes.
+            Some(drain) if self.rounds.is_empty() => drain.wake_at(),
+            Some(_) => None,
             None => {
                 let idle = self.experiments.iter().filter(|experiment| experiment.round.is_empty());
                 idle.filter_map(|experiment| experiment.due).min()

@@ -20,6 +20,8 @@ struct Store {
     next: std::collections::VecDeque<(bool, bool)>,
     /// While it is away, nothing is taken.
     away: bool,
+    /// How long an answer takes, besides a millisecond.
+    slow: Duration,
 }
 
 #[derive(Clone)]
@@ -33,7 +35,8 @@ impl Append for Fake {
         &mut self,
         batches: &[(u32, &[Numbered<EncodedEntry>])],
     ) -> Vec<Result<Appended, RedisError>> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let slow = self.store.lock().unwrap().slow;
+        tokio::time::sleep(Duration::from_millis(1) + slow).await;
         let mut store = self.store.lock().unwrap();
         let append = |(shard, entries): &(u32, &[Numbered<EncodedEntry>])| {
             let (takes, says) = match store.away {
@@ -229,4 +232,23 @@ async fn a_spool_without_room_is_counted_and_what_redis_may_have_is_asked_about(
     let taken = store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>() as u64;
     check(&end, &[(Fate::Queued, taken), (Fate::SpoolFull, 40 - taken)]);
     assert!(taken > 0 && taken < 40, "{taken}");
+}
+
+/// Between an attempt and its end there may be more time than between two attempts. If the uploader did anything but wait
+/// then, the paused clock would stand still for ever.
+#[tokio::test(start_paused = true)]
+async fn it_waits_for_a_slow_answer_about_what_redis_may_have() {
+    let stage = new_stage(0);
+    stage.store.lock().unwrap().away = true;
+    stage.store.lock().unwrap().slow = LIMITS.retry_max * 5;
+    stage.offer(0..3);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let later = async {
+        tokio::time::sleep(LIMITS.retry_max * 12).await;
+        store.lock().unwrap().away = false;
+        tokio::time::sleep(LIMITS.retry_max * 12).await;
+        drop(offer);
+    };
+    tokio::join!(uploader.run(std::future::pending()), later);
+    check(&ledger.snapshot(), &[(Fate::Queued, 3)]);
 }
