@@ -23,6 +23,9 @@ pub(super) struct Batch {
     pub(super) shard: u32,
     pub(super) entries: Arc<Vec<Numbered<EncodedEntry>>>,
     pub(super) tickets: Vec<Ticket>,
+    /// The spool did not take it when it should have. Newer entries may lie there since, and Redis takes an older one after
+    /// a newer one for a copy: so it goes to Redis from memory, before anything of the spool.
+    pub(super) stays: bool,
 }
 
 /// What an entry takes, besides its value, in bytes.
@@ -62,7 +65,7 @@ impl ShardLane {
             .map(|((entry, ticket), seq)| (Numbered { seq, entry }, ticket))
             .unzip::<_, _, Vec<_>, _>();
         self.numbered = self.numbered.saturating_add(count as u64);
-        Some(Batch { shard, entries: Arc::new(entries), tickets })
+        Some(Batch { shard, entries: Arc::new(entries), tickets, stays: false })
     }
 
     /// The oldest entry that waits, with its number.
@@ -74,7 +77,7 @@ impl ShardLane {
 
     /// Keeps a batch of which nobody knows whether Redis has it.
     pub(super) fn doubt(&mut self, batch: Batch) {
-        self.doubts.push_back(batch);
+        self.doubts.push_front(Batch { stays: true, ..batch });
     }
 
     /// The oldest batch in doubt.

@@ -396,12 +396,10 @@ impl<A: Append> Uploader<A> {
         self.drain.is_none() && self.rounds.is_empty() && self.experiments.iter().all(idle)
     }
 
-    /// When there is something to do at the latest.
+    /// When there is something to do at the latest; the end of what is under way wakes by itself.
     fn wake_at(&self) -> Option<Instant> {
         match &self.drain {
-            // Nothing is tried while something is under way; its end wakes.
-            Some(drain) if self.rounds.is_empty() => drain.wake_at(),
-            Some(_) => None,
+            Some(drain) => drain.wake_at().filter(|_| self.rounds.is_empty()),
             None => {
                 let idle = self.experiments.iter().filter(|experiment| experiment.round.is_empty());
                 idle.filter_map(|experiment| experiment.due).min()

@@ -134,8 +134,13 @@ impl<A: Append> Uploader<A> {
         }
         let rounds = groups.len();
         for ((producer, experiment), shards) in groups {
-            let batches: Shared =
-                shards.into_iter().map(|(shard, entries)| (shard, Arc::new(entries))).collect();
+            let in_order = |(shard, mut entries): (u32, Vec<Numbered<EncodedEntry>>)| {
+                // They are, unless somebody has touched the files.
+                entries.sort_by_key(|entry| entry.seq);
+                entries.dedup_by_key(|entry| entry.seq);
+                (shard, Arc::new(entries))
+            };
+            let batches: Shared = shards.into_iter().map(in_order).collect();
             let own = self.experiments.iter_mut().enumerate().find(|(_, one)| one.name == experiment);
             let own = own.filter(|_| producer == self.producer);
             let (whose, appender) = match own {
@@ -274,23 +279,19 @@ impl<A> Experiment<A> {
         }
     }
 
-    /// Puts a batch that failed into the spool. Where that cannot be it stays in memory: Redis may have it.
+    /// Puts a batch that failed into the spool. Where that cannot be, it stays in memory for good: Redis may have it.
     pub(super) fn put_back(&mut self, batch: Batch, spool: &mut Spool, stats: &SpoolStats, producer: u128) {
-        let Batch { shard, entries, tickets } = batch;
         // What is pushed of a batch that does not fit comes to Redis twice, which Redis knows by the numbers.
-        let fits = entries.iter().try_for_each(|entry| spool.push(&self.frame(producer, shard, entry)));
-        let batch = Batch { shard, entries, tickets };
-        match fits {
-            Ok(()) => {
-                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(batch.bytes());
-                batch.tickets.into_iter().for_each(|ticket| self.keep(ticket));
-            }
-            Err(_) => {
-                stats.failures.fetch_add(1, Ordering::Relaxed);
-                if let Some(lane) = super::lane_of(&mut self.lanes, shard) {
-                    lane.doubt(batch);
-                }
-            }
+        let mut push = |entry| spool.push(&self.frame(producer, batch.shard, entry));
+        let fits = !batch.stays && batch.entries.iter().try_for_each(&mut push).is_ok();
+        if fits {
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(batch.bytes());
+            batch.tickets.into_iter().for_each(|ticket| self.keep(ticket));
+            return;
+        }
+        stats.failures.fetch_add(u64::from(!batch.stays), Ordering::Relaxed);
+        if let Some(lane) = super::lane_of(&mut self.lanes, batch.shard) {
+            lane.doubt(batch);
         }
     }
 

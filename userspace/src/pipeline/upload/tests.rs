@@ -252,3 +252,32 @@ async fn it_waits_for_a_slow_answer_about_what_redis_may_have() {
     tokio::join!(uploader.run(std::future::pending()), later);
     check(&ledger.snapshot(), &[(Fate::Queued, 3)]);
 }
+
+/// The disk is full when Redis goes away, and has room again before Redis is back: newer entries lie in the spool then, and
+/// the older ones must still come first.
+#[tokio::test(start_paused = true)]
+async fn what_the_spool_did_not_take_goes_before_what_it_took_since() {
+    let stage = new_stage(1 << 20);
+    stage.store.lock().unwrap().away = true;
+    stage.offer(0..6);
+    let Stage { folder, store, ledger, offer, uploader } = stage;
+    let (spool, elsewhere) = (folder.path().join("spool"), folder.path().join("elsewhere"));
+    std::fs::rename(&spool, &elsewhere).unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::fs::rename(&elsewhere, &spool).unwrap();
+        for number in 6..30 {
+            let offered =
+                Offered { exchange: exchange(number), route: "other".into(), ticket: ledger.admit() };
+            assert!(offer.offer(offered).is_ok());
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(ledger.snapshot().in_flight, 30, "all of it waits for Redis");
+        store.lock().unwrap().away = false;
+        drop(offer);
+    };
+    tokio::join!(uploader.run(std::future::pending()), later);
+    check(&ledger.snapshot(), &[(Fate::Queued, 30)]);
+    let store = store.lock().unwrap();
+    assert_eq!(store.taken.values().map(Vec::len).sum::<usize>(), 30);
+}
