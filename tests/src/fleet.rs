@@ -36,9 +36,9 @@ pub const NEEDS: &[Prerequisite] = &[
 pub const SHARDS: u32 = 4;
 /// Connections of its load.
 const CONNECTIONS: usize = 6;
-/// Most memory that a daemon may hold at any time, in KiB: its bounds for what waits (32 MiB in a worker and before the
-/// upload, 16 MiB on the way, 8 MiB of the ring) with as much again for what the bounds do not count, unoptimised.
-pub const MEMORY_KIB_MAX: u64 = 160 << 10;
+/// Most memory that a daemon may hold at any time, in KiB: its bounds for what waits (32 MiB) and for what is on the way
+/// (16 MiB), the probe's ring of 16 MiB, which is mapped twice, and 48 MiB for the program itself, unoptimised.
+pub const MEMORY_KIB_MAX: u64 = 128 << 10;
 /// How long it may take until nothing is under way any more.
 const REST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a worker may take to end: the drain of the replay, and the last settlements.
@@ -317,8 +317,7 @@ impl Fleet {
             ensure!(lost == 0, "a worker lost {lost}");
         }
         for daemon in self.capture.iter().chain(&self.workers) {
-            let most = daemon.memory_kib_max()?;
-            ensure!(most <= MEMORY_KIB_MAX, "a daemon held {most} KiB: {}", daemon.stderr());
+            check_memory(daemon)?;
         }
         let book = self.book()?;
         ensure!(book.of("accepted") == book.ended(), "the books do not balance: {book:?}");
@@ -366,7 +365,14 @@ fn place(lab: Option<&Lab>, host: fn(&Lab) -> &crate::lab::Host) -> Place {
     lab.map_or(Place::Here, |lab| host(lab).place())
 }
 
+fn check_memory(daemon: &Daemon) -> anyhow::Result<()> {
+    let most = daemon.memory_kib_max()?;
+    ensure!(most <= MEMORY_KIB_MAX, "a daemon held {most} KiB: {}", daemon.stderr());
+    Ok(())
+}
+
 fn kill(daemon: Daemon) -> anyhow::Result<()> {
+    check_memory(&daemon)?;
     daemon.signal(Signal::KILL)?;
     let Finished { code, stderr, .. } = daemon.join(DRAIN_WAIT_MAX)?;
     ensure!(code == 128 + Signal::KILL.as_raw(), "it ended with {code} before it was killed: {stderr}");

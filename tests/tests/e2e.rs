@@ -22,6 +22,8 @@ mod noise;
 mod observe;
 #[path = "e2e/offline.rs"]
 mod offline;
+#[path = "e2e/outages.rs"]
+mod outages;
 #[path = "e2e/queue.rs"]
 mod queue;
 #[path = "e2e/recording.rs"]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         ("queue", queue::CASES),
         ("fleet", fleet::CASES),
         ("observe", observe::CASES),
+        ("outages", outages::CASES),
     ];
     let trials = modules
         .iter()
