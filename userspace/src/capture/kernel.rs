@@ -146,7 +146,7 @@ impl BootClock {
     }
 
     /// The wall-clock time of a number of nanoseconds since boot.
-    fn to_wall(self, boot_ns: u64) -> Timestamp {
+    pub fn to_wall(self, boot_ns: u64) -> Timestamp {
         self.wall_at_boot.after(Duration::from_nanos(boot_ns))
     }
 }

@@ -51,12 +51,13 @@ impl<S: Source> Capture<S> {
         stop: &AtomicBool,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<CaptureCounts, CaptureError> {
-        let mut publish = clock::Every::new(PUBLISH_EVERY, clock::wall());
+        let steady = clock::Steady::start();
+        let mut publish = clock::Every::new(PUBLISH_EVERY, steady.now());
         // A source that is not live has its own time.
         let mut packet_clock = (!self.source.is_live()).then(PacketClock::default);
         let outcome = loop {
             let polled = self.drain(DRAIN_EVERY, &mut packet_clock, sink);
-            let now = clock::wall();
+            let now = steady.now();
             if publish.is_due(now) {
                 if packet_clock.is_none() {
                     self.tee.tick(now, sink);

@@ -18,6 +18,11 @@ pub(super) struct Every {
     last: Timestamp,
 }
 
+/// Time as the probe tells it of packets: the wall clock as it was at one moment, and since then the kernel's time since
+/// boot. A step of the wall clock does not move it, so that what waits for packets waits neither too short nor too long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steady(BootClock);
+
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "`pipeline` reads the clock")]
 pub fn wall() -> Timestamp {
@@ -65,6 +70,20 @@ impl Every {
             self.last = now;
         }
         is_due
+    }
+}
+
+// === impl Steady ===
+
+impl Steady {
+    /// From the wall clock as it is now.
+    pub(super) fn start() -> Self {
+        Self(boot())
+    }
+
+    /// Now.
+    pub(super) fn now(self) -> Timestamp {
+        self.0.to_wall(u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
