@@ -36,6 +36,8 @@ mod throttle;
 mod tunnel;
 #[path = "e2e/verdict.rs"]
 mod verdict;
+#[path = "e2e/workers.rs"]
+mod workers;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         ("fleet", fleet::CASES),
         ("observe", observe::CASES),
         ("outages", outages::CASES),
+        ("workers", workers::CASES),
     ];
     let trials = modules
         .iter()

@@ -22,7 +22,7 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("nginx", "nginx-light"),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("redis-server", "redis-server"),
     ("openssl", "openssl"),
+    ("faketime", "faketime"),
 ];
 
 /// What builds the probe.
