@@ -9,6 +9,7 @@ mod detect;
 mod fuzz;
 mod probe;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -36,6 +37,8 @@ enum Command {
     Detect(detect::Options),
     /// Run the fuzz targets over the borders of the core
     Fuzz(fuzz::Options),
+    /// Let faults happen to captures, workers and Redis for a long time, and account for every exchange
+    Soak(soak::Options),
     /// Run every check and every test
     Test,
     /// Build the eBPF probe into target/probe
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Detect(options) => detect::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Test => test::run(),
         Command::Probe => probe::run(),
         Command::Tidy => tidy::run(),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 use understudy_tests::prereq::required;
 
-use crate::{fuzz, probe, root, setup, tidy};
+use crate::{fuzz, probe, root, setup, soak, tidy};
 
 /// What came out of the parts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ const NO_WARNINGS: [&str; 4] = ["--all-targets", "--", "--deny", "warnings"];
 const SKIP_MARK: &str = "skipped: ";
 /// How long each fuzz target runs. `cargo xtask fuzz` is for longer.
 const FUZZ_TIME: Duration = Duration::from_secs(30);
+/// The short soak. `cargo xtask soak` is for longer.
+const SOAK: soak::Options = soak::Options { minutes: 2.0, seed: 1, rate: 100 };
 
 /// Runs everything and prints the closing line.
 ///
@@ -75,12 +77,22 @@ fn parts(tally: &mut Tally) -> anyhow::Result<()> {
     tally.add(tests("end-to-end tests", &end_to_end)?);
     let cases = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "cases"];
     tally.add(tests("cases", &cases)?);
+    let queue = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "queue"];
+    tally.add(tests("the queue between hosts", &queue)?);
     let corpus = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "corpus"];
     let corpus = tests("captures of real traffic", &corpus)?;
     if std::env::var_os(CAPTURES).is_none() {
         tally.without_captures = corpus.skipped;
     }
     tally.add(corpus);
+
+    match soak::missing() {
+        Some(reason) => {
+            eprintln!("test: soak skipped: {reason}");
+            tally.skipped += 1;
+        }
+        None => tally.check("soak", soak::soak(&SOAK)),
+    }
 
     fuzz::build()?;
     for target in fuzz::Target::value_variants() {
