@@ -34,6 +34,8 @@ enum Part {
     Compare,
     /// From capture files to exchanges, next to other programs
     Offline,
+    /// From capture into Redis, and from Redis to compared
+    Queue,
 }
 
 // === impl Part ===
@@ -48,6 +50,7 @@ impl Part {
                 bench(sh, "4. Comparing two answers, and keeping what came of it, one core", "compare")
             }
             Part::Offline => offline::run(sh),
+            Part::Queue => bench(sh, "6. From capture into Redis, and from Redis to compared", "queue"),
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct UploadLimits {
 }
 
 /// Puts entries into Redis: the appender of `queue::redis`, or a test's.
-pub(super) trait Append: Send + 'static {
+pub trait Append: Send + 'static {
     /// Appends batches of different shards; the results stand in their order.
     fn append_all(
         &mut self,
@@ -62,38 +62,48 @@ pub(super) trait Append: Send + 'static {
 }
 
 /// One experiment, as it is uploaded.
-pub(super) struct Channel<A> {
+pub struct Channel<A> {
     /// Its name.
-    pub(super) name: Arc<str>,
+    pub name: Arc<str>,
     /// Where exchanges come from.
-    pub(super) queue: MemoryQueue,
+    pub queue: MemoryQueue,
     /// Where they go.
-    pub(super) appender: A,
+    pub appender: A,
     /// Their counts.
-    pub(super) ledger: Arc<Ledger>,
+    pub ledger: Arc<Ledger>,
     /// What is counted of the way.
-    pub(super) stats: Arc<UploadStats>,
+    pub stats: Arc<UploadStats>,
 }
 
 /// Makes an appender for what another process had numbered.
-pub(super) type MakeAppender<A> = Box<dyn Fn(&Arc<str>, u128) -> A + Send>;
+pub type MakeAppender<A> = Box<dyn Fn(&Arc<str>, u128) -> A + Send>;
 
 /// Everything that an upload is made of.
-pub(super) struct UploadParts<A> {
-    pub(super) limits: UploadLimits,
-    pub(super) channels: Vec<Channel<A>>,
-    pub(super) shards: NonZeroU32,
-    pub(super) session: SessionBy,
-    pub(super) encoder: EntryEncoder,
-    pub(super) spool: Spool,
-    pub(super) spool_stats: Arc<SpoolStats>,
-    pub(super) producer: u128,
-    pub(super) make_appender: MakeAppender<A>,
-    pub(super) status: Arc<QueueStatus>,
+pub struct UploadParts<A> {
+    /// Bounds.
+    pub limits: UploadLimits,
+    /// What is uploaded.
+    pub channels: Vec<Channel<A>>,
+    /// Shards of each experiment.
+    pub shards: NonZeroU32,
+    /// What chooses the shard of an exchange.
+    pub session: SessionBy,
+    /// Makes entries.
+    pub encoder: EntryEncoder,
+    /// Where entries wait while Redis is away.
+    pub spool: Spool,
+    /// Its counts.
+    pub spool_stats: Arc<SpoolStats>,
+    /// Who numbers the entries of this process.
+    pub producer: u128,
+    /// For what lies in the spool of an earlier process.
+    pub make_appender: MakeAppender<A>,
+    /// Whether Redis does its part.
+    pub status: Arc<QueueStatus>,
 }
 
 /// Uploads.
-pub(super) struct Uploader<A> {
+pub struct Uploader<A> {
     limits: UploadLimits,
     experiments: Vec<Experiment<A>>,
     shards: NonZeroU32,
@@ -180,7 +190,7 @@ impl Default for UploadLimits {
 
 impl<A: Append> Uploader<A> {
     /// Uploads nothing yet. What an earlier process left in the spool goes first.
-    pub(super) fn new(parts: UploadParts<A>) -> Self {
+    pub fn new(parts: UploadParts<A>) -> Self {
         let UploadParts {
             limits,
             channels,
@@ -233,7 +243,7 @@ impl<A: Append> Uploader<A> {
 
     /// Runs until the capture side is gone, or `stop` says so, and everything is where it belongs or the time is over. Every
     /// exchange has its fate then.
-    pub(super) async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
         self.status.up.store(true, Ordering::Relaxed);
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
