@@ -138,7 +138,8 @@ fn lateness(stage: &Stage) -> Result<(), Failure> {
             let (sent, shed) = upload_paced(stage, rate, PACED)?;
             wait_until(|| worker.settled() >= sent)?;
             let cpu = (cpu_of_this_process() - cpu).as_secs_f64() * 100.0 / PACED.as_secs_f64();
-            let mut delays = std::mem::take(&mut *worker.delays.lock().map_err(|_| "a worker panicked")?);
+            let mut delays =
+                std::mem::take(&mut *worker.delays.lock().map_err(|_panicked| "a worker panicked")?);
             delays.sort_unstable();
             let shown = |part: f64| percentile(&delays, part).as_secs_f64() * 1e3;
             let to = if compares { "kept" } else { "claimed" };

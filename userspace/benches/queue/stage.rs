@@ -204,7 +204,7 @@ pub(crate) fn upload_paced(stage: &Stage, rate: u64, time: Duration) -> Result<(
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(offer);
-    uploader.join().map_err(|_| "the upload panicked")??;
+    uploader.join().map_err(|_panicked| "the upload panicked")??;
     let shed = ledger.snapshot().count(Fate::Shed);
     all_queued(&ledger, sent.saturating_sub(shed))?;
     Ok((sent.saturating_sub(shed), shed))
@@ -370,7 +370,7 @@ impl Worker {
     /// Ends it; says how many it compared.
     pub(crate) fn end(self) -> Result<u64, Failure> {
         self.stop.send_replace(true);
-        self.thread.join().map_err(|_| "a worker panicked")??;
+        self.thread.join().map_err(|_panicked| "a worker panicked")??;
         let counts = self.ledger.snapshot();
         Ok([Fate::Matched, Fate::Mismatched].into_iter().map(|fate| counts.count(fate)).sum())
     }
