@@ -138,6 +138,11 @@ impl<'a> WireExchange<'a> {
         })
     }
 
+    /// True when this program knows what the fields of this version mean.
+    pub(super) fn is_known(&self) -> bool {
+        self.version.0 <= VERSION.major
+    }
+
     /// The exchange. What can be checked is.
     pub(super) fn into_model(self) -> Result<Exchange, WireError> {
         let Self {

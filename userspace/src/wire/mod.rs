@@ -131,12 +131,18 @@ pub fn encode(exchange: &Exchange, limits: &WireLimits, out: &mut Vec<u8>) -> Re
 /// Says what is wrong; a version that is too new before anything else.
 pub fn decode(bytes: &[u8], limits: &WireLimits) -> Result<Exchange, WireError> {
     within(bytes.len(), limits)?;
-    // The version alone first: nothing else can be relied on in a later one.
-    let WireVersion { version: (major, minor) } = read(bytes)?.0;
-    if major > VERSION.major {
-        return Err(WireError::NewerMajor { version: Version { major, minor } });
-    }
-    let (form, ended): (WireExchange<'_>, bool) = read(bytes)?;
+    let (form, ended): (WireExchange<'_>, bool) = match read::<WireExchange<'_>>(bytes) {
+        Ok((form, ended)) if form.is_known() => (form, ended),
+        // Nothing but the version can be relied on in a later one, so that its error comes before any other. Looked for
+        // only here: to pass over the other fields takes as long as to read them.
+        outcome => {
+            let WireVersion { version: (major, minor) } = read(bytes)?.0;
+            if major > VERSION.major {
+                return Err(WireError::NewerMajor { version: Version { major, minor } });
+            }
+            outcome?
+        }
+    };
     if !ended {
         return Err(WireError::Trailing);
     }
