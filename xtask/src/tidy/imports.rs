@@ -311,7 +311,7 @@ mod tests {
         );
         check_file("userspace/src/http/head.rs", "use serde as bytes;", Some("`serde`"));
         check_file("userspace/src/http/head.rs", "fn f() { u32::from(1u8); Self::g(); Body::h() }", None);
-        check_file("userspace/src/queue/mod.rs", "#[derive(serde::Serialize)] struct X;", Some("`serde`"));
+        check_file("userspace/src/stream/mod.rs", "#[derive(serde::Serialize)] struct X;", Some("`serde`"));
         check_file("userspace/src/http/head.rs", "#[cfg(test)] mod tests { use tokio::x; }", None);
     }
 }
