@@ -237,6 +237,7 @@ fn aside() -> anyhow::Result<()> {
     let server = Server::start()?;
     let count = AtomicU64::new(0);
     server.command(&["HSET", &format!("{KEYS}}}:settings"), "shards", "2"])?;
+    server.command(&["ZADD", "{understudy}:experiments", "1", "shop"])?;
     let shown = || understudy(&["report", "--redis", &server.url(), "--experiment", "shop", "--set-aside"]);
     let none = shown()?;
     ensure!(none.status.success() && none.stdout.starts_with(b"Nothing stands aside"), "{none:?}");
