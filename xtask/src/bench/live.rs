@@ -20,7 +20,9 @@ use crate::root;
 
 /// Pairs of rounds; odd, so that there is a median.
 const PAIRS: usize = 9;
-const ROUND_TIME: Duration = Duration::from_secs(4);
+const CONSTANT_TIME: Duration = Duration::from_secs(4);
+/// Long enough to show what stays: the first second is a burst, which capture copies whole at any cost.
+const SATURATION_TIME: Duration = Duration::from_secs(8);
 /// Capture drains every 10 ms and publishes its counts every 100 ms.
 const QUIET: Duration = Duration::from_millis(300);
 const CONSTANT_PER_SECOND: u32 = 20_000;
@@ -59,6 +61,18 @@ enum Kind {
     Saturation,
 }
 
+// === impl Kind ===
+
+impl Kind {
+    /// How long a round lasts.
+    fn time(self) -> Duration {
+        match self {
+            Kind::Constant => CONSTANT_TIME,
+            Kind::Saturation => SATURATION_TIME,
+        }
+    }
+}
+
 /// Measures at a constant rate and at saturation; `understudy` must have been built for release, with the probe.
 ///
 /// # Errors
@@ -68,7 +82,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;
     let a = Nginx::start(&Place::Here, free_address()?, &files, app.address)?;
     println!(
-        "\n1. What capture costs A: nginx on loopback, {PAIRS} pairs of rounds of {ROUND_TIME:?} without and with it"
+        "\n1. What capture costs A: nginx on loopback, {PAIRS} pairs of rounds of {CONSTANT_TIME:?} and of \
+         {SATURATION_TIME:?} without and with it"
     );
     compare(a.address, Kind::Constant, &format!("{CONSTANT_PER_SECOND} requests a second"))?;
     compare(a.address, Kind::Saturation, "as fast as nginx answers (wrk)")
@@ -131,17 +146,17 @@ fn round(a: SocketAddr, kind: Kind) -> anyhow::Result<Round> {
     let (answered, latency_us) = match kind {
         Kind::Constant => {
             let (per_second, connections) = (CONSTANT_PER_SECOND, CONNECTIONS);
-            let load = Load { target: "/ping", per_second, connections, time: ROUND_TIME };
+            let load = Load { target: "/ping", per_second, connections, time: CONSTANT_TIME };
             let result = constant(a, load)?;
             // Each connection asks once more, to learn the length of an answer.
             (result.answered + u64::from(connections), result.median.as_secs_f64() * 1e6)
         }
         Kind::Saturation => {
             let mut command = Command::new("wrk");
-            let (seconds, connections) = (ROUND_TIME.as_secs(), CONNECTIONS * 2);
+            let (seconds, connections) = (SATURATION_TIME.as_secs(), CONNECTIONS * 2);
             command.args(["--threads", "1", "--latency"]);
             command.args([format!("-d{seconds}s"), format!("-c{connections}"), format!("http://{a}/ping")]);
-            let Finished { code, stdout, stderr } = finish(&mut command, ROUND_TIME * 3)?;
+            let Finished { code, stdout, stderr } = finish(&mut command, SATURATION_TIME * 3)?;
             ensure!(code == 0, "wrk ended with {code}: {stderr}");
             wrk(&stdout).with_context(|| format!("failed to read what wrk wrote: {stdout}"))?
         }
@@ -149,7 +164,7 @@ fn round(a: SocketAddr, kind: Kind) -> anyhow::Result<Round> {
     let cpus = std::thread::available_parallelism()?.get() as f64;
     let busy = start.elapsed().as_secs_f64() * cpus - (idle_time()? - idle).as_secs_f64();
     let cpu_ms = busy * 1e3 / (answered as f64 / 1_000.0);
-    let rate = answered as f64 / ROUND_TIME.as_secs_f64();
+    let rate = answered as f64 / kind.time().as_secs_f64();
     Ok(Round { answered, rate, cpu_ms, latency_us, capture: None })
 }
 
