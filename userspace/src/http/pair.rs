@@ -219,7 +219,7 @@ impl Connection {
         event: &StreamEvent<'_>,
         context: &mut HttpContext,
     ) -> Interest {
-        if self.may_leave_out_body() && !input.is_empty() {
+        if self.may_leave_out_body(event.offset) && !input.is_empty() {
             return self.body_or_request(input, event, context);
         }
         self.read_requests(input, event, context)

@@ -49,7 +49,8 @@ impl Connection {
     pub(super) fn dispute(&mut self, direction: Direction, bytes: u64) {
         let waiting = match direction {
             Direction::ToServer => {
-                self.requests_disputed |= self.may_leave_out_body() || !self.requests.is_inside_body(bytes);
+                let may_begin_here = self.may_leave_out_body(self.requests_read);
+                self.requests_disputed |= may_begin_here || !self.requests.is_inside_body(bytes);
                 self.waiting.back_mut().filter(|last| last.body.is_some())
             }
             Direction::ToClient => {

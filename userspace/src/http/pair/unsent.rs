@@ -47,10 +47,11 @@ impl Unsent {
 
 impl Connection {
     /// A client whose `Expect: 100-continue` was answered with a final status may leave its body out (RFC 9110
-    /// section 10.1.1); then a request stands where the body should.
-    pub(super) fn may_leave_out_body(&self) -> bool {
+    /// section 10.1.1); then a request stands where the body should begin. Behind that place it is decided.
+    pub(super) fn may_leave_out_body(&self, offset: u64) -> bool {
         self.waiting.back().is_some_and(|waiting| {
-            waiting.is_answered()
+            (self.unsent.is_some() || offset == waiting.head_end)
+                && waiting.is_answered()
                 && waiting.body.as_ref().is_some_and(BodyBuilder::is_untouched)
                 && waiting.expects_continue()
         })
