@@ -16,7 +16,7 @@ use super::feed::{Feed, FeedError};
 use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
 use super::link::{Agreement, agree_on, connect, random_id};
-use super::reload::{Reloads, SelectorReloader, hung_up};
+use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
 use super::serving::Serving;
 use super::settings::{Config, QueueConfig};
@@ -137,8 +137,9 @@ impl CaptureOnly {
         let metrics = ComparisonMetrics::new([]);
         let intake = config.observe.then(|| capturing.intake());
         let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &metrics));
-        let mut reloader = reloads
-            .map(|reloads| spawn(SelectorReloader { reloads, running: config, selectors, metrics }.run()));
+        let mut reloader = reloads.map(|reloads| {
+            spawn(Reloader { reloads, running: config, experiments: selectors, metrics }.run())
+        });
         let (stop_upload, stopping) = watch::channel(false);
         let uploading = uploader.map(|uploader| start(uploader, stopping));
         let (all_done, done) = watch::channel(false);

@@ -52,23 +52,25 @@ pub(super) struct Changeable {
     pub(super) stats: Arc<ReplayStats>,
 }
 
-/// Changes a run.
-pub(super) struct Reloader {
-    pub(super) reloads: Reloads,
-    /// The configuration that runs.
-    pub(super) running: Config,
-    /// In the order of its experiments.
-    pub(super) experiments: Vec<Changeable>,
-    pub(super) metrics: ComparisonMetrics,
+/// What a reload replaces, in two steps: all that can go wrong, and what cannot.
+pub(super) trait Renew {
+    /// What takes the place of what runs.
+    type Renewed;
+
+    /// Makes it from the new configuration. Changes nothing.
+    fn renewed(&self, new: &ExperimentConfig) -> Result<Self::Renewed, ExperimentError>;
+
+    /// Puts it in place, with series in `metrics` for the routes that are new.
+    fn replace(&self, renewed: Self::Renewed, new: &ExperimentConfig, metrics: &ComparisonMetrics);
 }
 
-/// Changes what a capture selects: all that can change where nothing is replayed.
-pub(super) struct SelectorReloader {
+/// Changes a process that runs: `T` is [`Changeable`], or the selector alone where nothing is replayed.
+pub(super) struct Reloader<T> {
     pub(super) reloads: Reloads,
     /// The configuration that runs.
     pub(super) running: Config,
     /// In the order of its experiments.
-    pub(super) selectors: Vec<Arc<ArcSwap<Selector>>>,
+    pub(super) experiments: Vec<T>,
     pub(super) metrics: ComparisonMetrics,
 }
 
@@ -124,9 +126,52 @@ impl Asked {
     }
 }
 
+// === impl Changeable ===
+
+impl Renew for Changeable {
+    type Renewed = (Selector, Comparator);
+
+    fn renewed(&self, new: &ExperimentConfig) -> Result<Self::Renewed, ExperimentError> {
+        let selector = self.selector.renewed(new)?;
+        let mut comparator =
+            Comparator::new(new.compare.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
+        if let Some(before) = self.science.judge().judging().comparator() {
+            comparator.take_over_counts(before);
+        }
+        Ok((selector, comparator))
+    }
+
+    fn replace(
+        &self,
+        (selector, comparator): Self::Renewed,
+        new: &ExperimentConfig,
+        metrics: &ComparisonMetrics,
+    ) {
+        metrics.add(&self.name, new.select.route_labels());
+        let external = external(self, new);
+        self.science.judge().replace(Judging::new(Arc::new(comparator), external));
+        self.selector.store(Arc::new(selector));
+    }
+}
+
+impl Renew for Arc<ArcSwap<Selector>> {
+    type Renewed = Selector;
+
+    fn renewed(&self, new: &ExperimentConfig) -> Result<Selector, ExperimentError> {
+        let mut selector =
+            Selector::new(new.select.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
+        selector.take_over(&self.load());
+        Ok(selector)
+    }
+
+    fn replace(&self, renewed: Selector, _: &ExperimentConfig, _: &ComparisonMetrics) {
+        self.store(Arc::new(renewed));
+    }
+}
+
 // === impl Reloader ===
 
-impl Reloader {
+impl<T: Renew> Reloader<T> {
     /// Runs until nobody asks any more, and says why.
     pub(super) async fn run(mut self) -> NoMore {
         loop {
@@ -142,56 +187,12 @@ impl Reloader {
     /// Takes the configuration whole, or leaves everything as it is.
     fn change(&mut self, config: Config) -> Result<(), ReloadError> {
         check_fixed(&self.running, &config)?;
-        let mut changes = Vec::new();
-        for (experiment, new) in self.experiments.iter().zip(&config.experiments) {
-            let mut selector =
-                Selector::new(new.select.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
-            let mut comparator =
-                Comparator::new(new.compare.clone()).map_err(|error| PartError::from(error).of(&new.name))?;
-            selector.take_over(&experiment.selector.load());
-            if let Some(before) = experiment.science.judge().judging().comparator() {
-                comparator.take_over_counts(before);
-            }
-            changes.push((experiment, new, selector, comparator));
-        }
+        let pairs = || self.experiments.iter().zip(&config.experiments);
+        let renewed =
+            pairs().map(|(experiment, new)| experiment.renewed(new)).collect::<Result<Vec<_>, _>>()?;
         // Nothing can go wrong any more.
-        for (experiment, new, selector, comparator) in changes {
-            self.metrics.add(&experiment.name, new.select.route_labels());
-            let external = external(experiment, new);
-            experiment.science.judge().replace(Judging::new(Arc::new(comparator), external));
-            experiment.selector.store(Arc::new(selector));
-        }
-        self.running = config;
-        Ok(())
-    }
-}
-
-// === impl SelectorReloader ===
-
-impl SelectorReloader {
-    /// As [`Reloader::run`].
-    pub(super) async fn run(mut self) -> NoMore {
-        loop {
-            if let Err(no_more) = self.reloads.asked.next().await {
-                return no_more;
-            }
-            let loaded = (self.reloads.load)().map_err(ReloadError::Load);
-            let changed = loaded.and_then(|config| self.change(config));
-            note(&changed, &self.metrics);
-        }
-    }
-
-    fn change(&mut self, config: Config) -> Result<(), ReloadError> {
-        check_fixed(&self.running, &config)?;
-        let mut changes = Vec::new();
-        for (running, new) in self.selectors.iter().zip(&config.experiments) {
-            let selector = Selector::new(new.select.clone());
-            let mut selector = selector.map_err(|error| PartError::from(error).of(&new.name))?;
-            selector.take_over(&running.load());
-            changes.push((running, selector));
-        }
-        for (running, selector) in changes {
-            running.store(Arc::new(selector));
+        for ((experiment, new), renewed) in pairs().zip(renewed) {
+            experiment.replace(renewed, new, &self.metrics);
         }
         self.running = config;
         Ok(())
