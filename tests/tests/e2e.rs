@@ -8,6 +8,8 @@
 mod candidate;
 #[path = "e2e/completeness.rs"]
 mod completeness;
+#[path = "e2e/doctor.rs"]
+mod doctor;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/fleet.rs"]
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         ("candidate", candidate::CASES),
         ("rules", rules::CASES),
         ("faults", faults::CASES),
+        ("doctor", doctor::CASES),
         ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),
         ("offline", offline::CASES),

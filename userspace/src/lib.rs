@@ -45,4 +45,6 @@ pub mod serve;
 pub mod config;
 pub mod pipeline;
 
+pub mod doctor;
+
 pub mod cli;

@@ -131,6 +131,16 @@ impl HttpBranchConfig {
         self.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'))
     }
 
+    /// The host and the port that connections go to.
+    ///
+    /// # Errors
+    /// When the URL is none that a candidate can have.
+    pub fn endpoint(&self) -> Result<(String, u16), BranchConfigError> {
+        let authority = parse_authority(&self.url)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok((host, authority.port_u16().unwrap_or(80)))
+    }
+
     /// A candidate at `url`, and defaults.
     pub fn new(url: impl Into<String>) -> Self {
         Self {

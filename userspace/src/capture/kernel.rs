@@ -16,10 +16,10 @@ use aya_log::EbpfLogger;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::thread::CapabilitySet;
 use understudy_abi::{self as abi, RecordHeader};
 
 use super::cgroup::CgroupSelector;
+use super::features::missing_capabilities;
 use super::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::model::{FlowKey, LinkType, Packet, Timestamp};
 
@@ -355,23 +355,9 @@ fn unpack(record: &[u8]) -> Result<(u64, &[u8]), CaptureError> {
     boot_ns.zip(whole).ok_or(CaptureError::BadRecord { record_bytes: record.len(), payload_bytes })
 }
 
-/// Fails with the names of the capabilities that are missing (capabilities(7)).
+/// Fails with the names of the capabilities that are missing.
 fn require_capabilities() -> Result<(), CaptureError> {
-    let Ok(sets) = rustix::thread::capabilities(None) else {
-        // Then the kernel itself refuses below, and that error is shown.
-        return Ok(());
-    };
-    // CAP_SYS_ADMIN stands for all of the others (`bpf_capable` and its kin, `include/linux/capability.h`).
-    if sets.effective.contains(CapabilitySet::SYS_ADMIN) {
-        return Ok(());
-    }
-    let needed = [
-        (CapabilitySet::BPF, "CAP_BPF"),
-        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
-        (CapabilitySet::PERFMON, "CAP_PERFMON"),
-    ];
-    let missing: Vec<_> =
-        needed.iter().filter(|(bit, _)| !sets.effective.contains(*bit)).map(|(_, name)| *name).collect();
+    let missing = missing_capabilities();
     if missing.is_empty() { Ok(()) } else { Err(CaptureError::MissingCapabilities { missing }) }
 }
 

@@ -3,6 +3,7 @@
 //! Knows nothing of TCP streams or HTTP, and never makes the traffic wait.
 
 pub mod cgroup;
+pub mod features;
 pub mod kernel;
 pub mod listeners;
 pub mod pcap;

@@ -59,7 +59,7 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "capture",
         modules: &["model"],
-        crates: &["aya", "aya_log", "log", "pcap_parser", "rustix", "thiserror", "understudy_abi"],
+        crates: &["aya", "aya_log", "log", "pcap_parser", "procfs", "rustix", "thiserror", "understudy_abi"],
     },
     Rule {
         module: "queue",
@@ -173,8 +173,23 @@ const TABLE: &[Rule] = &[
         ],
     },
     Rule {
+        module: "doctor",
+        modules: &["branch", "capture", "config", "pipeline", "queue"],
+        crates: &["procfs", "rustix", "serde", "tokio"],
+    },
+    Rule {
         module: "cli",
-        modules: &["capture", "config", "journal", "model", "packet", "pipeline", "recording", "report"],
+        modules: &[
+            "capture",
+            "config",
+            "doctor",
+            "journal",
+            "model",
+            "packet",
+            "pipeline",
+            "recording",
+            "report",
+        ],
         crates: &[
             "anyhow",
             "base64",

@@ -21,6 +21,7 @@ pub mod config;
 pub mod connect;
 mod deliveries;
 pub mod error;
+pub mod health;
 mod hold;
 pub mod keys;
 mod lease;
