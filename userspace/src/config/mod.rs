@@ -3,6 +3,7 @@
 //! Starts nothing and resolves no name. `raw` and `experiment` are the file word by word; what comes out is checked and typed.
 
 mod compare;
+mod document;
 mod error;
 mod experiment;
 mod flags;
@@ -20,6 +21,7 @@ use crate::pipeline::settings::Config;
 
 use raw::RawConfig;
 
+pub use document::document;
 pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
 pub use fleet::{FleetAccess, FleetAccessError};

@@ -37,24 +37,28 @@ fn the_files_for_a_fleet_belong_together() {
     assert_eq!(names(&capture), names(&replay));
 }
 
+/// The template without the table of the queue, which is off as a whole, and that table.
+fn template_parts() -> (String, &'static str) {
+    let (before, rest) = TEMPLATE.split_once("# [queue]\n").unwrap();
+    let (queue, after) = rest.split_once("[spool]\n").unwrap();
+    (format!("{before}[spool]\n{after}"), queue)
+}
+
+/// Every key that is commented out with its default, as if it were not.
+fn uncommented(template: &str) -> String {
+    let is_key = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let line = |line: &str| match line.strip_prefix("# ") {
+        Some(key) if key.split_once(" = ").is_some_and(|(name, _)| is_key(name)) => format!("{key}\n"),
+        _ => format!("{line}\n"),
+    };
+    template.lines().map(line).collect()
+}
+
 /// Uncommenting every key must change nothing, or the template lies about a default.
 #[test]
 fn the_template_shows_the_defaults() {
-    let shown: String = TEMPLATE
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(key)
-                if key
-                    .split_once(" = ")
-                    .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')) =>
-            {
-                format!("{key}\n")
-            }
-            _ => format!("{line}\n"),
-        })
-        .collect();
     // Examples of keys that have no default of their own.
-    let shown = shown
+    let shown = uncommented(&template_parts().0)
         .replace("headers = { x-environment = \"candidate\" }\n", "")
         .replace("requests_per_second_max = 100\n", "")
         .replace("routes = [\"/search\", \"/items/{id}\"]\n", "")
@@ -303,18 +307,10 @@ fn a_queue_is_refused_with_line_and_key() {
     check_queue("shards = 4", "missing field `redis`");
 }
 
-/// Every key of the comment about the queue, with the value that stands there, changes nothing.
 #[test]
 fn the_template_shows_the_defaults_of_a_queue() {
-    let shown = TEMPLATE.lines().skip_while(|line| *line != "#   mode = \"single\"                 or \"cluster\", or \"sentinel\" with sentinel_master = \"name\"");
-    let keys = shown.map_while(|line| line.strip_prefix("#   ")).filter_map(|line| {
-        let (key, rest) = line.split_once(" = ")?;
-        let value = rest.split("  ").next()?;
-        (key != "ca").then(|| format!("{key} = {value}\n"))
-    });
-    let start = "[queue]\nredis = \"redis://redis.internal:6379/0\"\n";
-    let spelled: String = keys.collect();
-    assert!(spelled.lines().count() > 15, "{spelled}");
+    let spelled = format!("[queue]\n{}", uncommented(template_parts().1));
+    assert!(spelled.lines().filter(|line| !line.starts_with('#')).count() > 15, "{spelled}");
     let queue = |text: &str| parse(text, None, Flags::default()).unwrap().queue.unwrap();
-    assert_eq!(queue(&format!("{start}{spelled}")), queue(start));
+    assert_eq!(queue(&spelled), queue("[queue]\nredis = \"redis://redis.internal:6379/0\"\n"));
 }
