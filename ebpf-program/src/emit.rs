@@ -49,6 +49,7 @@ pub(crate) enum DropReason {
     Oversize,
     SampledOut,
     FlowUnwanted,
+    PassedBefore,
 }
 
 /// The counters of this CPU.
@@ -96,6 +97,7 @@ impl Tally {
             }
             DropReason::SampledOut => counter::DROP_SAMPLED_OUT,
             DropReason::FlowUnwanted => counter::DROP_FLOW_UNWANTED,
+            DropReason::PassedBefore => counter::DROP_PASSED_BEFORE,
         };
         self.add(index, 1);
     }

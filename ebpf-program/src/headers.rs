@@ -1,4 +1,4 @@
-//! Finds the TCP header of a packet and reads it.
+//! Finds the TCP header of a packet, behind its link header where it has one, and reads it.
 //!
 //! Knows nothing of ports that are wanted, and trusts no length that the packet claims.
 
@@ -7,17 +7,30 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_skb_cgroup_id, bpf_skb_load_bytes};
 use aya_ebpf::programs::SkBuffContext;
-use understudy_abi::{INGRESS, RecordHeader};
+use understudy_abi::{EGRESS, INGRESS, RecordHeader};
 
 use crate::emit::DropReason;
 
 /// IPv6 extension headers that are walked before the packet is given up. RFC 8200 section 4.1 lists seven.
 const EXTENSION_HEADERS_MAX: usize = 8;
+/// VLAN tags that are skipped: that of a provider and that of a customer (IEEE 802.1ad). The device often takes the outer one
+/// off the packet before we see it.
+const VLAN_TAGS_MAX: usize = 2;
 /// A TCP header starts at most here: the verifier allows variable offsets below 64 KiB only.
 const TCP_OFFSET_MASK: u32 = 0x3fff;
 
+/// Both addresses of an Ethernet header, before the type of what follows.
+const ETHERNET_ADDRESSES_BYTES: u32 = 12;
+const ETHERTYPE_BYTES: u32 = 2;
+const VLAN_TAG_BYTES: u32 = 4;
 const IPV6_HEADER_BYTES: u32 = 40;
 const TCP_HEADER_BYTES: u32 = 20;
+
+// Types of what follows an Ethernet header or a VLAN tag, https://www.iana.org/assignments/ieee-802-numbers.
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_VLAN_OF_PROVIDER: u16 = 0x88a8;
 
 // Protocol numbers, https://www.iana.org/assignments/protocol-numbers.
 const HOP_BY_HOP: u8 = 0;
@@ -62,13 +75,30 @@ pub(crate) struct TcpPacket {
 // === impl Found ===
 
 impl Found {
-    /// The port of this host's end.
+    /// The port of the local end.
     #[inline(always)]
     pub(crate) fn local_port(&self, direction: u8) -> u16 {
         if direction == INGRESS { self.destination_port } else { self.source_port }
     }
 
-    /// This host's end and the other one.
+    /// [`INGRESS`] toward the end with a wanted port, [`EGRESS`] away from it; `None` when neither port is wanted. Of two
+    /// wanted ports the lower one is the server's, of equal ports that of the lower address: any rule will do that says
+    /// the same of both directions.
+    #[inline(always)]
+    pub(crate) fn direction(&self, is_wanted: impl Fn(u16) -> bool) -> Option<u8> {
+        match (is_wanted(self.destination_port), is_wanted(self.source_port)) {
+            (false, false) => None,
+            (true, false) => Some(INGRESS),
+            (false, true) => Some(EGRESS),
+            (true, true) => {
+                let destination = (self.destination_port, number(self.destination));
+                let source = (self.source_port, number(self.source));
+                Some(if destination <= source { INGRESS } else { EGRESS })
+            }
+        }
+    }
+
+    /// The local end and the other one.
     #[inline(always)]
     pub(crate) fn ends(&self, direction: u8) -> Ends {
         let (local_addr, remote_addr, remote_port) = if direction == INGRESS {
@@ -85,20 +115,40 @@ impl Found {
     }
 }
 
-/// Finds the TCP header. `None` when the packet has none that can be read.
+/// Finds the IP header behind an Ethernet header and its VLAN tags. `None` when the packet is none of IP.
 #[inline(always)]
-pub(crate) fn find_tcp(ctx: &SkBuffContext) -> Option<Found> {
-    let [first] = read_words::<1>(ctx, 0)?;
+pub(crate) fn behind_ethernet(ctx: &SkBuffContext) -> Option<u32> {
+    let mut at = ETHERNET_ADDRESSES_BYTES;
+    for _ in 0..=VLAN_TAGS_MAX {
+        let [word] = read_words::<1>(ctx, at)?;
+        match (u32::from_be(word) >> 16) as u16 {
+            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => return Some(bounded(ctx, at + ETHERTYPE_BYTES)),
+            ETHERTYPE_VLAN | ETHERTYPE_VLAN_OF_PROVIDER => at += VLAN_TAG_BYTES,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Finds the TCP header of a packet whose IP header is at this offset. `None` when the packet has none that can be read.
+#[inline(always)]
+pub(crate) fn find_tcp(ctx: &SkBuffContext, ip_at: u32) -> Option<Found> {
+    let [first] = read_words::<1>(ctx, ip_at)?;
     match u32::from_be(first) >> 28 {
-        4 => find_tcp_v4(ctx),
-        6 => find_tcp_v6(ctx),
+        4 => find_tcp_v4(ctx, ip_at),
+        6 => find_tcp_v6(ctx, ip_at),
         _ => None,
     }
 }
 
 /// Reads the rest of a wanted packet's headers.
 #[inline(always)]
-pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<TcpPacket, DropReason> {
+pub(crate) fn read(
+    ctx: &SkBuffContext,
+    found: &Found,
+    direction: u8,
+    has_local_socket: bool,
+) -> Result<TcpPacket, DropReason> {
     let tcp = read_words::<4>(ctx, found.tcp_at + 4).ok_or(DropReason::Malformed)?;
     let [sequence, acknowledgement, control, _checksum] = tcp.map(u32::from_be);
     let header_bytes = (control >> 28) * 4;
@@ -116,7 +166,7 @@ pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<
         // SAFETY: the helper only reads a clock.
         boot_ns: unsafe { bpf_ktime_get_boot_ns() },
         // SAFETY: the context is the one that the kernel gave to this run.
-        scope: unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
+        scope: if has_local_socket { unsafe { bpf_skb_cgroup_id(ctx.skb.skb) } } else { 0 },
         local_addr,
         remote_addr,
         sequence,
@@ -135,19 +185,22 @@ pub(crate) fn read(ctx: &SkBuffContext, found: &Found, direction: u8) -> Result<
 }
 
 #[inline(always)]
-fn find_tcp_v4(ctx: &SkBuffContext) -> Option<Found> {
-    let [first, fragment, protocol, source, destination] = read_words::<5>(ctx, 0)?;
+fn find_tcp_v4(ctx: &SkBuffContext, ip_at: u32) -> Option<Found> {
+    let [first, fragment, protocol, source, destination] = read_words::<5>(ctx, ip_at)?;
     let first = u32::from_be(first);
     let fragment_offset = u32::from_be(fragment) & 0x1fff;
     if (u32::from_be(protocol) >> 16) as u8 != TCP || fragment_offset != 0 {
         return None;
     }
-    let (tcp_at, source_port, destination_port) = ports_at(ctx, (first >> 24 & 0xf) * 4)?;
+    let (tcp_at, source_port, destination_port) = ports_at(ctx, ip_at + (first >> 24 & 0xf) * 4)?;
     Some(Found {
         source: [0, 0, MAPPED_PREFIX, source],
         destination: [0, 0, MAPPED_PREFIX, destination],
         // The kernel writes zero into the total length of packets above 64 KiB (`iph_set_totlen`).
-        claimed_end: first & 0xffff,
+        claimed_end: match first & 0xffff {
+            0 => 0,
+            total_bytes => ip_at + total_bytes,
+        },
         tcp_at,
         source_port,
         destination_port,
@@ -155,11 +208,11 @@ fn find_tcp_v4(ctx: &SkBuffContext) -> Option<Found> {
 }
 
 #[inline(always)]
-fn find_tcp_v6(ctx: &SkBuffContext) -> Option<Found> {
-    let [_, lengths, s0, s1, s2, s3, d0, d1, d2, d3] = read_words::<10>(ctx, 0)?;
+fn find_tcp_v6(ctx: &SkBuffContext, ip_at: u32) -> Option<Found> {
+    let [_, lengths, s0, s1, s2, s3, d0, d1, d2, d3] = read_words::<10>(ctx, ip_at)?;
     let lengths = u32::from_be(lengths);
     let mut next = (lengths >> 8) as u8;
-    let mut at = IPV6_HEADER_BYTES;
+    let mut at = ip_at + IPV6_HEADER_BYTES;
     for _ in 0..EXTENSION_HEADERS_MAX {
         if next == TCP {
             break;
@@ -189,7 +242,7 @@ fn find_tcp_v6(ctx: &SkBuffContext) -> Option<Found> {
     // A payload length of zero means a jumbo packet (RFC 2675), or one that the kernel has yet to cut.
     let claimed_end = match lengths >> 16 {
         0 => 0,
-        payload_bytes => payload_bytes + IPV6_HEADER_BYTES,
+        payload_bytes => ip_at + IPV6_HEADER_BYTES + payload_bytes,
     };
     Some(Found {
         source: [s0, s1, s2, s3],
@@ -222,7 +275,7 @@ fn read_words<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u32; N]> 
     let from = start + at as usize;
     if from + N * 4 <= end {
         // SAFETY: the comparison above holds, and the verifier insists on it. Headers start at multiples of 4 bytes
-        // from the IP header; where that one is not aligned itself, the machine loads such words as well
+        // from the IP header; where that one is not aligned itself, as behind an Ethernet header, the machine loads such words as well
         // (`NET_IP_ALIGN`, `include/linux/skbuff.h`), and the verifier refuses the program on a machine that does not.
         return Some(unsafe { (from as *const [u32; N]).read() });
     }
@@ -245,6 +298,12 @@ fn bounded(ctx: &SkBuffContext, at: u32) -> u32 {
     // LLVM would remove what it can prove redundant.
     let sum = black_box(at.wrapping_add(unknown));
     sum.wrapping_sub(unknown) & TCP_OFFSET_MASK
+}
+
+/// An address as a number, in no order that means anything.
+#[inline(always)]
+fn number(address: [u32; 4]) -> u128 {
+    u128::from_ne_bytes(address_bytes(address))
 }
 
 /// The sixteen bytes of an address that was read as words.

@@ -1,10 +1,13 @@
-//! Decides which packets are copied: by local port, by flow sample, by what user space has asked to forget.
+//! Decides which packets are copied: by local port, by flow sample, by what user space has asked to forget, and each once.
 //!
-//! Decides per flow, never per packet, so that what is kept stays complete.
+//! Leaves out whole flows, and of a flow only packets that were copied already, so that what is kept stays complete.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use understudy_abi::{FlowKey, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX, flow_hash};
+use understudy_abi::{
+    FlowKey, PASSED_PACKETS_MAX, PORT_WORDS, RecordHeader, Settings, UNWANTED_FLOWS_MAX, flow_hash,
+    packet_hash,
+};
 
 use crate::emit::DropReason;
 use crate::headers::Ends;
@@ -23,6 +26,52 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// copied again, which costs work and loses nothing.
 #[map]
 static UNWANTED_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(UNWANTED_FLOWS_MAX, 0);
+
+/// Packets that were copied at an interface: the high bits are a packet's hash, the low ones say where it passed. The hash
+/// also chooses the place, where a newer packet takes the room of an older one. User space gives this map one place when
+/// sockets are watched, which see each packet once.
+#[map]
+static PASSED: Array<u64> = Array::with_max_entries(PASSED_PACKETS_MAX, 0);
+
+/// The part of [`PASSED`]'s numbers that says where.
+const PLACE_MASK: u64 = 0xffff;
+
+/// A packet that passes an interface.
+pub(crate) struct Passage {
+    slot: *mut u64,
+    /// What the slot holds once this packet has been copied.
+    value: u64,
+}
+
+// === impl Passage ===
+
+impl Passage {
+    /// Whether the packet may be copied here: it has not been copied elsewhere. A packet that passes one place twice was
+    /// sent twice.
+    ///
+    /// `place` tells interfaces and directions apart. Of two places with one number, the second copies once more, which
+    /// costs room and does no harm: whoever puts the stream together takes bytes once.
+    #[inline(always)]
+    pub(crate) fn first(header: &RecordHeader, place: u32) -> Result<Self, DropReason> {
+        let hash = packet_hash(header);
+        // The map has as many places as the mask has values, so there is one.
+        let slot = PASSED.get_ptr_mut((hash & PLACE_MASK) as u32).ok_or(DropReason::Malformed)?;
+        let value = hash & !PLACE_MASK | u64::from(place) & PLACE_MASK;
+        // SAFETY: the map holds aligned numbers, which eBPF loads and stores whole.
+        let seen = unsafe { slot.read_volatile() };
+        if seen & !PLACE_MASK == value & !PLACE_MASK && seen != value {
+            return Err(DropReason::PassedBefore);
+        }
+        Ok(Self { slot, value })
+    }
+
+    /// Remembers the packet, once it has been copied.
+    #[inline(always)]
+    pub(crate) fn remember(self) {
+        // SAFETY: as above.
+        unsafe { self.slot.write_volatile(self.value) };
+    }
+}
 
 /// Whether user space asked for this local port.
 #[inline(always)]

@@ -16,7 +16,7 @@ use std::{env, fs, process, thread};
 
 use understudy::capture::cgroup::CgroupSelector;
 use understudy::capture::kernel::{BootClock, KernelConfig, KernelSource};
-use understudy::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
+use understudy::capture::{CaptureError, FlowSample, Hook, Polled, Source, SourceCounts};
 use understudy::model::{Endpoint, FlowKey, Packet, Timestamp};
 use understudy_abi::{EGRESS, INGRESS, RECORD_FIRST, RECORD_LAST, RecordHeader};
 
@@ -394,7 +394,8 @@ fn watches_one_cgroup_and_names_it_in_the_scope() {
     let inside = TcpListener::bind("127.0.0.1:0").unwrap();
     let ports = [&inside, &outside].map(|listener| listener.local_addr().unwrap().port()).to_vec();
     let everywhere = KernelConfig { ports, ..KernelConfig::default() };
-    let one_service = KernelConfig { cgroup: CgroupSelector::Unit(cgroup.name()), ..everywhere.clone() };
+    let own = Hook::Cgroup(CgroupSelector::Unit(cgroup.name()));
+    let one_service = KernelConfig { hook: own, ..everywhere.clone() };
     let mut source = open(&one_service);
     talk(&outside, b"outside", b"outside");
     assert_eq!(Captured::drain(&mut source).records.len(), 0, "a listener from before is in the old cgroup");

@@ -5,7 +5,7 @@
 #![no_std]
 
 /// Changes whenever a layout here changes; user space refuses a probe that was built with another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Payload capacities of the record classes, in bytes. A ring-buffer record has one of these sizes plus the
 /// header, because `bpf_ringbuf_reserve` takes a size that the verifier must know. Most HTTP messages are small,
@@ -31,13 +31,14 @@ pub const PAYLOAD_BYTES_MAX: u32 =
 pub struct RecordHeader {
     /// `bpf_ktime_get_boot_ns`, nanoseconds since boot, suspended time included.
     pub boot_ns: u64,
-    /// Cgroup v2 id of the local socket (`bpf_skb_cgroup_id`, the inode of its folder), 0 where it is not known.
+    /// Cgroup v2 id of the local socket (`bpf_skb_cgroup_id`, the inode of its folder), 0 where it is not known, and
+    /// for packets of an interface, which belong to no local socket.
     /// A listener hands its own to the connections it accepts, so it is the same from SYN to FIN and in both
     /// directions. It tells apart flows with equal addresses in different network namespaces as far as those run
     /// in cgroups of their own. A RST or ACK that the kernel sends for a connection without a full socket (refused,
     /// or in TIME-WAIT) carries the root's.
     pub scope: u64,
-    /// Address of the local end: the server's, when the port is wanted.
+    /// Address of the local end: the server's, when the port is wanted. On an interface: of the end with the wanted port.
     pub local_addr: [u8; 16],
     /// Address of the other end.
     pub remote_addr: [u8; 16],
@@ -59,7 +60,7 @@ pub struct RecordHeader {
     /// The TCP flag byte: FIN 1, SYN 2, RST 4, PSH 8, ACK 16. SYN is set on a packet's first record only, FIN
     /// and RST on its last only.
     pub tcp_flags: u8,
-    /// [`INGRESS`] or [`EGRESS`], as the local socket sees it.
+    /// [`INGRESS`] or [`EGRESS`], as the local end sees it.
     pub direction: u8,
     /// Bits [`RECORD_FIRST`] and [`RECORD_LAST`].
     pub part: u8,
@@ -100,18 +101,21 @@ pub mod counter {
     pub const DROP_SAMPLED_OUT: u32 = 8;
     /// Packets of flows that user space no longer wants (not HTTP, upgraded); meant.
     pub const DROP_FLOW_UNWANTED: u32 = 9;
+    /// Packets that passed another named interface before and were copied there; meant.
+    pub const DROP_PASSED_BEFORE: u32 = 10;
     /// Number of counters.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 }
 
 /// Each drop counter with its label, in the order of the indices.
-pub const DROP_COUNTERS: [(u32, &str); 6] = [
+pub const DROP_COUNTERS: [(u32, &str); 7] = [
     (counter::DROP_RING_FULL, "ring_full"),
     (counter::DROP_MALFORMED, "malformed"),
     (counter::DROP_COPY_FAILED, "copy_failed"),
     (counter::DROP_OVERSIZE, "oversize"),
     (counter::DROP_SAMPLED_OUT, "sampled_out"),
     (counter::DROP_FLOW_UNWANTED, "flow_unwanted"),
+    (counter::DROP_PASSED_BEFORE, "passed_before"),
 ];
 
 /// Settings that user space writes once before it attaches, and may change while running.
@@ -156,6 +160,21 @@ const fn halves(address: &[u8; 16]) -> (u64, u64) {
     (whole as u64, (whole >> 64) as u64)
 }
 
+/// Hash of what stays the same of a packet on its way through a host: everything that this header says of it but the
+/// time. A router changes TTL, checksums and addresses of the link, and none of these counts.
+///
+/// Two packets with one hash are taken for one and the same, so it has 64 bits. It need not resist an adversary either:
+/// who finds two packets with one hash hides one of his own.
+#[inline(always)]
+pub const fn packet_hash(header: &RecordHeader) -> u64 {
+    let flow =
+        flow_hash(&header.local_addr, &header.remote_addr, header.local_port, header.remote_port) as u64;
+    let control = (header.window as u64) << 16 | (header.tcp_flags as u64) << 8 | header.direction as u64;
+    let state = mix(flow << 32 | control);
+    let state = mix(state ^ ((header.sequence as u64) << 32 | header.acknowledgement as u64));
+    mix(state ^ header.packet_payload_bytes as u64)
+}
+
 /// One round of a multiply-and-shift mixer; the constant is 2^64 divided by the golden ratio.
 #[inline(always)]
 const fn mix(state: u64) -> u64 {
@@ -183,6 +202,22 @@ pub struct FlowKey {
     /// Always zero.
     pub reserved: u32,
 }
+
+/// Packets that are remembered so that none is copied at two interfaces, one 64-bit number each. A packet needs to be
+/// remembered for as long as it takes through the host, which is a batch of the driver's (64 packets) or a few.
+pub const PASSED_PACKETS_MAX: u32 = 65_536;
+
+/// Index into the array of programs behind the gates, where interfaces have no links of their own (before kernel 6.6):
+/// packets that come in, with an Ethernet header.
+pub const GATE_IN_ETHERNET: u32 = 0;
+/// As [`GATE_IN_ETHERNET`], for packets that go out.
+pub const GATE_OUT_ETHERNET: u32 = 1;
+/// As [`GATE_IN_ETHERNET`], for packets that begin with their IP header.
+pub const GATE_IN_PLAIN: u32 = 2;
+/// As [`GATE_IN_PLAIN`], for packets that go out.
+pub const GATE_OUT_PLAIN: u32 = 3;
+/// Number of gates.
+pub const GATES: u32 = 4;
 
 /// The set of wanted ports is an array of this many 32-bit words: port `p` is bit `p % 32` of word `p / 32`.
 pub const PORT_WORDS: u32 = 65_536 / 32;

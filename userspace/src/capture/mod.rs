@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod features;
+pub mod interface;
 pub mod kernel;
 pub mod listeners;
 pub mod pcap;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use crate::model::{FlowKey, Packet};
 
 pub use cgroup::CgroupSelector;
-pub use kernel::{BootClock, KernelConfig, KernelSource, probe_is_embedded};
+pub use kernel::{BootClock, Hook, KernelConfig, KernelSource, probe_is_embedded};
 pub use pcap::{PcapLimits, PcapSource};
 pub use sample::FlowSample;
 
@@ -188,10 +189,7 @@ pub enum CaptureError {
         source: Box<aya::EbpfError>,
     },
     /// The kernel refused a program.
-    #[error(
-        "kernel {kernel} refused the program `{program}` (cgroup_skb, kernel 5.8 or later){}",
-        tail(verifier_log)
-    )]
+    #[error("kernel {kernel} refused the program `{program}` (it needs 5.8 or later){}", tail(verifier_log))]
     LoadProgram {
         /// The program.
         program: &'static str,
@@ -213,6 +211,47 @@ pub enum CaptureError {
         /// Why not.
         #[source]
         source: Box<aya::programs::ProgramError>,
+    },
+    /// The kernel refused to attach a program to an interface.
+    #[error("failed to attach `{program}` to the interface {interface}")]
+    AttachInterface {
+        /// The program, or `clsact`, which holds programs before kernel 6.6.
+        program: &'static str,
+        /// The interface.
+        interface: String,
+        /// Why not.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// No interface has this name.
+    #[error("no interface `{interface}` in this network namespace; there are: {}", there.join(", "))]
+    NoInterface {
+        /// The name.
+        interface: String,
+        /// Those that there are.
+        there: Vec<String>,
+    },
+    /// An interface whose packets begin with something else than Ethernet or IP.
+    #[error(
+        "the interface `{interface}` has links of type {link_type}, and the probe reads Ethernet and IP only"
+    )]
+    LinkType {
+        /// Its name.
+        interface: String,
+        /// `ARPHRD_*` of `include/uapi/linux/if_arp.h`.
+        link_type: u16,
+    },
+    /// The kernel does not list interfaces.
+    #[error("failed to list the network interfaces")]
+    ListInterfaces {
+        /// Why not.
+        source: io::Error,
+    },
+    /// Other processes cannot be told that this one keeps programs on interfaces.
+    #[error("failed to lock the network namespace /proc/self/ns/net")]
+    LockNamespace {
+        /// Why not.
+        source: io::Error,
     },
     /// A part that the probe must have is not in the object.
     #[error("the probe has no {part}")]

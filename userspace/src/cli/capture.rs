@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::capture::listeners::listening_ports;
-use crate::capture::{KernelConfig, KernelSource, PcapSource};
+use crate::capture::{Hook, KernelConfig, KernelSource, PcapSource};
 use crate::config::Flags;
 use crate::pipeline::feed::Feed;
 use crate::pipeline::settings::{CaptureConfig, Input};
@@ -27,15 +27,19 @@ pub(super) struct CaptureFlags {
     /// `shop.service`. Default: every service of the host.
     #[arg(long, value_name = "CGROUP")]
     cgroup: Option<String>,
+    /// Packets that pass this network interface, in the place of those of sockets: for a gateway, whose traffic ends
+    /// elsewhere. May be given several times, or as a list with commas; a packet that passes several is copied once.
+    #[arg(long = "interface", value_name = "INTERFACE", value_delimiter = ',', conflicts_with = "cgroup")]
+    interfaces: Vec<String>,
     /// Stop after this time, such as `30s` or `10m`. Default: at Ctrl-C.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) duration: Option<Duration>,
     /// Read this capture file (pcap or pcapng) in the place of live traffic; `-` is standard input, as in
     /// `tcpdump -U -w - tcp port 8080 | understudy inspect --pcap -`. Needs no root.
-    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["cgroup", "duration"])]
+    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["cgroup", "interfaces", "duration"])]
     pcap: Option<PathBuf>,
     /// Read this recording in the place of live traffic; `-` is standard input. Needs no root.
-    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["ports", "cgroup", "duration"])]
+    #[arg(long, value_name = "FILE", group = "offline", conflicts_with_all = ["ports", "cgroup", "interfaces", "duration"])]
     recording: Option<PathBuf>,
     /// The configuration file; flags win over it. `understudy config template` prints one.
     #[arg(short, long, value_name = "FILE")]
@@ -50,6 +54,7 @@ impl CaptureFlags {
         Flags {
             ports: self.ports.clone(),
             cgroup: self.cgroup.clone(),
+            interfaces: self.interfaces.clone(),
             pcap: self.pcap.clone(),
             recording: self.recording.clone(),
             ..Flags::default()
@@ -72,7 +77,9 @@ pub(super) fn open_feed(config: &CaptureConfig) -> anyhow::Result<Feed> {
 fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource> {
     let source = KernelSource::open(config, clock::boot()).context("cannot capture")?;
     let ports: Vec<String> = config.ports.iter().map(u16::to_string).collect();
-    tracing::info!(ports = ports.join(","), cgroup = %source.cgroup().display(), "Capturing; Ctrl-C stops.");
+    tracing::info!(ports = ports.join(","), at = source.place(), "Capturing; Ctrl-C stops.");
+    // What passes an interface is listened to elsewhere.
+    let Hook::Cgroup(_) = config.hook else { return Ok(source) };
     match listening_ports() {
         Ok(listening) => {
             for port in config.ports.iter().filter(|port| !listening.contains(port)) {

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::compare::RawIgnore;
 use super::experiment::{RawCandidate, RawExperiment};
+use super::hook;
 use super::raw::RawConfig;
 use crate::pipeline::settings::{Config, Input};
 
@@ -16,8 +17,10 @@ use crate::pipeline::settings::{Config, Input};
 pub struct Flags {
     /// `capture.ports`
     pub ports: Vec<u16>,
-    /// `capture.cgroup`
+    /// `capture.cgroup`; takes the place of the file's interfaces, too.
     pub cgroup: Option<String>,
+    /// `capture.interfaces`, with the hook that they need; empty for what the file says.
+    pub interfaces: Vec<String>,
     /// `admin.listen`
     pub admin: Option<String>,
     /// `journal.path`
@@ -86,6 +89,7 @@ impl Flags {
         let Self {
             ports,
             cgroup,
+            interfaces,
             admin,
             journal,
             experiment,
@@ -98,7 +102,15 @@ impl Flags {
         if !ports.is_empty() {
             raw.capture.ports = Some(given(ports));
         }
-        raw.capture.cgroup = cgroup.map(given).or(raw.capture.cgroup.take());
+        if !interfaces.is_empty() {
+            raw.capture.hook = Some(given(hook::TC.to_owned()));
+            raw.capture.interfaces = Some(given(interfaces));
+            raw.capture.cgroup = None;
+        } else if let Some(cgroup) = cgroup {
+            raw.capture.hook = None;
+            raw.capture.interfaces = None;
+            raw.capture.cgroup = Some(given(cgroup));
+        }
         raw.admin.listen = admin.map(given).or(raw.admin.listen.take());
         raw.journal.path = journal.or(raw.journal.path.take());
         if no_experiments {

@@ -8,6 +8,7 @@ mod error;
 mod experiment;
 mod flags;
 mod fleet;
+mod hook;
 mod noise;
 mod queue;
 mod raw;

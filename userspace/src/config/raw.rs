@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::error::Fault;
 use super::experiment::RawExperiment;
+use super::hook;
 use super::queue::{RawQueue, RawSpool};
 use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
 use crate::capture::FlowSample;
@@ -50,7 +51,9 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCapture {
     pub(super) ports: Option<Spanned<Vec<u16>>>,
+    pub(super) hook: Option<Spanned<String>>,
     pub(super) cgroup: Option<Spanned<String>>,
+    pub(super) interfaces: Option<Spanned<Vec<String>>>,
     pub(super) flow_sample: Option<Spanned<String>>,
     pub(super) ring_bytes: Option<Spanned<u32>>,
     pub(super) nice: Option<Spanned<i32>>,
@@ -192,15 +195,7 @@ impl RawCapture {
             }
             kernel.ports = ports.into_inner();
         }
-        if let Some(cgroup) = self.cgroup {
-            // An empty variable in somebody's script must not become the whole host.
-            if cgroup.get_ref().is_empty() {
-                let problem = "must not be empty; `/` is every service of the host".to_owned();
-                return Err(Fault { key: "capture.cgroup".to_owned(), span: cgroup.span(), problem });
-            }
-            let Ok(selector) = cgroup.get_ref().parse();
-            kernel.cgroup = selector;
-        }
+        kernel.hook = hook::finish(self.hook, self.cgroup, self.interfaces)?;
         if let Some(sample) = &self.flow_sample {
             let share = fraction("capture.flow_sample", sample)?;
             kernel.flow_sample = FlowSample::from_fraction(share).unwrap_or(FlowSample::ALL);

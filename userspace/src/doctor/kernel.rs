@@ -9,7 +9,8 @@ use rustix::process::{Resource, getrlimit};
 use super::Finding;
 use crate::capture::cgroup::CgroupSelector;
 use crate::capture::features::{Feature, missing_capabilities, needed_features};
-use crate::capture::{KernelConfig, KernelSource, probe_is_embedded};
+use crate::capture::kernel::has_interface_links;
+use crate::capture::{Hook, KernelConfig, KernelSource, probe_is_embedded};
 use crate::pipeline::clock;
 use crate::pipeline::settings::Config;
 
@@ -22,7 +23,10 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let (release, ring_bytes) = (release.trim(), config.capture.kernel.ring_bytes);
     let mut findings = vec![probe(), version(release), features(&needed_features()), capabilities()];
-    findings.push(cgroup(&config.capture.kernel.cgroup));
+    findings.push(match &config.capture.kernel.hook {
+        Hook::Cgroup(selector) => cgroup(selector),
+        Hook::Interfaces(_) => interfaces(),
+    });
     findings.push(btf());
     findings.push(memlock(parse_version(release), ring_bytes));
     findings.extend(jit());
@@ -112,6 +116,18 @@ fn cgroup(selector: &CgroupSelector) -> Finding {
     }
 }
 
+/// How the kernel attaches programs to interfaces.
+fn interfaces() -> Finding {
+    if has_interface_links() {
+        return Finding::ok("interfaces", "the kernel detaches the probe by itself when understudy ends");
+    }
+    Finding::warning(
+        "interfaces",
+        "a kill of understudy leaves filters on the interfaces that do nothing; its next start removes them",
+        "use kernel 6.6 or later, to have none left",
+    )
+}
+
 fn btf() -> Finding {
     if fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false) {
         return Finding::ok(
@@ -152,11 +168,12 @@ fn jit() -> Option<Finding> {
 
 /// Loads and attaches the probe with no wanted port, and takes it away again.
 fn attach(kernel: &KernelConfig) -> Finding {
-    let config = KernelConfig { ring_bytes: 4096, cgroup: kernel.cgroup.clone(), ..KernelConfig::default() };
+    let config = KernelConfig { ring_bytes: 4096, hook: kernel.hook.clone(), ..KernelConfig::default() };
     match KernelSource::open(&config, clock::boot()) {
         Ok(source) => {
+            let place = source.place();
             drop(source);
-            Finding::ok("capture", "the probe loads and attaches")
+            Finding::ok("capture", format!("the probe loads and attaches to {place}"))
         }
         Err(error) => Finding::failure(
             "capture",

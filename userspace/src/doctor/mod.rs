@@ -8,6 +8,7 @@ mod remote;
 
 use serde::Serialize;
 
+use crate::capture::Hook;
 use crate::pipeline::settings::Config;
 
 /// One thing that was looked at.
@@ -50,7 +51,10 @@ pub async fn examine(config: &Config, duties: Duties) -> Vec<Finding> {
     let mut findings = Vec::new();
     if duties.capture {
         findings.extend(kernel::examine(config));
-        findings.extend(host::captured_ports(&config.capture.kernel.ports));
+        // Behind an interface others listen.
+        if let Hook::Cgroup(_) = config.capture.kernel.hook {
+            findings.extend(host::captured_ports(&config.capture.kernel.ports));
+        }
     }
     findings.extend(host::examine(config, duties));
     findings.extend(remote::redis(config).await);

@@ -170,7 +170,7 @@ impl Run {
 /// Where the exchanges of a run come from, in one line.
 fn summary(capture: &CaptureConfig) -> String {
     match &capture.input {
-        Input::Probe => format!("cgroup {}", capture.kernel.cgroup),
+        Input::Probe => capture.kernel.hook.to_string(),
         Input::Pcap(path) => format!("capture file {}", path.display()),
         Input::Recording(path) => format!("recording {}", path.display()),
     }

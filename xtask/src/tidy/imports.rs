@@ -59,7 +59,17 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "capture",
         modules: &["model"],
-        crates: &["aya", "aya_log", "log", "pcap_parser", "procfs", "rustix", "thiserror", "understudy_abi"],
+        crates: &[
+            "aya",
+            "aya_log",
+            "log",
+            "nix",
+            "pcap_parser",
+            "procfs",
+            "rustix",
+            "thiserror",
+            "understudy_abi",
+        ],
     },
     Rule {
         module: "queue",

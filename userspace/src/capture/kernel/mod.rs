@@ -1,46 +1,42 @@
-//! The eBPF probe as a source of packets: loads it, attaches it to a cgroup, drains its ring.
+//! The eBPF probe as a source of packets: loads it, attaches it, drains its ring.
 //!
-//! Pins nothing and holds every link by file descriptor, so that the kernel detaches the probe when this process
+//! Pins nothing and holds what it attaches by file descriptor, so that the kernel takes the probe away when this process
 //! ends in whatever way. Reads no clock, and starts no thread.
 
-use std::fs::{self, File};
-use std::io;
+mod attach;
+mod maps;
+
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError};
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use understudy_abi::{self as abi, RecordHeader};
 
-use super::cgroup::CgroupSelector;
+use self::attach::{Attached, Place};
+use self::maps::{
+    Counters, FlowKeyValue, SettingsValue, check_abi, load_maps, map_error, open_map, write_ports,
+};
 use super::features::missing_capabilities;
 use super::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::model::{FlowKey, LinkType, Packet, Timestamp};
 
-static PROBE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/understudy-probe"));
+pub use attach::{Hook, has_interface_links};
 
 /// The ring asks for a reader when it is this part full; below that the reader's own timer drains it.
 const WAKE_DIVISOR: u32 = 4;
-/// Lines of the verifier's log that an error shows; the reason stands in the last ones.
-const VERIFIER_LINES_MAX: usize = 12;
-const PROGRAMS: [(&str, CgroupSkbAttachType); 2] = [
-    ("understudy_ingress", CgroupSkbAttachType::Ingress),
-    ("understudy_egress", CgroupSkbAttachType::Egress),
-];
 
 /// What to capture, and how much memory it may take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelConfig {
     /// Local TCP ports whose packets are copied. Default: none.
     pub ports: Vec<u16>,
-    /// The cgroup whose sockets are watched. Default: the root, so every service of the host.
-    pub cgroup: CgroupSelector,
+    /// Whose packets are copied. Default: those of the root cgroup's sockets, so of every service of the host.
+    pub hook: Hook,
     /// Size of the ring in bytes, a power of two from 4,096 to 1 GiB. Default: 16 MiB. When it is full, packets
     /// are not copied and count as `ring_full`.
     pub ring_bytes: u32,
@@ -67,7 +63,8 @@ pub struct KernelSource {
     log: EbpfLogger<&'static dyn log::Log>,
     clock: BootClock,
     records_per_poll_max: usize,
-    cgroup: PathBuf,
+    place: Place,
+    attached: Attached,
     /// Sleeps on the ring, woken only when the probe asks for it.
     waiter: OwnedFd,
     /// The last drain stopped at its limit, so that more is ready.
@@ -79,7 +76,7 @@ pub struct KernelSource {
 /// How often the probe ran and how long that took; all zero unless `kernel.bpf_stats_enabled` is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProbeCost {
-    /// Runs of both programs.
+    /// Runs of all its programs.
     pub runs: u64,
     /// Time spent in them.
     pub run_time: Duration,
@@ -89,24 +86,9 @@ pub struct ProbeCost {
 const NEW_SETTINGS: abi::Settings =
     abi::Settings { abi_version: 0, flow_sample_max: 0, wake_bytes: 0, has_unwanted_flows: 0 };
 
-type Counters = [u64; abi::counter::COUNT as usize];
-
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct SettingsValue(abi::Settings);
-
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct FlowKeyValue(abi::FlowKey);
-
-// SAFETY: plain integers without padding; `abi` asserts the size.
-unsafe impl aya::Pod for SettingsValue {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FlowKeyValue {}
-
 /// Whether this library was built with a probe.
 pub fn probe_is_embedded() -> bool {
-    !PROBE.is_empty()
+    !maps::PROBE.is_empty()
 }
 
 // === impl KernelConfig ===
@@ -115,24 +97,11 @@ impl Default for KernelConfig {
     fn default() -> Self {
         Self {
             ports: Vec::new(),
-            cgroup: CgroupSelector::Root,
+            hook: Hook::default(),
             ring_bytes: 16 << 20,
             flow_sample: FlowSample::ALL,
             records_per_poll_max: 4096,
         }
-    }
-}
-
-impl KernelConfig {
-    /// The bit set of [`KernelConfig::ports`], word by word as the probe reads it.
-    fn port_words(&self) -> Vec<u32> {
-        let mut words = vec![0; abi::PORT_WORDS as usize];
-        for port in &self.ports {
-            if let Some(word) = words.get_mut(usize::from(port / 32)) {
-                *word |= 1 << (port % 32);
-            }
-        }
-        words
     }
 }
 
@@ -166,15 +135,12 @@ impl KernelSource {
             return Err(CaptureError::RingBytes { ring_bytes: config.ring_bytes });
         }
         require_capabilities()?;
-        let cgroup = config.cgroup.resolve()?;
-        let folder = File::open(&cgroup)
-            .map_err(|source| CaptureError::ReadCgroups { path: cgroup.clone(), source })?;
-
-        let mut ebpf = load_maps(config.ring_bytes)?;
+        let place = Place::find(&config.hook)?;
+        let mut ebpf = load_maps(config.ring_bytes, place.passed_packets())?;
         check_abi(&ebpf)?;
         let log = EbpfLogger::init(&mut ebpf)
             .map_err(|source| CaptureError::OpenLog { source: Box::new(source) })?;
-        write_ports(&mut ebpf, config)?;
+        write_ports(&mut ebpf, &config.ports)?;
         let records: RingBuf<MapData> = open_map(&mut ebpf, "RECORDS")?;
         let settings = abi::Settings {
             abi_version: abi::ABI_VERSION,
@@ -192,17 +158,22 @@ impl KernelSource {
             log,
             clock,
             records_per_poll_max: config.records_per_poll_max,
-            cgroup,
+            place,
+            attached: Attached::default(),
             has_more: false,
             ebpf: Some(ebpf),
         };
         source.write_settings(settings)?;
-        source.attach(&folder)
+        let Self { ebpf, place, attached, .. } = &mut source;
+        if let Some(ebpf) = ebpf {
+            *attached = place.attach(ebpf)?;
+        }
+        Ok(source)
     }
 
-    /// The folder of the cgroup that the probe is attached to.
-    pub fn cgroup(&self) -> &Path {
-        &self.cgroup
+    /// What the probe is attached to, in words: `cgroup /sys/fs/cgroup`, `tc eth0,eth1`.
+    pub fn place(&self) -> String {
+        self.place.to_string()
     }
 
     /// Sets the clock anew, after the wall clock was corrected.
@@ -216,7 +187,7 @@ impl KernelSource {
     /// [`CaptureError::IncompleteProbe`] when the kernel does not tell.
     pub fn cost(&self) -> Result<ProbeCost, CaptureError> {
         let mut cost = ProbeCost::default();
-        for (name, _) in PROGRAMS {
+        for name in self.attached.programs.iter().copied() {
             let program = self.ebpf.as_ref().and_then(|ebpf| ebpf.program(name));
             let counted = program.and_then(|program| program.info().ok());
             let counted = counted.ok_or(CaptureError::IncompleteProbe { part: name })?;
@@ -224,20 +195,6 @@ impl KernelSource {
             cost.run_time = cost.run_time.saturating_add(counted.run_time());
         }
         Ok(cost)
-    }
-
-    fn attach(mut self, cgroup: &File) -> Result<Self, CaptureError> {
-        for (name, attach_type) in PROGRAMS {
-            let program = self.ebpf.as_mut().and_then(|ebpf| ebpf.program_mut(name));
-            let program = program.ok_or(CaptureError::IncompleteProbe { part: name })?;
-            let program: &mut CgroupSkb =
-                <&mut Program>::try_into(program).map_err(|source| refused_program(name, source))?;
-            program.load().map_err(|source| refused_program(name, source))?;
-            program.attach(cgroup, attach_type, CgroupAttachMode::Single).map_err(|source| {
-                CaptureError::Attach { program: name, cgroup: self.cgroup.clone(), source: Box::new(source) }
-            })?;
-        }
-        Ok(self)
     }
 
     /// Tells the probe, unless it knows.
@@ -314,6 +271,7 @@ impl Source for KernelSource {
     fn close(&mut self) {
         // The maps are held apart, so that what the ring holds can still be read.
         self.ebpf = None;
+        self.attached = Attached::default();
     }
 
     fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
@@ -359,81 +317,4 @@ fn unpack(record: &[u8]) -> Result<(u64, &[u8]), CaptureError> {
 fn require_capabilities() -> Result<(), CaptureError> {
     let missing = missing_capabilities();
     if missing.is_empty() { Ok(()) } else { Err(CaptureError::MissingCapabilities { missing }) }
-}
-
-/// Parses the object and makes its maps.
-fn load_maps(ring_bytes: u32) -> Result<Ebpf, CaptureError> {
-    // The numbers of `log::Level` and of the probe's log agree: 1 is ERROR, 5 is TRACE, 0 is none.
-    let log_level = log::max_level() as u8;
-    EbpfLoader::new()
-        // The probe has no relocations that need the kernel's types.
-        .btf(None)
-        .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)
-        .map_max_entries("RECORDS", ring_bytes)
-        .override_global("AYA_LOG_LEVEL", &log_level, false)
-        .load(PROBE)
-        .map_err(|source| CaptureError::LoadMaps { kernel: kernel_release(), source: Box::new(source) })
-}
-
-/// Refuses a probe that was built from another version of the border.
-fn check_abi(ebpf: &Ebpf) -> Result<(), CaptureError> {
-    let probe = ebpf
-        .map(".rodata.abi")
-        .and_then(|map| Array::<_, u32>::try_from(map).ok())
-        .and_then(|version| version.get(&0, 0).ok())
-        .unwrap_or(0);
-    if probe == abi::ABI_VERSION {
-        return Ok(());
-    }
-    Err(CaptureError::AbiMismatch { probe, binary: abi::ABI_VERSION })
-}
-
-fn write_ports(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<(), CaptureError> {
-    let mut ports = Array::<_, u32>::try_from(borrow_map(ebpf, "PORTS")?)
-        .map_err(|source| map_error("open", "PORTS", source))?;
-    for (index, word) in (0..).zip(config.port_words()).filter(|(_, word)| *word != 0) {
-        ports.set(index, word, 0).map_err(|source| map_error("write", "PORTS", source))?;
-    }
-    Ok(())
-}
-
-/// A map that stays in the probe.
-fn borrow_map<'a>(ebpf: &'a mut Ebpf, map: &'static str) -> Result<&'a mut Map, CaptureError> {
-    ebpf.map_mut(map).ok_or(CaptureError::IncompleteProbe { part: map })
-}
-
-/// Takes a map out of the probe. It must live until the programs are loaded, which refer to it by descriptor.
-fn open_map<M>(ebpf: &mut Ebpf, map: &'static str) -> Result<M, CaptureError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let taken = ebpf.take_map(map).ok_or(CaptureError::IncompleteProbe { part: map })?;
-    M::try_from(taken).map_err(|source| map_error("open", map, source))
-}
-
-fn map_error(operation: &'static str, map: &'static str, source: MapError) -> CaptureError {
-    CaptureError::Map { operation, map, source: Box::new(source) }
-}
-
-/// The error for a program that the kernel refused, with what the verifier said last.
-fn refused_program(program: &'static str, source: ProgramError) -> CaptureError {
-    let log = if let ProgramError::LoadError { verifier_log, io_error: _ } = &source {
-        verifier_log.to_string()
-    } else {
-        String::new()
-    };
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let tail = lines.get(lines.len().saturating_sub(VERIFIER_LINES_MAX)..).unwrap_or_default();
-    CaptureError::LoadProgram {
-        program,
-        kernel: kernel_release(),
-        verifier_log: tail.join("\n"),
-        source: Box::new(source),
-    }
-}
-
-fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map(|release| release.trim().to_owned())
-        .unwrap_or_else(|_: io::Error| "of unknown release".to_owned())
 }
