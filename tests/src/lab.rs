@@ -45,7 +45,7 @@ pub enum Family {
 
 /// A named network namespace that goes away on drop, with every interface in it.
 #[derive(Debug)]
-struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 // === impl Lab ===
 
@@ -55,8 +55,7 @@ impl Lab {
     /// # Errors
     /// When `ip` fails; its message is the error's.
     pub fn new() -> anyhow::Result<Self> {
-        static LABS: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("us{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let prefix = Namespace::prefix();
         let switch = Namespace::new(format!("{prefix}-sw"))?;
         ip(&["-n", &switch.0, "link", "add", "br0", "type", "bridge"])?;
         ip(&["-n", &switch.0, "link", "set", "br0", "up"])?;
@@ -118,7 +117,7 @@ impl Host {
 
     /// Where its processes run.
     pub fn place(&self) -> Place {
-        Place::Namespace(self.namespace.0.clone())
+        self.namespace.place()
     }
 
     /// Runs `work` on this host; see [`within`].
@@ -153,9 +152,20 @@ pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> anyhow::Result<T> +
 // === impl Namespace ===
 
 impl Namespace {
-    fn new(name: String) -> anyhow::Result<Self> {
+    /// What names of namespaces begin with, other for each network.
+    pub(crate) fn prefix() -> String {
+        static NETWORKS: AtomicU32 = AtomicU32::new(0);
+        format!("us{}-{}", std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn new(name: String) -> anyhow::Result<Self> {
         ip(&["netns", "add", &name])?;
         Ok(Self(name))
+    }
+
+    /// As the place of a process.
+    pub(crate) fn place(&self) -> Place {
+        Place::Namespace(self.0.clone())
     }
 }
 
@@ -166,7 +176,8 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs `ip`.
+pub(crate) fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     let tool = crate::prereq::find_tool("ip").context("`ip` is not on the PATH")?;
     let output = Command::new(tool).args(arguments).output().context("failed to run `ip`")?;
     ensure!(

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod daemon;
 pub mod detect;
 pub mod fleet;
+pub mod gateway;
 pub mod hosts;
 pub mod lab;
 pub mod load;

@@ -14,6 +14,8 @@ mod doctor;
 mod faults;
 #[path = "e2e/fleet.rs"]
 mod fleet;
+#[path = "e2e/gateway.rs"]
+mod gateway;
 #[path = "e2e/inspect.rs"]
 mod inspect;
 #[path = "e2e/lab.rs"]
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let modules: &[(&str, &[Case])] = &[
         ("lab", lab::CASES),
         ("inspect", inspect::CASES),
+        ("gateway", gateway::CASES),
         ("completeness", completeness::CASES),
         ("verdict", verdict::CASES),
         ("noise", noise::CASES),

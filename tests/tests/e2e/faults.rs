@@ -188,7 +188,7 @@ fn kill() -> anyhow::Result<()> {
 }
 
 /// Ids of the BPF links and programs that a process holds by file descriptor (`/proc/<pid>/fdinfo`).
-fn held(process: u32) -> anyhow::Result<(BTreeSet<u32>, BTreeSet<u32>)> {
+pub(crate) fn held(process: u32) -> anyhow::Result<(BTreeSet<u32>, BTreeSet<u32>)> {
     let (mut links, mut programs) = (BTreeSet::new(), BTreeSet::new());
     for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo"))? {
         // A descriptor may be closed between the two reads.
@@ -200,7 +200,7 @@ fn held(process: u32) -> anyhow::Result<(BTreeSet<u32>, BTreeSet<u32>)> {
     Ok((links, programs))
 }
 
-fn all_links() -> anyhow::Result<BTreeSet<u32>> {
+pub(crate) fn all_links() -> anyhow::Result<BTreeSet<u32>> {
     // One that goes away while the list is read is an error of that entry; it is gone, which is what is asked.
     Ok(loaded_links().filter_map(Result::ok).map(|link| link.id()).collect())
 }

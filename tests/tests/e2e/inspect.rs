@@ -44,7 +44,7 @@ const KEYS: [&str; 9] =
 type Ask = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 /// What must be said about one exchange.
-struct Truth {
+pub(crate) struct Truth {
     client: SocketAddr,
     method: String,
     target: String,
@@ -169,7 +169,7 @@ fn quiet() -> anyhow::Result<()> {
 }
 
 /// Compares what the daemon printed with the truth: each exchange once, nothing besides, all fields right.
-fn check(daemon: Daemon, server: SocketAddr, truths: Vec<Truth>) -> anyhow::Result<()> {
+pub(crate) fn check(daemon: Daemon, server: SocketAddr, truths: Vec<Truth>) -> anyhow::Result<()> {
     let finished = daemon.interrupt()?;
     ensure!(finished.code == 0, "exit code {}: {}", finished.code, finished.stderr);
     let lines = objects(&finished.stdout)?;
