@@ -27,6 +27,8 @@ pub enum Wiring {
     TaggedTwice,
     /// Both by one cable, as VLAN 100 and VLAN 200: `trunk.100` and `trunk.200` on `trunk`.
     Trunk,
+    /// As by cables, and the client's network comes through a tunnel without a link header, `tunnel`. IPv4 only.
+    Tunnel,
 }
 
 /// Largest packets of a network with two tags, so that packets with tags are no longer than others.
@@ -69,6 +71,18 @@ impl Gateway {
                     ip(&["-n", &end.0, "link", "set", &format!("{outer}.200"), "mtu", TAGGED_MTU])?;
                 }
                 networks(&client, "eth0.100.200", &host, ["left.100.200", "right"], &server)?;
+            }
+            Wiring::Tunnel => {
+                cable(&client, "eth0", &host, "left")?;
+                cable(&server, "eth0", &host, "right")?;
+                for (end, cable, own, other) in
+                    [(&client, "eth0", "10.78.0.2", "10.78.0.1"), (&host, "left", "10.78.0.1", "10.78.0.2")]
+                {
+                    ip(&["-n", &end.0, "addr", "add", &format!("{own}/24"), "dev", cable])?;
+                    let kind = ["type", "ipip", "local", own, "remote", other];
+                    ip(&[&["-n", &end.0, "link", "add", "tunnel", "up"][..], &kind].concat())?;
+                }
+                networks(&client, "tunnel", &host, ["tunnel", "right"], &server)?;
             }
             Wiring::Trunk => {
                 let middle = Namespace::new(format!("{prefix}-sw"))?;
@@ -120,6 +134,24 @@ impl Gateway {
     }
 }
 
+/// Whether this kernel has VLANs and tunnels as interfaces; some that are built for virtual machines have none.
+pub fn has_vlans_and_tunnels() -> bool {
+    let Ok(somewhere) = Namespace::new(format!("{}-has", Namespace::prefix())) else { return false };
+    let tunnel = ["link", "add", "tunnel", "type", "ipip", "local", "10.0.0.1", "remote", "10.0.0.2"];
+    tag(&somewhere, "lo", "802.1Q", 1).is_ok() && ip(&[&["-n", &somewhere.0][..], &tunnel].concat()).is_ok()
+}
+
+/// Adds a TUN device to a host: an interface without a link header, whose packets a process reads and writes.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn add_tun(place: &Place, name: &str) -> anyhow::Result<()> {
+    within(place, || {
+        ip(&["tuntap", "add", name, "mode", "tun"])?;
+        ip(&["link", "set", name, "up"])
+    })
+}
+
 /// Joins two hosts, and switches everything on.
 fn cable(one: &Namespace, interface: &str, other: &Namespace, peer: &str) -> anyhow::Result<()> {
     ip(&["-n", &one.0, "link", "add", interface, "type", "veth", "peer", "name", peer, "netns", &other.0])?;
@@ -150,11 +182,17 @@ fn networks(
     for (end, interface, network, number) in ends {
         let (v4, v6) = (format!("10.78.{network}.{number}/24"), format!("fd78:{network}::{number}/64"));
         ip(&["-n", &end.0, "addr", "add", &v4, "dev", interface])?;
+        if interface == "tunnel" {
+            continue;
+        }
         // Without `nodad` an IPv6 address cannot be used for a second or two.
         ip(&["-n", &end.0, "addr", "add", &v6, "dev", interface, "nodad"])?;
     }
     for (end, network) in [(client, 1), (server, 2)] {
         ip(&["-n", &end.0, "route", "add", "default", "via", &format!("10.78.{network}.1")])?;
+        if client_interface == "tunnel" {
+            continue;
+        }
         ip(&["-n", &end.0, "-6", "route", "add", "default", "via", &format!("fd78:{network}::1")])?;
     }
     Ok(())

@@ -46,7 +46,8 @@ mod workers;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-use understudy_tests::prereq::{Prerequisite, missing, required};
+use understudy_tests::gateway::has_vlans_and_tunnels;
+use understudy_tests::prereq::{NETWORK, Prerequisite, missing, required};
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -60,7 +61,7 @@ struct Case {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let modules: &[(&str, &[Case])] = &[
+    let mut modules: Vec<(&str, &[Case])> = vec![
         ("lab", lab::CASES),
         ("inspect", inspect::CASES),
         ("gateway", gateway::CASES),
@@ -81,6 +82,13 @@ fn main() -> ExitCode {
         ("outages", outages::CASES),
         ("workers", workers::CASES),
     ];
+    if missing(NETWORK).is_none() && has_vlans_and_tunnels() {
+        modules.push(("gateway", gateway::DEVICE_CASES));
+    } else {
+        eprintln!(
+            "not here: gateways with VLANs and tunnels, which this kernel does not have; `cargo xtask vm` boots one"
+        );
+    }
     let trials = modules
         .iter()
         .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))

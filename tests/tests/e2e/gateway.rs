@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use aya::programs::loaded_programs;
@@ -13,10 +14,11 @@ use understudy_tests::app::Faults;
 use understudy_tests::client::get;
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Workspace, run_to_end};
-use understudy_tests::gateway::{Gateway, Wiring};
+use understudy_tests::gateway::{Gateway, Wiring, add_tun};
 use understudy_tests::lab::{Family, within};
 use understudy_tests::mix::{Pace, drive, every_shape, numbered};
-use understudy_tests::prereq::{NETWORK, find_tool};
+use understudy_tests::pcap::PcapFile;
+use understudy_tests::prereq::{NETWORK, Prerequisite, find_tool};
 use understudy_tests::process::Place;
 use understudy_tests::scrape::Scrape;
 use understudy_tests::server::{App, unique_port};
@@ -41,6 +43,21 @@ pub(crate) const CASES: &[Case] = &[
         needs: NETWORK,
         run: || shows(Wiring::Cables, Family::V4, "left,right"),
     },
+    Case { name: "frames_with_no_tag_are_read", needs: NEEDS_PYTHON, run: || frames("left", "") },
+    Case { name: "frames_with_one_tag_are_read", needs: NEEDS_PYTHON, run: || frames("left", "81000064") },
+    Case {
+        name: "frames_with_two_tags_are_read",
+        needs: NEEDS_PYTHON,
+        run: || frames("left", "88a80064810000c8"),
+    },
+    Case { name: "packets_without_a_link_header_are_read", needs: NEEDS_PYTHON, run: || frames(TUN, "") },
+    Case { name: "a_run_on_a_gateway_replays_what_passes_it", needs: NETWORK, run: replays },
+    Case { name: "a_kill_leaves_nothing_that_does_anything", needs: NETWORK, run: kill },
+    Case { name: "an_unknown_interface_is_named_with_those_there_are", needs: NETWORK, run: unknown },
+];
+
+/// Those with interfaces that not every kernel has.
+pub(crate) const DEVICE_CASES: &[Case] = &[
     Case {
         name: "a_tag_that_the_device_took_off_is_no_hindrance",
         needs: NETWORK,
@@ -66,10 +83,43 @@ pub(crate) const CASES: &[Case] = &[
         needs: NETWORK,
         run: || shows(Wiring::Trunk, Family::V4, "trunk"),
     },
-    Case { name: "a_run_on_a_gateway_replays_what_passes_it", needs: NETWORK, run: replays },
-    Case { name: "a_kill_leaves_nothing_that_does_anything", needs: NETWORK, run: kill },
-    Case { name: "an_unknown_interface_is_named_with_those_there_are", needs: NETWORK, run: unknown },
+    Case {
+        name: "a_tunnel_shows_what_passes_it",
+        needs: NETWORK,
+        run: || shows(Wiring::Tunnel, Family::V4, "tunnel"),
+    },
+    Case {
+        name: "a_tunnel_and_a_cable_copy_once",
+        needs: NETWORK,
+        run: || shows(Wiring::Tunnel, Family::V4, "tunnel,right"),
+    },
 ];
+
+const NEEDS_PYTHON: &[Prerequisite] =
+    &[NETWORK[0], NETWORK[1], NETWORK[2], NETWORK[3], NETWORK[4], Prerequisite::Tool("python3")];
+
+/// The interface without a link header.
+const TUN: &str = "tun0";
+
+/// Sends the packets of a capture file (pcap 2.4, little-endian, raw IP), as they are into a TUN device, else as Ethernet
+/// frames with these tags.
+const SEND: &str = r#"
+import fcntl, os, socket, struct, sys
+interface, tags, file = sys.argv[1], bytes.fromhex(sys.argv[2]), open(sys.argv[3], "rb").read()
+if interface.startswith("tun"):
+    out = open("/dev/net/tun", "r+b", buffering=0)
+    fcntl.ioctl(out, 0x400454CA, struct.pack("16sH22x", interface.encode(), 0x1001))
+    send = lambda packet: out.write(packet)
+else:
+    out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    out.bind((interface, 0))
+    send = lambda packet: out.send(bytes.fromhex("020000000001020000000002") + tags + b"\x08\x00" + packet)
+at = 24
+while at < len(file):
+    length = struct.unpack_from("<I", file, at + 8)[0]
+    send(file[at + 16 : at + 16 + length])
+    at += 16 + length
+"#;
 
 /// Requests of each test.
 const REQUESTS: usize = 80;
@@ -113,6 +163,47 @@ fn passages(scrape: &Scrape) -> anyhow::Result<(u64, u64)> {
     let before = scrape.sum("understudy_capture_drops_total", &[("reason", "passed_before")])?;
     ensure!(captured > 0, "nothing was captured");
     Ok((captured, before))
+}
+
+/// Both directions of a connection that nobody has come in at one interface, as frames made for the test.
+fn frames(interface: &str, tags: &str) -> anyhow::Result<()> {
+    let gateway = Gateway::new(Wiring::Cables)?;
+    add_tun(&gateway.host(), TUN)?;
+    let (client, server) = ("192.0.2.1:40000".parse()?, "192.0.2.2:8080".parse()?);
+    let exchange = |number: usize| {
+        let body = "x".repeat(number * 700);
+        let request = format!("GET /frames/{number} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let length = body.len();
+        (
+            request.into_bytes(),
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes(),
+        )
+    };
+    let exchanges: Vec<_> = (0..8).map(exchange).collect();
+    let mut packets = PcapFile::default();
+    packets.connection(client, server, Duration::from_secs(1), Duration::from_millis(1), &exchanges);
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), packets.bytes())?;
+
+    let daemon = Daemon::inspect(&gateway.host(), 8080, admin(), &["--json", "--interface", interface])?;
+    // Frames for an Ethernet interface come through its cable, those of a TUN device are written there.
+    let (place, way) = if interface == TUN { (gateway.host(), TUN) } else { (gateway.client(), "eth0") };
+    let send = place.command("python3").args(["-c", SEND, way, tags]).arg(file.path()).output()?;
+    ensure!(send.status.success(), "{}", String::from_utf8_lossy(&send.stderr));
+    daemon.settle(exchanges.len() as u64)?;
+    let finished = daemon.interrupt()?;
+    let lines: Vec<serde_json::Value> =
+        finished.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(lines.len() == exchanges.len(), "{} exchanges were shown", lines.len());
+    for (number, line) in lines.iter().enumerate() {
+        ensure!(line["request"]["target"] == format!("/frames/{number}"), "{line}");
+        ensure!(
+            line["response"]["body_bytes"] == number * 700 && line["response"]["complete"] == true,
+            "{line}"
+        );
+        ensure!(line["flow"]["client"] == "192.0.2.1:40000", "{line}");
+    }
+    Ok(())
 }
 
 fn replays() -> anyhow::Result<()> {

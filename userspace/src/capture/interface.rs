@@ -95,13 +95,15 @@ pub fn is_name(text: &str) -> bool {
 
 /// Names and link types of all interfaces.
 fn list() -> Result<Vec<(String, u16)>, CaptureError> {
-    let addresses = getifaddrs().map_err(|errno| CaptureError::ListInterfaces { source: errno.into() })?;
-    // Each interface has one address of its link, whatever others it has.
-    let link_type = |address: &SockaddrStorage| address.as_link_addr().map(|link| link.hatype());
-    Ok(addresses
-        .filter_map(|entry| {
-            entry.address.as_ref().and_then(link_type).map(|kind| (entry.interface_name, kind))
-        })
+    let entries = getifaddrs().map_err(|errno| CaptureError::ListInterfaces { source: errno.into() })?;
+    // Each interface has one entry for its link, whatever addresses it has. It is empty for one whose link has no
+    // addresses, such as a TUN device, and then there is no header that could hold them.
+    let link_type = |address: Option<SockaddrStorage>| match address {
+        None => Some(NONE),
+        Some(address) => address.as_link_addr().map(|link| link.hatype()),
+    };
+    Ok(entries
+        .filter_map(|entry| link_type(entry.address).map(|link_type| (entry.interface_name, link_type)))
         .collect())
 }
 
