@@ -12,6 +12,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod vm;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Probe,
     /// Check what no compiler checks: imports, module docs, sizes, unused dependencies
     Tidy,
+    /// Boot kernels of the distribution and run the end-to-end tests of the probe in each
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Probe => probe::run(),
         Command::Tidy => tidy::run(),
+        Command::Vm(options) => vm::run(&options),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");

@@ -35,6 +35,17 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("faketime", "faketime"),
 ];
 
+/// Programs that boot kernels in virtual machines, with the package that holds each.
+const MACHINE_PROGRAMS: [(&str, &str); 7] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+    ("ip", "iproute2"),
+];
+
 /// What builds the probe.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
@@ -75,7 +86,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         toolchain.llvm_major,
         toolchain.linker_folder.join("bpf-linker").display()
     );
-    programs(&sh)?;
+    programs(&sh, &PROGRAMS, "the programs that the demo and the tests run")?;
     eprintln!("setup: everything is there");
     Ok(())
 }
@@ -98,14 +109,22 @@ pub(crate) fn toolchain(sh: &Shell) -> anyhow::Result<Toolchain> {
     })
 }
 
-/// Finds or installs the programs that the demo and the tests run.
-fn programs(sh: &Shell) -> anyhow::Result<()> {
-    let missing: Vec<&str> = PROGRAMS
+/// Finds or installs what boots kernels in virtual machines.
+///
+/// # Errors
+/// As [`toolchain`].
+pub(crate) fn machines(sh: &Shell) -> anyhow::Result<()> {
+    programs(sh, &MACHINE_PROGRAMS, "the programs that boot kernels in virtual machines")
+}
+
+/// Finds or installs programs.
+fn programs(sh: &Shell, wanted: &[(&str, &'static str)], purpose: &str) -> anyhow::Result<()> {
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|(program, _)| find(sh, program).is_none())
         .map(|(_, package)| *package)
         .collect();
-    install(sh, &missing, "the programs that the demo and the tests run")
+    install(sh, &missing, purpose)
 }
 
 /// The user's own nightly with the component `rust-src`, where a `bpf-linker` is on the PATH as well that can read what
@@ -262,7 +281,7 @@ fn install(sh: &Shell, packages: &[&str], purpose: &str) -> anyhow::Result<()> {
 }
 
 /// Fetches Debian's package lists; false where this process may not, or could not.
-fn update_package_lists(sh: &Shell) -> bool {
+pub(crate) fn update_package_lists(sh: &Shell) -> bool {
     if find(sh, "apt-get").is_none() || !is_root(sh) {
         return false;
     }
