@@ -10,7 +10,6 @@ pub mod daemon;
 pub mod detect;
 pub mod fleet;
 pub mod gateway;
-pub mod hosts;
 pub mod lab;
 pub mod load;
 pub mod mix;

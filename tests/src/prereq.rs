@@ -28,6 +28,27 @@ pub const NETWORK: &[Prerequisite] = &[
     Prerequisite::Tool("ip"),
 ];
 
+/// What tests of a fleet need besides.
+pub const FLEET: &[Prerequisite] = &[
+    Prerequisite::Root,
+    Prerequisite::Cgroup2,
+    Prerequisite::Tool("setpriv"),
+    Prerequisite::Tool("nginx"),
+    Prerequisite::Tool("redis-server"),
+    Prerequisite::Tool("redis-cli"),
+];
+
+/// What tests of a fleet with one program more need.
+pub const fn fleet_and(tool: &'static str) -> [Prerequisite; FLEET.len() + 1] {
+    let mut needs = [Prerequisite::Tool(tool); FLEET.len() + 1];
+    let mut index = 0;
+    while index < FLEET.len() {
+        needs[index] = FLEET[index];
+        index += 1;
+    }
+    needs
+}
+
 /// True when a skip must count as a failure: `UNDERSTUDY_REQUIRE_BPF=1`.
 pub fn required() -> bool {
     std::env::var_os("UNDERSTUDY_REQUIRE_BPF").is_some_and(|value| value == "1")

@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::clock::pause;
+use crate::lab::within;
+use crate::process::Place;
 
 /// Most bytes of one read, and so of one pause.
 const PIECE_BYTES: usize = 64 << 10;
@@ -25,6 +27,8 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
+    /// Where it listens, and connects from.
+    place: Place,
     target: SocketAddr,
     /// Milliseconds before each piece is passed on.
     delay: AtomicU64,
@@ -36,15 +40,20 @@ struct State {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Listens on loopback, at `address`, and passes everything on to `target`.
+    /// Listens at `address` of this place, and passes everything on to `target`.
     ///
     /// # Errors
     /// When the address is taken.
-    pub fn start(address: SocketAddr, target: SocketAddr) -> anyhow::Result<Self> {
+    pub fn start(place: &Place, address: SocketAddr, target: SocketAddr) -> anyhow::Result<Self> {
+        within(place, || Self::start_here(place, address, target))
+    }
+
+    fn start_here(place: &Place, address: SocketAddr, target: SocketAddr) -> anyhow::Result<Self> {
         let listener =
             TcpListener::bind(address).with_context(|| format!("failed to listen on {address}"))?;
         let address = listener.local_addr().context("failed to listen")?;
         let state = Arc::new(State {
+            place: place.clone(),
             target,
             delay: AtomicU64::new(0),
             trap: Mutex::new(None),
@@ -71,7 +80,7 @@ impl Proxy {
     /// When there is none.
     pub fn of_port(port: u16) -> anyhow::Result<Self> {
         let [own, target] = [0, port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Self::start(own, target)
+        Self::start(&Place::Here, own, target)
     }
 
     /// From now on every piece waits so long, in both directions.
@@ -95,7 +104,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.closed.store(true, Ordering::Relaxed);
         // Wakes the listener; when nothing can connect it has ended already.
-        drop(TcpStream::connect(self.address));
+        drop(within(&self.state.place, || Ok(TcpStream::connect(self.address)?)));
     }
 }
 

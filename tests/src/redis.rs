@@ -1,4 +1,4 @@
-//! Redis servers of our own: alone, with a password, with TLS, or three of them as a cluster.
+//! Redis servers of our own: alone, with a password, with TLS, as a cluster, or watched by Sentinels.
 //!
 //! Listens on loopback only, keeps nothing on disk unless asked to, and leaves no server behind.
 
@@ -22,6 +22,8 @@ const START_WAIT_MAX: Duration = Duration::from_secs(10);
 const CLUSTER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Slots of a cluster (Redis Cluster specification).
 const SLOTS: u16 = 16_384;
+/// How long Sentinels may take to know their servers and each other, or to agree on another primary.
+const SENTINEL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A cluster's nodes talk to each other on their port and this.
 const BUS_OFFSET: u16 = 10_000;
 
@@ -52,6 +54,16 @@ pub struct Server {
 pub struct Cluster {
     /// The nodes, primaries first.
     pub nodes: Vec<Server>,
+}
+
+/// A primary and a replica, and three Sentinels that watch them.
+#[derive(Debug)]
+pub struct Sentinels {
+    /// The primary first, as it was at the start.
+    pub servers: Vec<Server>,
+    /// Ports of the Sentinels.
+    ports: Vec<u16>,
+    processes: Vec<(Process, TempDir)>,
 }
 
 /// Certificates of an authority that nobody else knows.
@@ -222,8 +234,7 @@ impl Server {
 
     fn client(&self) -> Command {
         let Options { place, arguments: _, tls, password } = &self.options;
-        let mut command = place.command("redis-cli");
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        let mut command = client_of(place, self.port);
         if *tls {
             let Certificates { folder } = self.certificates();
             command.arg("--tls").arg("--cacert").arg(folder.join("ca.pem"));
@@ -286,6 +297,101 @@ impl Cluster {
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Server::url).collect()
     }
+}
+
+// === impl Sentinels ===
+
+impl Sentinels {
+    /// The name under which they know the primary.
+    pub const MASTER: &str = "main";
+    /// So many of them have to agree.
+    const QUORUM: usize = 2;
+
+    /// Starts two servers and three Sentinels on loopback. A server that is silent for a second counts as gone.
+    ///
+    /// # Errors
+    /// When they do not find each other.
+    pub fn start() -> anyhow::Result<Self> {
+        let prompt = ["--repl-diskless-sync-delay", "0"].map(str::to_owned).to_vec();
+        let primary = Server::start_with(Options { arguments: prompt.clone(), ..Options::default() })?;
+        let source = ["--replicaof".to_owned(), "127.0.0.1".to_owned(), primary.port.to_string()];
+        let arguments = [prompt, source.to_vec()].concat();
+        let replica = Server::start_with(Options { arguments, ..Options::default() })?;
+        let mut sentinels =
+            Self { servers: vec![primary, replica], ports: Vec::new(), processes: Vec::new() };
+        for _ in 0..3 {
+            sentinels.start_one()?;
+        }
+        wait_until("Sentinels that know each other", SENTINEL_WAIT_MAX, || {
+            let mut ready =
+                sentinels.servers[1].command(&["INFO", "replication"])?.contains("link_status:up");
+            for port in &sentinels.ports {
+                let said = ask(*port, &["SENTINEL", "MASTER", Self::MASTER])?;
+                let lines: Vec<&str> = said.lines().map(str::trim).collect();
+                let has = |name, value| lines.windows(2).any(|pair| pair == [name, value]);
+                ready &= has("num-slaves", "1") && has("num-other-sentinels", "2") && has("flags", "master");
+            }
+            Ok(ready.then_some(()))
+        })?;
+        Ok(sentinels)
+    }
+
+    fn start_one(&mut self) -> anyhow::Result<()> {
+        let (port, folder) =
+            (free_port()?, TempDir::new().context("failed to make a folder for a Sentinel")?);
+        let (name, quorum, primary) = (Self::MASTER, Self::QUORUM, self.servers[0].port);
+        let config = folder.path().join("sentinel.conf");
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\nprotected-mode no\ndir {}\n\
+             sentinel monitor {name} 127.0.0.1 {primary} {quorum}\n\
+             sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n",
+            folder.path().display()
+        );
+        fs::write(&config, text).context("failed to write the settings of a Sentinel")?;
+        let mut command = Place::Here.command("redis-sentinel");
+        let mut process = Process::start("redis-sentinel", command.arg(&config))?;
+        wait_until("an answer of a Sentinel", START_WAIT_MAX, || {
+            process.must_run()?;
+            Ok(ask(port, &["PING"]).is_ok_and(|said| said == "PONG").then_some(()))
+        })?;
+        self.ports.push(port);
+        self.processes.push((process, folder));
+        Ok(())
+    }
+
+    /// Their addresses in the form of our configuration.
+    pub fn urls(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect()
+    }
+
+    /// Waits until all of them name the server with this index as the primary.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub fn wait_for_primary(&self, index: usize) -> anyhow::Result<()> {
+        let port = self.servers[index].port.to_string();
+        wait_until("another primary", SENTINEL_WAIT_MAX, || {
+            let mut agreed = true;
+            for sentinel in &self.ports {
+                let said = ask(*sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::MASTER])?;
+                agreed &= said.lines().nth(1).is_some_and(|named| named.trim() == port);
+            }
+            Ok(agreed.then_some(()))
+        })
+    }
+}
+
+/// A client of a server without TLS or password.
+fn client_of(place: &Place, port: u16) -> Command {
+    let mut command = place.command("redis-cli");
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    command
+}
+
+/// Asks a server on loopback; the answer as text, one element a line.
+fn ask(port: u16, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = client_of(&Place::Here, port).args(arguments).output().context("failed to run redis-cli")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 // === impl Certificates ===

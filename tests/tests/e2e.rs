@@ -1,8 +1,6 @@
 //! End-to-end tests: the real binary, the real probe, real servers, on loopback and between hosts.
 //!
-//! Never passes a test that it could not run: without its prerequisites a test is skipped and counted so, and with
-//! `UNDERSTUDY_REQUIRE_BPF=1` it fails.
-#![expect(clippy::print_stderr, reason = "a test program says on the terminal why it skips")]
+//! Links nothing of the daemon: it is a program here, with files and an admin listener.
 
 #[path = "e2e/candidate.rs"]
 mod candidate;
@@ -16,6 +14,7 @@ mod faults;
 mod fleet;
 #[path = "e2e/gateway.rs"]
 mod gateway;
+mod harness;
 #[path = "e2e/inspect.rs"]
 mod inspect;
 #[path = "e2e/lab.rs"]
@@ -45,22 +44,11 @@ mod workers;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use harness::Case;
 use understudy_tests::gateway::has_vlans_and_tunnels;
-use understudy_tests::prereq::{NETWORK, Prerequisite, missing, required};
-
-/// One test.
-#[derive(Clone, Copy)]
-struct Case {
-    /// The claim.
-    name: &'static str,
-    /// What it cannot do without.
-    needs: &'static [Prerequisite],
-    run: fn() -> anyhow::Result<()>,
-}
+use understudy_tests::prereq::{NETWORK, missing};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
     let mut modules: Vec<(&str, &[Case])> = vec![
         ("lab", lab::CASES),
         ("inspect", inspect::CASES),
@@ -89,25 +77,5 @@ fn main() -> ExitCode {
             "not here: gateways with VLANs and tunnels, which this kernel does not have; `cargo xtask vm` boots one"
         );
     }
-    let trials = modules
-        .iter()
-        .flat_map(|(module, cases)| cases.iter().map(move |case| trial(module, *case)))
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn trial(module: &str, case: Case) -> Trial {
-    let Case { name, needs, run } = case;
-    let missing = missing(needs);
-    if let Some(reason) = &missing
-        && !required()
-    {
-        eprintln!("skipped {module}::{name}: {reason}");
-    }
-    let skipped = missing.is_some() && !required();
-    Trial::test(format!("{module}::{name}"), move || match missing {
-        Some(reason) => Err(format!("cannot run here: {reason}").into()),
-        None => run().map_err(|error| format!("{error:#}").into()),
-    })
-    .with_ignored_flag(skipped)
+    harness::run(&modules)
 }

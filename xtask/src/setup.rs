@@ -22,7 +22,7 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("nginx", "nginx-light"),
@@ -31,6 +31,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("h2load", "nghttp2-client"),
     ("curl", "curl"),
     ("redis-server", "redis-server"),
+    ("redis-sentinel", "redis-sentinel"),
     ("openssl", "openssl"),
     ("faketime", "faketime"),
 ];

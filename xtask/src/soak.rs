@@ -15,9 +15,10 @@ use clap::Args;
 use rustix::process::Signal;
 use understudy_tests::clock::{now, pause};
 use understudy_tests::detect::Random;
-use understudy_tests::hosts::{Book, Captured, Hosts, Plan};
+use understudy_tests::fleet::{Account, Fleet, Setup};
 use understudy_tests::mix::{Pace, drive, every_route};
-use understudy_tests::prereq::{self, KERNEL, Prerequisite};
+use understudy_tests::prereq::{self, FLEET};
+use understudy_tests::process::Place;
 use understudy_tests::proxy::Proxy;
 use understudy_tests::redis::{Options as RedisOptions, Server};
 use understudy_tests::server::free_address;
@@ -64,7 +65,7 @@ enum Fault {
 
 /// The fleet, and the load that A gets.
 struct Soak {
-    hosts: Hosts,
+    fleet: Fleet,
     redis: Server,
     /// What stands before Redis.
     slow: Proxy,
@@ -74,8 +75,6 @@ struct Soak {
 
 /// Most workers side by side.
 const WORKERS_MAX: usize = 3;
-/// How long it may take after the last request until everything has its fate.
-const DONE_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Connections of the load.
 const CONNECTIONS: usize = 8;
 const SECONDS_PER_MINUTE: f64 = 60.0;
@@ -98,8 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// What the soak cannot do without and is not there, in words.
 pub(crate) fn missing() -> Option<String> {
-    let needs = [KERNEL, &["nginx", "redis-server", "redis-cli"].map(Prerequisite::Tool)].concat();
-    prereq::missing(&needs)
+    prereq::missing(FLEET)
 }
 
 /// As [`run`], with everything built and there.
@@ -114,7 +112,7 @@ pub(crate) fn soak(options: &Options) -> anyhow::Result<()> {
     let requests = (seconds * f64::from(rate)) as usize;
     println!("soak: {requests} requests, {rate} a second, seed {seed}");
     let start = now();
-    let load = load(soak.hosts.a.address, requests, rate);
+    let load = load(soak.fleet.a, requests, rate);
     while !load.is_finished() {
         let wait = Duration::from_millis(500 + soak.random.below(3_500));
         pause(wait);
@@ -127,14 +125,15 @@ pub(crate) fn soak(options: &Options) -> anyhow::Result<()> {
         }
     }
     let sent = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let Soak { mut hosts, redis: _redis, slow: _slow, random: _, faults } = soak;
-    if hosts.workers.is_empty() {
-        hosts.start_worker()?;
+    let Soak { mut fleet, redis: _redis, slow: _slow, random: _, faults } = soak;
+    if fleet.workers.is_empty() {
+        fleet.start_worker()?;
     }
     let settling = now();
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
+    let account = fleet.balance()?;
     let settled = settling.elapsed().as_secs_f64();
-    show(sent, &captured, &book, &faults, settled);
+    show(sent, &account, &faults, settled);
+    let Account { captured, book, .. } = account;
     ensure!(captured.seen > 0 && book.compared() > 0, "nothing was captured or compared");
     ensure!(book.of("forgotten") == 0, "Redis kept its data and yet lost some: {book}");
     Ok(())
@@ -147,7 +146,8 @@ fn load(address: SocketAddr, requests: usize, rate: u32) -> JoinHandle<anyhow::R
     })
 }
 
-fn show(sent: usize, captured: &Captured, book: &Book, faults: &BTreeMap<Fault, u64>, settled: f64) {
+fn show(sent: usize, account: &Account, faults: &BTreeMap<Fault, u64>, settled: f64) {
+    let Account { captured, book, .. } = account;
     println!("soak: faults {faults:?}");
     println!("soak: {sent} requests answered by A, {} exchanges captured", captured.seen);
     let elsewhere: BTreeMap<_, _> =
@@ -187,17 +187,18 @@ impl Soak {
         // What Redis has confirmed is on its disk, so that none of it may be missing after its death.
         let arguments = ["--appendonly", "yes", "--appendfsync", "always"].map(str::to_owned).to_vec();
         let redis = Server::start_with(RedisOptions { arguments, ..RedisOptions::default() })?;
-        let slow = Proxy::start(free_address()?, SocketAddr::from(([127, 0, 0, 1], redis.port())))?;
-        let mut plan = Plan::new(vec![format!("redis://{}", slow.address)], vec![redis.port()]);
-        // Whoever had an entry was killed by the soak, and not by the entry.
-        plan.queue =
-            "lease = \"2s\"\nclaim_after = \"3s\"\nanswer_wait_max = \"2s\"\nretry_max = \"500ms\"\n\
-                      deliveries_max = 100"
-                .to_owned();
-        let mut hosts = Hosts::start(&plan)?;
-        hosts.start_worker()?;
-        hosts.start_worker()?;
-        Ok(Self { hosts, redis, slow, random: Random::new(seed), faults: BTreeMap::new() })
+        let here = Place::Here;
+        let slow = Proxy::start(&here, free_address()?, SocketAddr::from(([127, 0, 0, 1], redis.port())))?;
+        let fleet = Fleet::start(Setup {
+            workers: 2,
+            nginx: true,
+            // Whoever had an entry was killed by the soak, and not by the entry.
+            queue: "lease = \"2s\"\nclaim_after = \"3s\"\nanswer_wait_max = \"2s\"\nretry_max = \"500ms\"\n\
+                    deliveries_max = 100"
+                .to_owned(),
+            ..Setup::through(&slow, &redis)
+        })?;
+        Ok(Self { fleet, redis, slow, random: Random::new(seed), faults: BTreeMap::new() })
     }
 
     /// Up to so many seconds, at least half of one.
@@ -207,15 +208,15 @@ impl Soak {
 
     /// Lets a fault happen, to its end.
     fn meet(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let index = self.random.below(self.hosts.workers.len() as u64) as usize;
+        let index = self.random.below(self.fleet.workers.len() as u64) as usize;
         match fault {
-            Fault::WorkerKilled if self.hosts.workers.is_empty() => self.hosts.start_worker(),
-            Fault::WorkerKilled => self.hosts.kill_worker(index),
-            Fault::WorkerStarted if self.hosts.workers.len() >= WORKERS_MAX => self.hosts.kill_worker(0),
-            Fault::WorkerStarted => self.hosts.start_worker(),
+            Fault::WorkerKilled if self.fleet.workers.is_empty() => self.fleet.start_worker(),
+            Fault::WorkerKilled => self.fleet.kill_worker(index),
+            Fault::WorkerStarted if self.fleet.workers.len() >= WORKERS_MAX => self.fleet.kill_worker(0),
+            Fault::WorkerStarted => self.fleet.start_worker(),
             Fault::WorkerHangs => {
                 let time = self.seconds(8);
-                let Some(worker) = self.hosts.workers.get(index) else { return Ok(()) };
+                let Some(worker) = self.fleet.workers.get(index) else { return Ok(()) };
                 worker.signal(Signal::STOP)?;
                 pause(time);
                 worker.signal(Signal::CONT)
@@ -241,23 +242,23 @@ impl Soak {
             }
             Fault::CandidateSlow => {
                 let time = self.seconds(8);
-                self.hosts.b.delay(Duration::from_millis(50));
+                self.fleet.b.delay(Duration::from_millis(50));
                 pause(time);
-                self.hosts.b.delay(Duration::ZERO);
+                self.fleet.b.delay(Duration::ZERO);
                 Ok(())
             }
             Fault::CaptureRestarted => {
-                self.hosts.end_capture()?;
-                self.hosts.start_capture()
+                self.fleet.end_capture()?;
+                self.fleet.start_capture()
             }
             Fault::CaptureRestartedWithoutRedis => {
                 self.redis.freeze()?;
                 let time = self.seconds(3);
                 pause(time);
-                let ended = self.hosts.end_capture();
+                let ended = self.fleet.end_capture();
                 self.redis.thaw()?;
                 ended?;
-                self.hosts.start_capture()
+                self.fleet.start_capture()
             }
         }
     }

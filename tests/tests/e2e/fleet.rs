@@ -10,43 +10,40 @@ use rustix::process::Signal;
 use serde_json::Value;
 use understudy_tests::app::Faults;
 use understudy_tests::clock::wait_until;
-use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, finish};
-use understudy_tests::mix::{Pace, drive, every_route};
-use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
+use understudy_tests::daemon::{Finished, finish};
+use understudy_tests::fleet::{Fleet, Setup};
+use understudy_tests::mix::every_route;
+use understudy_tests::prereq::{FLEET, Prerequisite, daemon_program};
 use understudy_tests::process::Place;
-use understudy_tests::redis;
-use understudy_tests::server::free_address;
+use understudy_tests::redis::Server;
 use understudy_tests::verdict::Findings;
 
 use crate::Case;
-use crate::queue::{DONE_WAIT_MAX, Stage, WORKER_END_MAX, book, book_fates, command, stage};
 
-const NEEDS: &[Prerequisite] = &[
-    KERNEL[0],
-    KERNEL[1],
-    KERNEL[2],
-    Prerequisite::Tool("nginx"),
-    Prerequisite::Tool("redis-server"),
-    Prerequisite::Tool("redis-cli"),
-];
 const NEEDS_REDIS: &[Prerequisite] = &[Prerequisite::Tool("redis-server"), Prerequisite::Tool("redis-cli")];
 
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "one_report_counts_each_difference_once_though_a_worker_dies",
-        needs: NEEDS,
+        needs: FLEET,
         run: one_report,
     },
-    Case { name: "a_spool_that_is_taken_over_is_in_the_report", needs: NEEDS, run: taken_over },
-    Case { name: "a_capture_reads_its_selection_again_at_a_hangup", needs: NEEDS, run: reloaded },
+    Case { name: "a_spool_that_is_taken_over_is_in_the_report", needs: FLEET, run: taken_over },
+    Case { name: "a_capture_reads_its_selection_again_at_a_hangup", needs: FLEET, run: reloaded },
     Case { name: "a_redis_without_a_fleet_has_no_report_and_says_so", needs: NEEDS_REDIS, run: nothing },
 ];
 
-/// Entries of a dead worker are taken over soon.
-const SOON: &str = "lease = \"1s\"\nclaim_after = \"2s\"\n";
 /// How long a report may take.
 const REPORT_MAX: Duration = Duration::from_secs(10);
-const PACE: Pace = Pace { per_second: Some(160), connections: 8 };
+/// How long what the test waits for may take.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Requests to A in a second.
+const RATE: u32 = 160;
+
+/// A and B are nginx with the application behind it.
+fn setup(redis: &Server, workers: usize) -> Setup {
+    Setup { workers, nginx: true, ..Setup::new(redis) }
+}
 
 fn report(arguments: &[&str]) -> anyhow::Result<Finished> {
     let mut command: Command = Place::Here.command(daemon_program());
@@ -69,17 +66,6 @@ fn count_of(value: &Value, path: &str, name: &str) -> anyhow::Result<u64> {
     list.iter().find(|count| count["name"] == name).map_or(Ok(0), |count| number(count, "/count"))
 }
 
-/// Waits until Redis has as many entries as captures say, and all of them a fate.
-fn done(redis: &redis::Server, queued: u64) -> anyhow::Result<()> {
-    let mut last = None;
-    let done = wait_until("a fate of every entry", DONE_WAIT_MAX, || {
-        let now = (book(redis, "accepted")?, book_fates(redis)?);
-        last = Some(now);
-        Ok((now == (queued, queued)).then_some(()))
-    });
-    done.with_context(|| format!("{last:?} are accepted and done, of {queued}"))
-}
-
 /// Adds up what the report of a fleet says: its one experiment.
 fn balanced(text: &str) -> anyhow::Result<Value> {
     let report: Value = serde_json::from_str(text).context("the report is no JSON")?;
@@ -96,48 +82,32 @@ fn balanced(text: &str) -> anyhow::Result<Value> {
     Ok(experiment)
 }
 
-/// Ends what still runs, and wants no panic.
-fn end(capture: Daemon, workers: Vec<Daemon>) -> anyhow::Result<()> {
-    capture.signal(Signal::INT)?;
-    let capture = capture.join(DRAIN_WAIT_MAX)?;
-    ensure!(capture.code == 0, "capture ended with {}: {}", capture.code, capture.stderr);
-    for worker in workers {
-        worker.signal(Signal::INT)?;
-        let end = worker.join(WORKER_END_MAX)?;
-        ensure!([0, 1, 3].contains(&end.code), "a worker ended with {}: {}", end.code, end.stderr);
-        ensure!(!end.stderr.contains("panicked"), "{}", end.stderr);
-    }
-    ensure!(!capture.stderr.contains("panicked"), "{}", capture.stderr);
-    Ok(())
-}
-
 fn one_report() -> anyhow::Result<()> {
-    let Stage { _servers, a, redis, workspace, capture, mut workers } = stage(2, Faults::Planted, SOON)?;
-    let (url, config) = (redis.url(), workspace.config().display().to_string());
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup { faults: Faults::Planted, ..setup(&redis, 2) })?;
+    let url = redis.url();
     let planned = every_route(1_600);
     let (first, second) = planned.split_at(planned.len() / 2);
-    let mut sent = drive(a.address, first, PACE)?.len();
-    let dying = workers.remove(0);
-    dying.signal(Signal::KILL)?;
-    sent += drive(a.address, second, PACE)?.len();
-
-    let captured = capture.settle(sent as u64)?;
-    let queued = captured.sum("understudy_exchanges_total", &[("fate", "queued")])?;
-    done(&redis, queued)?;
-    end(capture, workers)?;
+    fleet.send(first, RATE)?;
+    fleet.kill_worker(0)?;
+    fleet.send(second, RATE)?;
+    let sent = fleet.sent;
+    let queued = fleet.settle()?.captured.of("queued");
+    fleet.end_capture()?;
+    fleet.end_workers()?;
 
     let by_url = report(&["--redis", &url, "--json"])?;
     let experiment = balanced(&by_url.stdout).with_context(|| by_url.stderr.clone())?;
     ensure!(number(&experiment, "/seen")? == sent as u64, "{sent} sent: {}", by_url.stdout);
     ensure!(number(&experiment, "/in_flight")? == 0, "something is in flight: {}", by_url.stdout);
-    let fleet = &experiment["fleet"];
+    let counts = &experiment["fleet"];
     for zero in ["/unheard", "/ahead", "/book/trimmed", "/book/set_aside", "/book/forgotten", "/book/waiting"]
     {
-        ensure!(number(fleet, zero)? == 0, "{zero} is not 0 in {fleet}");
+        ensure!(number(counts, zero)? == 0, "{zero} is not 0 in {counts}");
     }
-    ensure!(fleet["captures"][0]["state"] == "ended", "{fleet}");
-    ensure!(count_of(fleet, "/captures/0/fates", "queued")? == queued, "{queued} queued: {fleet}");
-    ensure!(number(fleet, "/book/accepted")? == queued, "{queued} queued: {fleet}");
+    ensure!(counts["captures"][0]["state"] == "ended", "{counts}");
+    ensure!(count_of(counts, "/captures/0/fates", "queued")? == queued, "{queued} queued: {counts}");
+    ensure!(number(counts, "/book/accepted")? == queued, "{queued} queued: {counts}");
 
     // Each difference is counted as often as it was there, though what the dead worker had was done again.
     let items = planned.iter().filter(|one| one.target.starts_with("/items/")).count() as u64;
@@ -149,7 +119,7 @@ fn one_report() -> anyhow::Result<()> {
     ensure!(found.verdict == "fail" && found.causes == Findings::planted().causes, "{found:?}");
     ensure!(by_url.code == 1, "FAIL has exit code 1, not {}", by_url.code);
 
-    let by_file = report(&["-c", &config])?;
+    let by_file = fleet.report(&[])?;
     ensure!(by_file.code == 1 && by_file.stdout.contains("Fleet"), "{}{}", by_file.stdout, by_file.stderr);
     ensure!(by_file.stdout.contains("1 capture (1 ended), 2 workers"), "{}", by_file.stdout);
     let side = report(&["--redis", &url, "--cause", "1"])?;
@@ -159,7 +129,7 @@ fn one_report() -> anyhow::Result<()> {
         side.stdout,
         side.stderr
     );
-    let aside = report(&["-c", &config, "--set-aside"])?;
+    let aside = fleet.report(&["--set-aside"])?;
     ensure!(aside.code == 0 && aside.stdout == "Nothing stands aside.\n", "{}{}", aside.stdout, aside.stderr);
     let unknown = report(&["--redis", &url, "--set-aside", "--experiment", "shop"])?;
     ensure!(unknown.code == 2 && unknown.stderr.contains("it holds: lab"), "{}", unknown.stderr);
@@ -167,38 +137,37 @@ fn one_report() -> anyhow::Result<()> {
 }
 
 fn taken_over() -> anyhow::Result<()> {
-    let Stage { _servers, a, redis, workspace, capture, workers } = stage(1, Faults::None, SOON)?;
-    let mut sent = drive(a.address, &every_route(160), PACE)?.len() as u64;
-    capture.settle(sent)?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(setup(&redis, 1))?;
+    fleet.send(&every_route(160), RATE)?;
+    fleet.settle()?;
     redis.freeze()?;
-    sent += drive(a.address, &every_route(320), PACE)?.len() as u64;
+    fleet.send(&every_route(320), RATE)?;
+    let sent = fleet.sent as u64;
     // What Redis does not confirm within the time for an answer goes to the disk, all else at once behind it.
-    wait_until("a spool", DONE_WAIT_MAX, || {
-        let scrape = capture.scrape()?;
+    wait_until("a spool", WAIT_MAX, || {
+        let scrape = fleet.scrape()?;
         let spooled = scrape.sum("understudy_spool_entries", &[])?;
         let seen = scrape.sum("understudy_exchanges_seen_total", &[])?;
         let in_flight = scrape.sum("understudy_queue_in_flight_bytes", &[])?;
         Ok((seen >= sent && spooled > 0 && in_flight == 0).then_some(()))
     })?;
-    capture.signal(Signal::KILL)?;
-    drop(capture);
+    fleet.kill_capture()?;
     redis.thaw()?;
-    let admin = free_address()?;
-    let mut again = command(&workspace, "capture");
-    let capture = Daemon::start(&Place::Here, again.args(["--admin", &admin.to_string()]), admin)?;
+    fleet.start_capture()?;
     // The spool also counts as empty before it was looked into.
-    let recovered = wait_until("what was taken over, and an empty spool", DONE_WAIT_MAX, || {
-        let scrape = capture.scrape()?;
+    let recovered = wait_until("what was taken over, and an empty spool", WAIT_MAX, || {
+        let scrape = fleet.scrape()?;
         let recovered = scrape.sum("understudy_queue_recovered_total", &[])?;
         let spooled = scrape.sum("understudy_spool_entries", &[])?;
         Ok((recovered > 0 && spooled == 0).then_some(recovered))
     })?;
-    let queued = book(&redis, "accepted")?;
-    done(&redis, queued)?;
-    end(capture, workers)?;
+    let queued = fleet.settle()?.book.of("accepted");
+    fleet.end_capture()?;
+    fleet.end_workers()?;
     // Until it counts as silent, what the dead one had is said to be on its way.
     let url = redis.url();
-    let experiment = wait_until("a capture that is silent", DONE_WAIT_MAX, || {
+    let experiment = wait_until("a capture that is silent", WAIT_MAX, || {
         let text = report(&["--redis", &url, "--json"])?.stdout;
         let experiment = balanced(&text)?;
         let captures = experiment["fleet"]["captures"].as_array().context("no captures")?;
@@ -216,36 +185,39 @@ fn taken_over() -> anyhow::Result<()> {
 }
 
 fn reloaded() -> anyhow::Result<()> {
-    let Stage { _servers, a, redis: _redis, workspace, capture, workers } = stage(0, Faults::None, "")?;
-    let filtered = |capture: &Daemon, sent: usize| {
-        capture.settle(sent as u64)?.sum("understudy_exchanges_total", &[("fate", "filtered_route")])
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(setup(&redis, 0))?;
+    let filtered = |fleet: &Fleet| {
+        let settled = fleet.capture()?.settle(fleet.sent as u64)?;
+        settled.sum("understudy_exchanges_total", &[("fate", "filtered_route")])
     };
-    let mut sent = drive(a.address, &every_route(160), PACE)?.len();
-    let before = filtered(&capture, sent)?;
-    let file = workspace.config();
+    fleet.send(&every_route(160), RATE)?;
+    let before = filtered(&fleet)?;
+    let file = fleet.workspace.config();
     let text = std::fs::read_to_string(&file)?;
-    let asks = |text: &str, said: &str, times: usize| {
+    let asks = |fleet: &Fleet, text: &str, said: &str| {
         std::fs::write(&file, text)?;
+        let capture = fleet.capture()?;
         capture.signal(Signal::HUP)?;
-        wait_until(said, REPORT_MAX, || Ok((capture.stderr().matches(said).count() >= times).then_some(())))
+        wait_until(said, REPORT_MAX, || Ok((capture.stderr().contains(said)).then_some(())))
     };
     let narrow: Vec<&str> = text.lines().filter(|line| !line.starts_with("routes = ")).collect();
     let narrow = narrow.join("\n").replace("name = \"lab\"", "name = \"lab\"\nroutes = [\"/items/{id}\"]");
-    asks(&narrow, "read again and holds", 1)?;
+    asks(&fleet, &narrow, "read again and holds")?;
     let planned = every_route(160);
-    sent += drive(a.address, &planned, PACE)?.len();
+    fleet.send(&planned, RATE)?;
     let others = planned.iter().filter(|one| !one.target.starts_with("/items/")).count() as u64;
-    let after = filtered(&capture, sent)?;
+    let after = filtered(&fleet)?;
     ensure!(after - before == others, "{} more are filtered, of {others}", after - before);
     // What cannot change is named, and nothing changes.
-    asks(&narrow.replace("shards = 4", "shards = 5"), "`queue` cannot change while it runs", 1)?;
-    sent += drive(a.address, &planned, PACE)?.len();
-    ensure!(filtered(&capture, sent)? - after == others, "a configuration that is refused changes something");
-    end(capture, workers)
+    asks(&fleet, &narrow.replace("shards = 4", "shards = 5"), "`queue` cannot change while it runs")?;
+    fleet.send(&planned, RATE)?;
+    ensure!(filtered(&fleet)? - after == others, "a configuration that is refused changes something");
+    fleet.end_capture()
 }
 
 fn nothing() -> anyhow::Result<()> {
-    let redis = redis::Server::start()?;
+    let redis = Server::start()?;
     for more in [&[][..], &["--set-aside"], &["--json"]] {
         let address = redis.url();
         let end = report(&[&["--redis", &address], more].concat())?;

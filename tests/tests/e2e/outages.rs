@@ -10,119 +10,133 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use understudy_tests::clock::{pause, wait_until};
-use understudy_tests::fleet::{Fleet, NEEDS, SHARDS, Setup};
+use understudy_tests::fleet::{Fleet, SHARDS, Setup};
+use understudy_tests::lab::Lab;
+use understudy_tests::prereq::{FLEET, Prerequisite, fleet_and};
+use understudy_tests::redis::{Options, Server};
 
 use crate::Case;
 
+const APART: &[Prerequisite] = &fleet_and("ip");
+
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "redis_stops_for_ten_seconds", needs: NEEDS, run: stopped },
-    Case { name: "redis_is_killed_and_comes_back_empty", needs: NEEDS, run: emptied },
-    Case { name: "redis_is_out_of_memory", needs: NEEDS, run: out_of_memory },
-    Case { name: "the_network_to_redis_is_cut", needs: NEEDS, run: cut },
-    Case { name: "the_capture_is_killed_with_a_full_spool", needs: NEEDS, run: capture_killed },
-    Case { name: "the_capture_is_killed_under_load", needs: NEEDS, run: capture_killed_under_load },
-    Case { name: "the_disk_of_the_spool_is_full", needs: NEEDS, run: disk_full },
+    Case { name: "redis_stops_for_ten_seconds", needs: FLEET, run: stopped },
+    Case { name: "redis_is_killed_and_comes_back_empty", needs: FLEET, run: emptied },
+    Case { name: "redis_is_out_of_memory", needs: FLEET, run: out_of_memory },
+    Case { name: "the_network_to_redis_is_cut", needs: APART, run: cut },
+    Case { name: "the_capture_is_killed_with_a_full_spool", needs: FLEET, run: capture_killed },
+    Case { name: "the_capture_is_killed_under_load", needs: FLEET, run: capture_killed_under_load },
+    Case { name: "the_disk_of_the_spool_is_full", needs: FLEET, run: disk_full },
 ];
 
 /// How long the capture may take to find out that Redis is away or back.
 const NOTICE_WAIT_MAX: Duration = Duration::from_secs(12);
 /// A Redis that does not answer is given up soon, and asked again soon.
 const PROMPT: &str = "connect_wait_max = \"1s\"\nanswer_wait_max = \"1s\"\nretry_max = \"500ms\"\nlease = \"2s\"\n\
-                      claim_after = \"3s\"\n";
+                      claim_after = \"3s\"";
+
+/// With one worker, and [`PROMPT`].
+fn prompt(redis: &Server) -> Setup {
+    Setup { queue: PROMPT.to_owned(), ..Setup::new(redis) }
+}
 
 /// Entries that can be on their way to Redis at once, at the pace of these tests.
 const UNCONFIRMED_MAX: usize = 8;
 
 /// Numbers of the entries of one producer in the stream of a shard, in their order there.
-fn numbers(fleet: &Fleet, shard: u32) -> anyhow::Result<Vec<u64>> {
+fn numbers(redis: &Server, shard: u32) -> anyhow::Result<Vec<u64>> {
     let key = format!("{{understudy:lab:{shard}}}:stream");
     // Values are not wanted; a script leaves them where they are.
     let script = "local found = {} for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do \
                   for at = 1, #entry[2], 2 do if entry[2][at] == 'seq' then found[#found + 1] = entry[2][at + 1] end end \
                   end return found";
-    let said = fleet.redis.command(&["EVAL", script, "1", &key])?;
+    let said = redis.command(&["EVAL", script, "1", &key])?;
     said.lines().filter(|line| !line.is_empty()).map(|line| Ok(line.trim().parse()?)).collect()
 }
 
 /// With the waits of a host in production: Redis stands still under load, and what waited on disk comes in the order in
 /// which it was captured.
 fn stopped() -> anyhow::Result<()> {
-    let mut fleet = Fleet::start(Setup { workers: 1, ..Setup::default() })?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup { queue: String::new(), ..Setup::new(&redis) })?;
     fleet.load(100, 100)?;
     fleet.under_load(1_100, 100, |fleet| {
-        fleet.redis.freeze()?;
+        redis.freeze()?;
         pause(Duration::from_secs(10));
         let scrape = fleet.scrape()?;
         ensure!(scrape.sum("understudy_spool_entries", &[])? > 0, "nothing lies in the spool");
         ensure!(scrape.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
         // What is read is gone from the stream; so nobody reads while the order is looked at.
         fleet.workers[0].signal(Signal::STOP)?;
-        fleet.redis.thaw()
+        redis.thaw()
     })?;
     fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count == 0)?;
     let mut waiting = 0;
     for shard in 0..SHARDS {
-        let numbers = numbers(&fleet, shard)?;
+        let numbers = numbers(&redis, shard)?;
         ensure!(numbers.is_sorted_by(|one, next| one + 1 == *next), "shard {shard} has {numbers:?}");
         waiting += numbers.len();
     }
     ensure!(waiting > 500, "only {waiting} entries were looked at");
     fleet.workers[0].signal(Signal::CONT)?;
     fleet.load(100, 100)?;
-    let account = fleet.settle()?;
-    account.captured_all(fleet.sent, &[])?;
-    account.arrived_once(0..fleet.sent)?;
+    let account = fleet.balance()?;
+    account.captured_all(&[])?;
+    account.arrived_once(0..account.sent)?;
     ensure!(account.book.of("forgotten") + account.book.of("trimmed") == 0, "{:?}", account.book);
-    fleet.end()
+    Ok(())
 }
 
 /// Redis loses everything, also what it had confirmed: that is counted, and nothing else is lost.
 fn emptied() -> anyhow::Result<()> {
     // Every shard gets entries again afterwards; a shard tells what it forgot when it does.
-    let queue = "session = \"header:X-Marker\"\nlease = \"2s\"\nclaim_after = \"3s\"\n";
-    let mut fleet = Fleet::start(Setup { workers: 1, queue, ..Setup::default() })?;
+    let mut redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup { session: "header:X-Marker", ..Setup::new(&redis) })?;
     fleet.load(100, 100)?;
-    fleet.under_load(700, 100, |fleet| {
+    fleet.under_load(700, 100, |_| {
         pause(Duration::from_secs(2));
-        fleet.redis.kill()?;
+        redis.kill()?;
         pause(Duration::from_secs(2));
-        fleet.redis.restart()
+        redis.restart()
     })?;
     fleet.load(200, 100)?;
-    let account = fleet.settle()?;
-    account.captured_all(fleet.sent, &[])?;
+    let account = fleet.balance()?;
+    account.captured_all(&[])?;
     let forgotten = account.book.of("forgotten");
     ensure!(forgotten >= 100, "only {forgotten} entries are said to be forgotten");
     // What Redis had and did not confirm is sent again, and nobody is left who knows that B had it.
     let twice = account.arrivals.values().filter(|times| **times > 1).count();
     ensure!(twice <= UNCONFIRMED_MAX, "B received {twice} requests more than once");
-    let missing = fleet.sent - account.arrivals.len();
+    let missing = account.sent - account.arrivals.len();
     ensure!(missing as u64 <= forgotten, "B has not received {missing}, and {forgotten} are forgotten");
-    fleet.end()
+    Ok(())
 }
 
 fn out_of_memory() -> anyhow::Result<()> {
-    let redis = vec!["--maxmemory-policy".to_owned(), "noeviction".to_owned()];
-    let mut fleet = Fleet::start(Setup { workers: 1, redis, queue: PROMPT, ..Setup::default() })?;
+    let arguments = ["--maxmemory-policy", "noeviction"].map(str::to_owned).to_vec();
+    let redis = Server::start_with(Options { arguments, ..Options::default() })?;
+    let mut fleet = Fleet::start(prompt(&redis))?;
     fleet.load(100, 100)?;
     fleet.under_load(700, 100, |fleet| {
         // Less than it holds.
-        fleet.redis.set("maxmemory", "500kb")?;
+        redis.set("maxmemory", "500kb")?;
         fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 100)?;
         let scrape = fleet.scrape()?;
         let errors = scrape.sum("understudy_queue_errors_total", &[("kind", "out_of_memory")])?;
         ensure!(errors > 0, "nobody says that Redis is out of memory");
-        fleet.redis.set("maxmemory", "0")
+        redis.set("maxmemory", "0")
     })?;
-    let account = fleet.settle()?;
-    account.captured_all(fleet.sent, &[])?;
-    account.arrived_once(0..fleet.sent)?;
-    fleet.end()
+    let account = fleet.balance()?;
+    account.captured_all(&[])?;
+    account.arrived_once(0..account.sent)?;
+    Ok(())
 }
 
 /// Packets vanish, and no connection ends: whether Redis has the last batch nobody knows.
 fn cut() -> anyhow::Result<()> {
-    let mut fleet = Fleet::start(Setup { workers: 1, apart: true, queue: PROMPT, ..Setup::default() })?;
+    let lab = Lab::new()?;
+    let redis = Server::start_with(Options { place: lab.b.place(), ..Options::default() })?;
+    let mut fleet = Fleet::start(Setup { queue: PROMPT.to_owned(), ..Setup::apart(lab, &redis) })?;
     fleet.load(100, 100)?;
     fleet.under_load(800, 100, |fleet| {
         let host = &fleet.lab.as_ref().context("no hosts")?.b;
@@ -130,72 +144,75 @@ fn cut() -> anyhow::Result<()> {
         fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 200)?;
         host.plug_in()
     })?;
-    let account = fleet.settle()?;
-    account.captured_all(fleet.sent, &[])?;
-    account.arrived_once(0..fleet.sent)?;
-    fleet.end()
+    let account = fleet.balance()?;
+    account.captured_all(&[])?;
+    account.arrived_once(0..account.sent)?;
+    Ok(())
 }
 
 /// Everything lies in the spool when the capture dies: the next one hands all of it over, and nothing twice.
 fn capture_killed() -> anyhow::Result<()> {
-    let mut fleet = Fleet::start(Setup { workers: 1, queue: PROMPT, ..Setup::default() })?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(prompt(&redis))?;
     fleet.load(100, 100)?;
     let all = fleet.sent as u64;
     fleet.wait_for("understudy_exchanges_total", NOTICE_WAIT_MAX, |count| count == all)?;
-    fleet.redis.freeze()?;
+    redis.freeze()?;
     fleet.load(300, 100)?;
     fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count == 300)?;
     fleet.kill_capture()?;
-    fleet.redis.thaw()?;
+    redis.thaw()?;
     fleet.start_capture()?;
     let first = fleet.sent;
     fleet.load(100, 100)?;
-    let account = fleet.settle()?;
+    let account = fleet.balance()?;
     let seen = account.capture.sum("understudy_exchanges_seen_total", &[])?;
-    ensure!(seen == (fleet.sent - first) as u64, "the second capture saw {seen}");
-    ensure!(account.captured("queued")? == seen, "not all of them are queued");
-    account.redis_has(fleet.sent as u64)?;
+    ensure!(seen == (account.sent - first) as u64, "the second capture saw {seen}");
+    ensure!(account.captured.of("queued") == seen, "not all of them are queued");
+    account.redis_has(account.sent as u64)?;
     // Some had come to Redis before; nobody had been told.
     let recovered = account.capture.sum("understudy_queue_recovered_total", &[])?;
     let again = account.book.of("duplicates");
     ensure!(recovered <= 300 && recovered + again >= 300, "{recovered} recovered, {again} sent again");
-    account.arrived_once(0..fleet.sent)?;
-    fleet.end()
+    account.arrived_once(0..account.sent)?;
+    Ok(())
 }
 
 /// The capture dies while it writes to the spool: what was in its memory is lost, and nothing comes twice.
 fn capture_killed_under_load() -> anyhow::Result<()> {
-    let mut fleet = Fleet::start(Setup { workers: 1, queue: PROMPT, ..Setup::default() })?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(prompt(&redis))?;
     fleet.load(100, 100)?;
     fleet.settle()?.arrived_once(0..fleet.sent)?;
     let first = fleet.sent;
     fleet.under_load(800, 100, |fleet| {
-        fleet.redis.freeze()?;
+        redis.freeze()?;
         fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 200)?;
         fleet.kill_capture()?;
-        fleet.redis.thaw()?;
+        redis.thaw()?;
         fleet.start_capture()
     })?;
     let last = fleet.sent;
     fleet.load(100, 100)?;
-    let account = fleet.settle()?;
-    account.arrived_once((0..first + 200).chain(last..fleet.sent))?;
+    let account = fleet.balance()?;
+    account.arrived_once((0..first + 200).chain(last..account.sent))?;
     let (arrived, accepted) = (account.arrivals.len() as u64, account.book.of("accepted"));
     ensure!(arrived == accepted, "B received {arrived} of {accepted} that Redis accepted");
     let recovered = account.capture.sum("understudy_queue_recovered_total", &[])?;
     ensure!(recovered + account.book.of("duplicates") > 200, "only {recovered} were recovered");
-    fleet.end()
+    Ok(())
 }
 
 /// Redis is away and the disk takes nothing, then something, then Redis is back.
 fn disk_full() -> anyhow::Result<()> {
     let disk = SmallDisk::mount("512k")?;
     let spool_path = Some(disk.folder().join("spool"));
-    let mut fleet = Fleet::start(Setup { workers: 1, queue: PROMPT, spool_path, ..Setup::default() })?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup { spool_path, ..prompt(&redis) })?;
     fleet.load(100, 100)?;
     let filler = disk.fill()?;
     fleet.under_load(1_000, 100, |fleet| {
-        fleet.redis.freeze()?;
+        redis.freeze()?;
         let of_fate = |fate: &'static str| {
             move |fleet: &Fleet| fleet.scrape()?.sum("understudy_exchanges_total", &[("fate", fate)])
         };
@@ -203,17 +220,17 @@ fn disk_full() -> anyhow::Result<()> {
         wait_until("refusals", NOTICE_WAIT_MAX, || Ok((refused(fleet)? > 100).then_some(())))?;
         std::fs::remove_file(&filler).context("failed to make room on the disk")?;
         fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 50)?;
-        fleet.redis.thaw()
+        redis.thaw()
     })?;
     fleet.load(100, 100)?;
-    let account = fleet.settle()?;
-    account.captured_all(fleet.sent, &["spool_full"])?;
-    let (arrived, queued) = (account.arrivals.len() as u64, account.captured("queued")?);
+    let account = fleet.balance()?;
+    account.captured_all(&["spool_full"])?;
+    let (arrived, queued) = (account.arrivals.len() as u64, account.captured.of("queued"));
     ensure!(arrived == queued, "B received {arrived} of {queued} that were queued");
-    account.arrived_once(fleet.sent - 100..fleet.sent)?;
+    account.arrived_once(account.sent - 100..account.sent)?;
     let failures = account.capture.sum("understudy_spool_failures_total", &[])?;
     ensure!(failures > 0, "the spool is said to have refused nothing");
-    fleet.end()
+    Ok(())
 }
 
 /// A file system of a few kilobytes.

@@ -10,62 +10,46 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use understudy_tests::clock::{pause, wait_until};
 use understudy_tests::daemon::Daemon;
-use understudy_tests::hosts::{Book, Captured, Hosts, Plan};
-use understudy_tests::mix::{Pace, Planned, drive, every_route};
-use understudy_tests::prereq::{KERNEL, Prerequisite};
+use understudy_tests::fleet::{Account, Fleet, Setup};
+use understudy_tests::mix::every_route;
+use understudy_tests::prereq::{FLEET, Prerequisite, fleet_and};
+use understudy_tests::process::Place;
 use understudy_tests::proxy::Proxy;
-use understudy_tests::redis::{Cluster, Server};
+use understudy_tests::redis::{Cluster, Sentinels, Server};
 use understudy_tests::server::free_address;
 
 use crate::Case;
 
-const NEEDS: &[Prerequisite] = &[
-    KERNEL[0],
-    KERNEL[1],
-    KERNEL[2],
-    Prerequisite::Tool("nginx"),
-    Prerequisite::Tool("redis-server"),
-    Prerequisite::Tool("redis-cli"),
-];
-
 /// With a library that tells one process another time of day.
-const CLOCK: &[Prerequisite] = &[
-    KERNEL[0],
-    KERNEL[1],
-    KERNEL[2],
-    Prerequisite::Tool("nginx"),
-    Prerequisite::Tool("redis-server"),
-    Prerequisite::Tool("redis-cli"),
-    Prerequisite::Tool("faketime"),
-];
+const CLOCK: &[Prerequisite] = &fleet_and("faketime");
+const SENTINEL: &[Prerequisite] = &fleet_and("redis-sentinel");
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "what_a_killed_worker_had_is_done_by_another_and_counts_once", needs: NEEDS, run: killed },
-    Case { name: "an_entry_that_two_workers_do_counts_once", needs: NEEDS, run: two_at_one },
-    Case { name: "what_is_trimmed_under_a_slow_worker_is_counted", needs: NEEDS, run: trimmed },
-    Case { name: "an_entry_that_workers_die_of_is_set_aside_and_shown", needs: NEEDS, run: culprit },
-    Case { name: "a_slow_redis_loses_nothing", needs: NEEDS, run: slow_redis },
+    Case { name: "what_a_killed_worker_had_is_done_by_another_and_counts_once", needs: FLEET, run: killed },
+    Case { name: "an_entry_that_two_workers_do_counts_once", needs: FLEET, run: two_at_one },
+    Case { name: "what_is_trimmed_under_a_slow_worker_is_counted", needs: FLEET, run: trimmed },
+    Case { name: "an_entry_that_workers_die_of_is_set_aside_and_shown", needs: FLEET, run: culprit },
+    Case { name: "a_slow_redis_loses_nothing", needs: FLEET, run: slow_redis },
     Case { name: "steps_of_the_clocks_of_daemons_lose_nothing", needs: CLOCK, run: clock_steps },
-    Case { name: "what_a_step_of_the_clock_of_redis_leaves_behind_heals", needs: NEEDS, run: clock_of_redis },
+    Case { name: "what_a_step_of_the_clock_of_redis_leaves_behind_heals", needs: FLEET, run: clock_of_redis },
     Case {
         name: "a_failover_in_a_cluster_loses_what_was_not_replicated_and_says_so",
-        needs: NEEDS,
+        needs: FLEET,
         run: cluster,
+    },
+    Case {
+        name: "a_failover_by_sentinels_loses_what_was_not_replicated_and_says_so",
+        needs: SENTINEL,
+        run: sentinels,
     },
 ];
 
-/// How long the last entries may take from Redis to the journal and back.
-const DONE_WAIT_MAX: Duration = Duration::from_secs(25);
 /// How long something may take that the test waits for on the way.
 const EVENT_WAIT_MAX: Duration = Duration::from_secs(15);
 
-fn plan(redis: &Server) -> Plan {
-    Plan::new(vec![redis.url()], vec![redis.port()])
-}
-
-fn load(hosts: &Hosts, planned: &[Planned], per_second: u32) -> anyhow::Result<u64> {
-    let sent = drive(hosts.a.address, planned, Pace { per_second: Some(per_second), connections: 8 })?;
-    Ok(sent.len() as u64)
+/// A and B are nginx with the application behind it.
+fn setup(redis: &Server) -> Setup {
+    Setup { nginx: true, ..Setup::new(redis) }
 }
 
 /// Waits until a number of the worker is at least `least`.
@@ -79,50 +63,46 @@ fn wait_number(worker: &Daemon, name: &str, least: u64) -> anyhow::Result<u64> {
     reached
 }
 
-/// The books hold exactly the exchanges that were sent, all with a fate.
-fn check(sent: u64, captured: &Captured, book: &Book) -> anyhow::Result<()> {
-    ensure!(captured.seen == sent, "{} of {sent} exchanges were seen", captured.seen);
-    ensure!(captured.of("queued") == sent, "{sent} were sent: {captured:?}");
-    ensure!(book.of("accepted") == sent && book.of("forgotten") == 0, "{sent} were sent: {book}");
-    Ok(())
+/// The books hold exactly the exchanges that were sent, all with a fate. Says how many.
+fn check(account: &Account) -> anyhow::Result<u64> {
+    account.captured_all(&[])?;
+    ensure!(account.book.of("forgotten") == 0, "{}", account.book);
+    Ok(account.sent as u64)
 }
 
 fn killed() -> anyhow::Result<()> {
     let redis = Server::start()?;
-    let mut hosts = Hosts::start(&plan(&redis))?;
-    hosts.start_worker()?;
-    hosts.b.delay(Duration::from_millis(100));
-    let sent = load(&hosts, &every_route(600), 200)?;
-    wait_number(&hosts.workers[0], "understudy_queue_under_way", 20)?;
-    hosts.kill_worker(0)?;
-    hosts.start_worker()?;
-    hosts.b.delay(Duration::ZERO);
-    let took = wait_number(&hosts.workers[0], "understudy_queue_taken_over_total", 20)?;
-    hosts.wait_done(DONE_WAIT_MAX)?;
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
-    ensure!(book.compared() == sent, "{took} were taken over: {book}");
+    let mut fleet = Fleet::start(setup(&redis))?;
+    fleet.b.delay(Duration::from_millis(100));
+    fleet.send(&every_route(600), 200)?;
+    wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
+    fleet.kill_worker(0)?;
+    fleet.start_worker()?;
+    fleet.b.delay(Duration::ZERO);
+    let took = wait_number(&fleet.workers[0], "understudy_queue_taken_over_total", 20)?;
+    let account = fleet.balance()?;
+    let sent = check(&account)?;
+    ensure!(account.book.compared() == sent, "{took} were taken over: {}", account.book);
     Ok(())
 }
 
 fn two_at_one() -> anyhow::Result<()> {
     let redis = Server::start()?;
-    let mut hosts = Hosts::start(&plan(&redis))?;
-    hosts.start_worker()?;
-    hosts.b.delay(Duration::from_millis(300));
-    let sent = load(&hosts, &every_route(200), 100)?;
-    wait_number(&hosts.workers[0], "understudy_queue_under_way", 20)?;
-    hosts.workers[0].signal(Signal::STOP)?;
-    hosts.b.delay(Duration::ZERO);
-    hosts.start_worker()?;
-    wait_number(&hosts.workers[1], "understudy_queue_taken_over_total", 20)?;
-    let done = hosts.wait_done(DONE_WAIT_MAX)?;
-    hosts.workers[0].signal(Signal::CONT)?;
+    let mut fleet = Fleet::start(setup(&redis))?;
+    fleet.b.delay(Duration::from_millis(300));
+    fleet.send(&every_route(200), 100)?;
+    wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
+    fleet.workers[0].signal(Signal::STOP)?;
+    fleet.b.delay(Duration::ZERO);
+    fleet.start_worker()?;
+    wait_number(&fleet.workers[1], "understudy_queue_taken_over_total", 20)?;
+    let done = fleet.wait_done()?;
+    fleet.workers[0].signal(Signal::CONT)?;
     // The first one ends what it had, and Redis does not count it a second time.
-    let twice = wait_number(&hosts.workers[0], "understudy_queue_settled_before_total", 20)?;
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
-    ensure!(book == done, "{twice} were done twice: {done}, then {book}");
+    let twice = wait_number(&fleet.workers[0], "understudy_queue_settled_before_total", 20)?;
+    let account = fleet.balance()?;
+    check(&account)?;
+    ensure!(account.book == done, "{twice} were done twice: {done}, then {}", account.book);
     Ok(())
 }
 
@@ -131,24 +111,24 @@ fn trimmed() -> anyhow::Result<()> {
     /// More of them than this than go into the memory of a worker, and each comes in parts.
     const BODY_BYTES: usize = 300_000;
     let redis = Server::start()?;
-    let mut plan = plan(&redis);
-    plan.shards = 2;
-    plan.queue.push_str(&format!("\nstream_entries_max = {ENTRIES_MAX}"));
-    plan.replay.push_str("\nin_flight_max = 2");
-    let mut hosts = Hosts::start(&plan)?;
-    hosts.start_worker()?;
-    hosts.b.delay(Duration::from_millis(40));
+    let mut setup = setup(&redis);
+    setup.books.shards = 2;
+    setup.queue.push_str(&format!("\nstream_entries_max = {ENTRIES_MAX}"));
+    setup.replay.push_str("\nin_flight_max = 2");
+    let mut fleet = Fleet::start(setup)?;
+    fleet.b.delay(Duration::from_millis(40));
     let mut planned = every_route(400);
     for one in &mut planned {
         (one.method, one.body_bytes, one.target) = ("GET", None, format!("/blob/{BODY_BYTES}"));
     }
-    let sent = load(&hosts, &planned, 80)?;
-    let full = hosts.books.read()?;
+    fleet.send(&planned, 80)?;
+    let full = fleet.books.read()?;
     ensure!(full.waiting <= 2 * ENTRIES_MAX, "more is kept than allowed: {full}");
-    hosts.b.delay(Duration::ZERO);
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
+    fleet.b.delay(Duration::ZERO);
+    let account = fleet.balance()?;
+    check(&account)?;
     // What the worker had already when it was trimmed counts as done, and not as trimmed.
+    let book = account.book;
     ensure!(book.of("trimmed") > 0 && book.compared() > 0, "nothing was trimmed, or all: {book}");
     let parts = redis.command(&["KEYS", "*:part:*"])?;
     ensure!(parts.is_empty(), "parts of entries are left: {parts}");
@@ -158,32 +138,34 @@ fn trimmed() -> anyhow::Result<()> {
 fn culprit() -> anyhow::Result<()> {
     const DELIVERIES_MAX: usize = 3;
     let redis = Server::start()?;
-    let mut plan = plan(&redis);
-    plan.queue = format!("lease = \"500ms\"\nclaim_after = \"1s\"\ndeliveries_max = {DELIVERIES_MAX}");
-    let mut hosts = Hosts::start(&plan)?;
+    let mut fleet = Fleet::start(Setup {
+        workers: 0,
+        queue: format!("lease = \"500ms\"\nclaim_after = \"1s\"\ndeliveries_max = {DELIVERIES_MAX}"),
+        ..setup(&redis)
+    })?;
     let mut planned = every_route(160);
     planned[80].method = "GET";
     planned[80].body_bytes = None;
     planned[80].target = "/items/culprit".to_owned();
-    hosts.b.trap(Some(b"/items/culprit"));
-    let sent = load(&hosts, &planned, 160)?;
+    fleet.b.trap(Some(b"/items/culprit"));
+    fleet.send(&planned, 160)?;
     for death in 1..=DELIVERIES_MAX {
-        hosts.start_worker()?;
+        fleet.start_worker()?;
         let caught = wait_until("the request that kills", EVENT_WAIT_MAX, || {
-            Ok((hosts.b.caught() >= death as u64).then_some(()))
+            Ok((fleet.b.caught() >= death as u64).then_some(()))
         });
         ensure!(
             caught.is_ok(),
             "worker {death} does not meet it: {}, {}",
-            hosts.books.read()?,
-            hosts.workers[0].stderr()
+            fleet.books.read()?,
+            fleet.workers[0].stderr()
         );
-        hosts.kill_worker(0)?;
+        fleet.kill_worker(0)?;
     }
-    hosts.start_worker()?;
-    hosts.wait_done(DONE_WAIT_MAX)?;
-    ensure!(hosts.b.caught() == DELIVERIES_MAX as u64, "it went to B {} times", hosts.b.caught());
-    let shown = hosts.report(&["--set-aside"])?;
+    fleet.start_worker()?;
+    fleet.wait_done()?;
+    ensure!(fleet.b.caught() == DELIVERIES_MAX as u64, "it went to B {} times", fleet.b.caught());
+    let shown = fleet.report(&["--set-aside"])?;
     ensure!(shown.code == 0, "report ended with {}: {}", shown.code, shown.stderr);
     let lines: Vec<&str> = shown.stdout.lines().collect();
     let has = |part: &str| lines.len() == 1 && lines[0].contains(part);
@@ -192,39 +174,52 @@ fn culprit() -> anyhow::Result<()> {
         "{}",
         shown.stdout
     );
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
-    ensure!(book.of("set_aside") == 1 && book.compared() == sent - 1, "{book}");
+    let account = fleet.balance()?;
+    let sent = check(&account)?;
+    ensure!(
+        account.book.of("set_aside") == 1 && account.book.compared() == sent - 1,
+        "{sent} were sent: {}",
+        account.book
+    );
     Ok(())
 }
 
 fn slow_redis() -> anyhow::Result<()> {
     let redis = Server::start()?;
-    let slow = Proxy::start(free_address()?, ([127, 0, 0, 1], redis.port()).into())?;
-    let mut plan = plan(&redis);
-    plan.redis = vec![format!("redis://{}", slow.address)];
-    // A lease is longer than an answer takes.
-    plan.queue = "lease = \"3s\"\nclaim_after = \"6s\"".to_owned();
-    let mut hosts = Hosts::start(&plan)?;
-    hosts.start_worker()?;
-    hosts.start_worker()?;
+    let slow = Proxy::start(&Place::Here, free_address()?, ([127, 0, 0, 1], redis.port()).into())?;
+    let mut fleet = Fleet::start(Setup {
+        workers: 2,
+        nginx: true,
+        // A lease is longer than an answer takes.
+        queue: "lease = \"3s\"\nclaim_after = \"6s\"".to_owned(),
+        ..Setup::through(&slow, &redis)
+    })?;
     slow.delay(Duration::from_millis(150));
-    let sent = load(&hosts, &every_route(800), 100)?;
+    fleet.send(&every_route(800), 100)?;
     slow.delay(Duration::ZERO);
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
-    ensure!(book.compared() == sent, "{book}");
+    let account = fleet.balance()?;
+    let sent = check(&account)?;
+    ensure!(account.book.compared() == sent, "{}", account.book);
+    Ok(())
+}
+
+/// Of all exchanges a few were forgotten: no more than came in while nothing was replicated.
+fn check_forgotten(account: &Account) -> anyhow::Result<()> {
+    account.captured_all(&[])?;
+    let Account { sent, book, .. } = account;
+    ensure!(book.accepted.iter().all(|accepted| *accepted > 0), "a shard got nothing: {:?}", book.accepted);
+    let forgotten = book.of("forgotten");
+    ensure!(forgotten > 0 && forgotten < 150, "{forgotten} were forgotten: {book}");
+    ensure!(book.compared() + forgotten == *sent as u64, "{sent} were sent: {book}");
     Ok(())
 }
 
 fn cluster() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(1)?;
-    let mut plan = Plan::new(cluster.urls(), cluster.nodes.iter().map(Server::port).collect());
-    plan.shards = 16;
-    plan.session = "header:X-Marker";
-    let mut hosts = Hosts::start(&plan)?;
-    hosts.start_worker()?;
-    let mut sent = load(&hosts, &every_route(300), 150)?;
+    let mut setup = Setup { nginx: true, session: "header:X-Marker", ..Setup::cluster(&cluster) };
+    setup.books.shards = 16;
+    let mut fleet = Fleet::start(setup)?;
+    fleet.send(&every_route(300), 150)?;
     for primary in &cluster.nodes[..3] {
         ensure!(primary.command(&["DBSIZE"])? != "0", "a primary at {} has nothing", primary.port());
     }
@@ -234,41 +229,49 @@ fn cluster() -> anyhow::Result<()> {
     let Some(replica) = replica.map(|place| place + 3) else {
         anyhow::bail!("the first primary has no replica")
     };
-
-    let (address, planned) = (hosts.a.address, every_route(600));
-    let pace = Pace { per_second: Some(100), connections: 8 };
-    let under_load = std::thread::scope(|scope| {
-        let load = scope.spawn(|| drive(address, &planned, pace));
-        let acted = fail_over(&mut cluster.nodes, replica);
-        let load = load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        acted.and(load)
+    fleet.while_sending(&every_route(600), 100, |_| {
+        die_unreplicated(&mut cluster.nodes, replica)?;
+        let nodes = &cluster.nodes;
+        wait_until("a new primary", EVENT_WAIT_MAX, || {
+            let promoted = nodes[replica].command(&["ROLE"])?.starts_with("master");
+            let state = nodes[1].command(&["CLUSTER", "INFO"])?;
+            Ok((promoted && state.contains("cluster_state:ok")).then_some(()))
+        })
     })?;
-    sent += under_load.len() as u64;
     // Each shard hears of its producer once more, which then sees what Redis does not know any more.
-    sent += load(&hosts, &every_route(300), 150)?;
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    ensure!(captured.seen == sent && captured.of("queued") == sent, "{sent} were sent: {captured:?}");
-    ensure!(book.accepted.iter().all(|accepted| *accepted > 0), "a shard got nothing: {:?}", book.accepted);
+    fleet.send(&every_route(300), 150)?;
     // A third of what came in a second, and not of what was there before.
-    let forgotten = book.of("forgotten");
-    ensure!(forgotten > 0 && forgotten < 150, "{forgotten} were forgotten: {book}");
-    ensure!(book.compared() + forgotten == sent, "{sent} were sent: {book}");
-    Ok(())
+    check_forgotten(&fleet.balance()?)
 }
 
-/// Kills the first primary of which nothing was replicated for a second, and waits for its replica to take over.
-fn fail_over(nodes: &mut [Server], replica: usize) -> anyhow::Result<()> {
-    nodes[replica].freeze()?;
+fn sentinels() -> anyhow::Result<()> {
+    let mut sentinels = Sentinels::start()?;
+    let mut fleet = Fleet::start(Setup {
+        nginx: true,
+        session: "header:X-Marker",
+        queue: "answer_wait_max = \"1s\"\nretry_max = \"500ms\"\nlease = \"2s\"\nclaim_after = \"3s\""
+            .to_owned(),
+        ..Setup::sentinels(&sentinels)
+    })?;
+    fleet.send(&every_route(300), 150)?;
+    fleet.while_sending(&every_route(600), 100, |_| {
+        die_unreplicated(&mut sentinels.servers, 1)?;
+        sentinels.wait_for_primary(1)
+    })?;
+    fleet.send(&every_route(300), 150)?;
+    let report = fleet.report(&["--json"])?;
+    ensure!([0, 1, 3].contains(&report.code) && report.stdout.contains("\"fleet\""), "{}", report.stderr);
+    check_forgotten(&fleet.balance()?)
+}
+
+/// Kills the first server, of which its replica has heard nothing for a second.
+fn die_unreplicated(servers: &mut [Server], replica: usize) -> anyhow::Result<()> {
+    servers[replica].freeze()?;
     // Else the kernel would still carry over what the dead had written.
-    nodes[0].command(&["CLIENT", "KILL", "TYPE", "replica"])?;
+    servers[0].command(&["CLIENT", "KILL", "TYPE", "replica"])?;
     pause(Duration::from_secs(1));
-    nodes[0].kill()?;
-    nodes[replica].thaw()?;
-    wait_until("a new primary", EVENT_WAIT_MAX, || {
-        let promoted = nodes[replica].command(&["ROLE"])?.starts_with("master");
-        let state = nodes[1].command(&["CLUSTER", "INFO"])?;
-        Ok((promoted && state.contains("cluster_state:ok")).then_some(()))
-    })
+    servers[0].kill()?;
+    servers[replica].thaw()
 }
 
 fn clock_steps() -> anyhow::Result<()> {
@@ -277,33 +280,26 @@ fn clock_steps() -> anyhow::Result<()> {
     let folder = tempfile::TempDir::new()?;
     let offset = folder.path().join("offset");
     std::fs::write(&offset, "+0")?;
-    let mut plan = plan(&redis);
-    plan.environment = [
+    let environment = [
         ("LD_PRELOAD", clock_library()?),
         ("FAKETIME_TIMESTAMP_FILE", offset.clone()),
         ("FAKETIME_NO_CACHE", "1".into()),
         // No step of the time of day moves the clock that waits are measured by.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.display().to_string()))
-    .to_vec();
-    let mut hosts = Hosts::start(&plan)?;
-    hosts.start_worker()?;
-    hosts.start_worker()?;
-    let (address, planned) = (hosts.a.address, every_route(1_000));
-    let pace = Pace { per_second: Some(200), connections: 8 };
-    let sent = std::thread::scope(|scope| {
-        let planned = &planned;
-        let load = scope.spawn(move || drive(address, planned, pace));
+    ];
+    let environment =
+        environment.map(|(name, value)| (name.to_owned(), value.display().to_string())).to_vec();
+    let mut fleet = Fleet::start(Setup { workers: 2, environment, ..setup(&redis) })?;
+    fleet.while_sending(&every_route(1_000), 200, |_| {
         for step in STEPS {
             pause(Duration::from_secs(1));
             std::fs::write(&offset, step)?;
         }
-        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        Ok(())
     })?;
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent.len() as u64, &captured, &book)?;
-    ensure!(book.compared() == captured.seen, "{book}");
+    let account = fleet.balance()?;
+    let sent = check(&account)?;
+    ensure!(account.book.compared() == sent, "{}", account.book);
     Ok(())
 }
 
@@ -320,19 +316,17 @@ fn clock_library() -> anyhow::Result<PathBuf> {
 fn clock_of_redis() -> anyhow::Result<()> {
     const HOUR_MS: u64 = 3_600_000;
     let redis = Server::start()?;
-    let mut hosts = Hosts::start(&plan(&redis))?;
-    hosts.start_worker()?;
-    hosts.start_worker()?;
+    let mut fleet = Fleet::start(Setup { workers: 2, ..setup(&redis) })?;
     let owners = || (0..4).map(|shard| format!("{{understudy:lab:{shard}}}:owner"));
-    let mut sent = load(&hosts, &every_route(200), 200)?;
+    fleet.send(&every_route(200), 200)?;
     // Set forward, every lease is over at once.
     for owner in owners() {
         redis.command(&["DEL", &owner])?;
     }
-    hosts.b.delay(Duration::from_millis(100));
-    sent += load(&hosts, &every_route(200), 200)?;
+    fleet.b.delay(Duration::from_millis(100));
+    fleet.send(&every_route(200), 200)?;
     // Set back, a worker that dies now was heard of an hour ahead, and its leases last as long.
-    hosts.kill_worker(0)?;
+    fleet.kill_worker(0)?;
     let workers = "{understudy:lab}:workers";
     let time = redis.command(&["TIME"])?;
     let now_ms = time.lines().next().context("no time")?.trim().parse::<u64>()? * 1_000;
@@ -342,10 +336,10 @@ fn clock_of_redis() -> anyhow::Result<()> {
     for owner in owners() {
         redis.command(&["PEXPIRE", &owner, &HOUR_MS.to_string()])?;
     }
-    hosts.b.delay(Duration::ZERO);
-    sent += load(&hosts, &every_route(200), 200)?;
-    let (captured, book) = hosts.balance(DONE_WAIT_MAX)?;
-    check(sent, &captured, &book)?;
-    ensure!(book.compared() == sent, "{book}");
+    fleet.b.delay(Duration::ZERO);
+    fleet.send(&every_route(200), 200)?;
+    let account = fleet.balance()?;
+    let sent = check(&account)?;
+    ensure!(account.book.compared() == sent, "{}", account.book);
     Ok(())
 }
