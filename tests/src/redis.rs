@@ -155,6 +155,19 @@ impl Server {
         self.run()
     }
 
+    /// Ends it at once, as [`Server::kill`] does, and starts it again with nothing.
+    ///
+    /// # Errors
+    /// When it does not end or start.
+    pub fn empty(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        let kept = self.folder.path().join("appendonlydir");
+        if kept.exists() {
+            fs::remove_dir_all(&kept).context("failed to remove the data of Redis")?;
+        }
+        self.restart()
+    }
+
     /// Runs one command and gives the answer as text, one element a line.
     ///
     /// # Errors

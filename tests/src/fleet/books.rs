@@ -42,6 +42,15 @@ pub struct Book {
     pub accepted: Vec<u64>,
 }
 
+/// What one producer has given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Entries.
+    pub entries: u64,
+    /// Shards that know of it.
+    pub shards: u32,
+}
+
 // === impl Books ===
 
 impl Books {
@@ -65,6 +74,21 @@ impl Books {
         Ok(book)
     }
 
+    /// How many entries each producer has given, over all shards: those that Redis accepted from it, and those that Redis
+    /// had confirmed to it and forgot. With the number of shards that know of the producer.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub fn producers(&self) -> anyhow::Result<BTreeMap<String, Given>> {
+        let mut asked = format!("ECHO {SPLIT}\n");
+        for shard in 0..self.shards {
+            asked.push_str(&format!("HGETALL {{understudy:lab:{shard}}}:producers\n"));
+        }
+        let mut said = self.ports.iter().filter_map(|port| self.ask(*port, &asked).ok());
+        let Some(answer) = said.next() else { bail!("no Redis answers at {:?}", self.ports) };
+        given(&answer).with_context(|| format!("Redis said: {answer}"))
+    }
+
     /// Sends commands, one a line.
     fn ask(&self, port: u16, commands: &str) -> anyhow::Result<String> {
         let mut client = self.place.command("redis-cli");
@@ -84,6 +108,20 @@ impl Books {
         ensure!(output.status.success() && said.contains(SPLIT), "redis-cli: {said}");
         Ok(said)
     }
+}
+
+/// Reads names of producers and, in turn, `last number:accepted:forgotten`.
+fn given(answer: &str) -> anyhow::Result<BTreeMap<String, Given>> {
+    let mut producers = BTreeMap::<String, Given>::new();
+    let is_own = |line: &&str| !line.is_empty() && !line.starts_with("->") && *line != SPLIT;
+    let mut lines = answer.lines().map(str::trim).filter(is_own);
+    while let Some(name) = lines.next() {
+        let counts = lines.next().context("too short")?.splitn(3, ':').skip(1);
+        let entries: u64 = counts.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        let given = producers.entry(name.to_owned()).or_default();
+        (given.entries, given.shards) = (given.entries + entries, given.shards + 1);
+    }
+    Ok(producers)
 }
 
 // === impl Book ===
@@ -108,6 +146,17 @@ impl Book {
     pub fn is_balanced(&self) -> bool {
         let out = self.settled() + self.of("trimmed") + self.of("set_aside") + self.waiting;
         self.of("accepted") == out
+    }
+
+    /// Adds another reading, of other entries.
+    pub fn add_all(&mut self, other: &Self) {
+        let Self { counters, fates, waiting, accepted: _ } = other;
+        for (own, others) in [(&mut self.counters, counters), (&mut self.fates, fates)] {
+            for (name, count) in others {
+                *own.entry(name.clone()).or_default() += count;
+            }
+        }
+        self.waiting += waiting;
     }
 
     /// Adds the answers of one shard: the length of its stream, then names and values of its book in turn.
@@ -145,6 +194,15 @@ impl fmt::Display for Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn producers_are_summed_over_shards() {
+        let producers = given("----\nab\n9:5:1\ncd\n3:3:0\nab\n4:2:0\n").unwrap();
+        let expected = [("ab", 8, 2), ("cd", 3, 1)];
+        let expected = expected.map(|(name, entries, shards)| (name.to_owned(), Given { entries, shards }));
+        assert_eq!(producers, expected.into());
+        given("ab\n").unwrap_err();
+    }
 
     #[test]
     fn a_book_adds_up_or_not() {

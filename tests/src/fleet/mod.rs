@@ -29,7 +29,7 @@ use crate::scrape::Scrape;
 use crate::server::{App, Nginx, StaticFiles, free_address, unique_port};
 
 pub use account::{Account, Captured};
-pub use books::{Book, Books};
+pub use books::{Book, Books, Given};
 pub use setup::{SHARDS, Setup};
 
 /// Connections of its load.
@@ -66,8 +66,9 @@ pub struct Fleet {
     started: usize,
     /// What captures that have ended in order said.
     ended: Captured,
-    /// Captures that were killed, and took what they had counted with them.
-    killed: usize,
+    /// What captures say they gave is what Redis has. Not so once one was killed, which took what it had counted with it,
+    /// or Redis was emptied after one had ended.
+    pub adds_up: bool,
     /// B itself, which writes down what it receives.
     app_b: App,
     _servers: (App, Option<(StaticFiles, Nginx, Nginx)>),
@@ -114,7 +115,7 @@ impl Fleet {
             environment: setup.environment,
             started: 0,
             ended: Captured::default(),
-            killed: 0,
+            adds_up: true,
             app_b,
             _servers: (app_a, before),
             lab: setup.lab,
@@ -190,7 +191,7 @@ impl Fleet {
     /// # Errors
     /// When none runs, or it does not end.
     pub fn kill_capture(&mut self) -> anyhow::Result<()> {
-        self.killed += 1;
+        self.adds_up = false;
         kill(self.capture.take().context("no capture runs")?)
     }
 
@@ -378,7 +379,7 @@ impl Fleet {
         ensure!(book.waiting == 0 && book.is_balanced(), "the books are off: {book}");
         let arrivals = account::arrivals(&self.app_b.received()?)?;
         let account = Account { sent: self.sent, capture, captured, book, arrivals };
-        if self.killed == 0 {
+        if self.adds_up {
             account.redis_has(account.captured.given()).with_context(|| format!("{account:?}"))?;
         }
         Ok(account)

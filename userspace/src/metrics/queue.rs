@@ -42,6 +42,8 @@ pub struct UploadStats {
     pub forgotten: AtomicU64,
     /// Entries that an earlier process had left in the spool.
     pub recovered: AtomicU64,
+    /// Times that sending entries panicked.
+    pub panics: AtomicU64,
     /// Bytes on their way now.
     pub in_flight_bytes: AtomicU64,
 }
@@ -113,7 +115,7 @@ fn encode_uploads(
 ) -> fmt::Result {
     type Value = fn(&UploadStats) -> &AtomicU64;
     let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
-    let all: [(MetricType, &str, &str, Value); 7] = [
+    let all: [(MetricType, &str, &str, Value); 8] = [
         (counter, "queue_entries", "Entries that Redis has taken", |stats| &stats.entries),
         (counter, "queue_bytes", "Bytes of the entries that Redis has taken", |stats| &stats.bytes),
         (counter, "queue_duplicates", "Entries sent again that Redis had already", |stats| &stats.duplicates),
@@ -123,6 +125,9 @@ fn encode_uploads(
         (counter, "queue_forgotten", "Entries that Redis had confirmed and lost", |stats| &stats.forgotten),
         (counter, "queue_recovered", "Entries of an earlier process, from the spool", |stats| {
             &stats.recovered
+        }),
+        (counter, "queue_panics", "Times that sending entries to Redis panicked: a defect", |stats| {
+            &stats.panics
         }),
         (gauge, "queue_in_flight_bytes", "Bytes on their way to Redis now", |stats| &stats.in_flight_bytes),
     ];

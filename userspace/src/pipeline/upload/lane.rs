@@ -26,6 +26,8 @@ pub(super) struct Batch {
     /// The spool did not take it when it should have. Newer entries may lie there since, and Redis takes an older one after
     /// a newer one for a copy: so it goes to Redis from memory, before anything of the spool.
     pub(super) stays: bool,
+    /// Times that sending it panicked.
+    pub(super) panics: u32,
 }
 
 /// What an entry takes, besides its value, in bytes.
@@ -65,7 +67,7 @@ impl ShardLane {
             .map(|((entry, ticket), seq)| (Numbered { seq, entry }, ticket))
             .unzip::<_, _, Vec<_>, _>();
         self.numbered = self.numbered.saturating_add(count as u64);
-        Some(Batch { shard, entries: Arc::new(entries), tickets, stays: false })
+        Some(Batch { shard, entries: Arc::new(entries), tickets, stays: false, panics: 0 })
     }
 
     /// The oldest entry that waits, with its number.

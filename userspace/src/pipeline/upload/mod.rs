@@ -9,6 +9,7 @@
 //! entries go behind it.
 
 mod lane;
+mod round;
 mod spooled;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use crate::select::SessionBy;
 use crate::spool::Spool;
 
 use lane::{Batch, ShardLane};
+use round::RoundEnd;
 use spooled::Drain;
 
 /// Bounds of the way into Redis.
@@ -48,6 +50,9 @@ pub struct UploadLimits {
     pub retry_min: Duration,
     /// Longest pause. Default: 2 s.
     pub retry_max: Duration,
+    /// Panics in a row after which entries of the spool are sent one by one. The one that panics alone is given up, as is a
+    /// batch in memory that has panicked as often. Default: 3.
+    pub panics_max: u32,
     /// How long uploading goes on after the end of capture; the rest is [`Fate::Spooled`]. Default: 4 s.
     pub drain_max: Duration,
 }
@@ -142,26 +147,6 @@ struct Experiment<A> {
     in_flight_bytes: usize,
 }
 
-/// Whose round it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Whose {
-    /// Of entries in memory, of the experiment with this index.
-    Memory(usize),
-    /// Of entries in the spool that this process numbered.
-    Spool(usize),
-    /// Of entries in the spool that another one did.
-    Former(u128, Arc<str>),
-}
-
-struct RoundEnd<A> {
-    whose: Whose,
-    appender: A,
-    results: Vec<Result<Appended, RedisError>>,
-}
-
-/// A batch of each shard.
-type Shared = Vec<(u32, Arc<Vec<Numbered<EncodedEntry>>>)>;
-
 impl Append for Appender {
     fn append_all(
         &mut self,
@@ -181,6 +166,7 @@ impl Default for UploadLimits {
             in_flight_bytes_max: 16 << 20,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(2),
+            panics_max: 3,
             drain_max: Duration::from_secs(4),
         }
     }
@@ -265,7 +251,7 @@ impl<A: Append> Uploader<A> {
                 biased;
                 Some(end) = rounds.join_next() => match end {
                     Ok(end) => self.finish_round(end, now()),
-                    // Its batches are still here, and so they are sent again or spooled when this ends.
+                    // Nobody ends one but this task, and what it calls may panic.
                     Err(error) => tracing::error!(%error, "A part of the upload failed."),
                 },
                 () = sleep_until(wake) => {}
@@ -322,78 +308,6 @@ impl<A: Append> Uploader<A> {
         }
     }
 
-    /// Sends what waits of one experiment, if enough does, or for long enough.
-    fn send_waiting(&mut self, index: usize, now: Instant, at_once: bool) {
-        let Self { experiments, limits, .. } = self;
-        let Some(experiment) = experiments.get_mut(index) else { return };
-        let is_full = || experiment.lanes.iter().any(|lane| lane.waiting() >= limits.batch_max);
-        let is_due = experiment.due.is_some_and(|due| at_once || due <= now || is_full());
-        if !experiment.round.is_empty() || !is_due {
-            return;
-        }
-        let lanes = (0..).zip(&mut experiment.lanes);
-        experiment.round =
-            lanes.filter_map(|(shard, lane)| lane.next_batch(shard, limits.batch_max)).collect();
-        let left = experiment.lanes.iter().any(|lane| lane.waiting() > 0);
-        experiment.due = left.then_some(now);
-        self.start_memory_round(index);
-    }
-
-    /// Sends the batches of one experiment that stand in its round.
-    fn start_memory_round(&mut self, index: usize) {
-        let Some(experiment) = self.experiments.get_mut(index) else { return };
-        let shared = experiment.round.iter().map(Batch::shared).collect();
-        if let Some(appender) = experiment.appender.take() {
-            start_round(&mut self.rounds, Whose::Memory(index), appender, shared);
-        }
-    }
-
-    fn finish_round(&mut self, end: RoundEnd<A>, now: Instant) {
-        let RoundEnd { whose, appender, results } = end;
-        let errors = results.iter().filter_map(|result| result.as_ref().err());
-        errors.for_each(|error| self.status.count(error));
-        let failure = results.iter().find_map(|result| result.as_ref().err()).cloned();
-        match whose {
-            Whose::Memory(index) => {
-                self.note(failure.as_ref(), now);
-                self.finish_memory_round(index, appender, results);
-            }
-            Whose::Spool(_) | Whose::Former(_, _) => {
-                self.finish_drain_round(whose, appender, &results);
-                self.end_drain_batch(failure, now);
-            }
-        }
-    }
-
-    fn finish_memory_round(&mut self, index: usize, appender: A, results: Vec<Result<Appended, RedisError>>) {
-        let Self { experiments, spool, spool_stats, producer, .. } = self;
-        let Some(experiment) = experiments.get_mut(index) else { return };
-        experiment.appender = Some(appender);
-        let batches = std::mem::take(&mut experiment.round);
-        for (batch, result) in batches.into_iter().zip(results) {
-            match result {
-                Ok(appended) => {
-                    experiment.count(&appended, batch.bytes());
-                    experiment.in_flight_bytes = experiment.in_flight_bytes.saturating_sub(batch.bytes());
-                    batch.settle(Fate::Queued);
-                }
-                // Redis may have a part of it, whatever the error says.
-                Err(_) => experiment.put_back(batch, spool, spool_stats, *producer),
-            }
-        }
-    }
-
-    /// Says when Redis goes away and comes back, and turns to the spool.
-    fn note(&mut self, failure: Option<&RedisError>, now: Instant) {
-        let Some(error) = failure else { return };
-        if self.status.up.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
-        }
-        if self.drain.is_none() {
-            self.drain = Some(Drain::new(now, self.limits.retry_min));
-        }
-    }
-
     fn in_flight_bytes(&self) -> usize {
         self.experiments.iter().map(|experiment| experiment.in_flight_bytes).sum()
     }
@@ -437,31 +351,10 @@ impl<A> Experiment<A> {
     fn close(&mut self) {
         self.queue.close();
     }
-
-    fn count(&self, appended: &Appended, bytes: usize) {
-        let Appended { taken, duplicates, trimmed, forgotten } = appended;
-        let UploadStats {
-            entries, bytes: all_bytes, duplicates: again, trimmed: gone, forgotten: lost, ..
-        } = &*self.stats;
-        entries.fetch_add(*taken, Ordering::Relaxed);
-        again.fetch_add(*duplicates, Ordering::Relaxed);
-        gone.fetch_add(*trimmed, Ordering::Relaxed);
-        lost.fetch_add(*forgotten, Ordering::Relaxed);
-        all_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
 }
 
 fn lane_of(lanes: &mut [ShardLane], shard: u32) -> Option<&mut ShardLane> {
     lanes.get_mut(usize::try_from(shard).ok()?)
-}
-
-/// Sends batches, which stay alive elsewhere with their tickets.
-fn start_round<A: Append>(rounds: &mut JoinSet<RoundEnd<A>>, whose: Whose, mut appender: A, batches: Shared) {
-    rounds.spawn(async move {
-        let slices: Vec<_> = batches.iter().map(|(shard, entries)| (*shard, entries.as_slice())).collect();
-        let results = appender.append_all(&slices).await;
-        RoundEnd { whose, appender, results }
-    });
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lane::{Batch, bytes_of};
-use super::{Append, Experiment, Shared, Uploader, Whose, start_round};
+use super::round::{Shared, Whose, start_round};
+use super::{Append, Experiment, Uploader};
 use crate::metrics::SpoolStats;
 use crate::model::{Fate, Ticket};
 use crate::queue::Offered;
@@ -27,8 +28,22 @@ pub(super) struct Drain {
     /// Rounds of the batch that is under way.
     rounds: usize,
     failed: bool,
+    panicked: bool,
+    /// Batches in a row that panicked. Past the limit they are of one frame, until one of these panics or all is sent.
+    panics: u32,
     /// The batch: of each frame the experiment, where this process has it, and whether this process numbered it.
     frames: Vec<(Option<usize>, bool)>,
+}
+
+/// How one round of a batch ended.
+#[derive(Debug)]
+pub(super) enum BatchEnd {
+    /// Redis has all of it.
+    Taken,
+    /// Redis may have a part of it.
+    Refused(RedisError),
+    /// The appender panicked, and Redis may have a part of it.
+    Panicked,
 }
 
 /// Bytes of the spool that are under way at once.
@@ -43,7 +58,7 @@ impl Drain {
     /// Tries after this pause.
     pub(super) fn new(now: Instant, pause: Duration) -> Self {
         let retry_at = now.checked_add(pause).unwrap_or(now);
-        Self { retry_at, pause, rounds: 0, failed: false, frames: Vec::new() }
+        Self { retry_at, pause, rounds: 0, failed: false, panicked: false, panics: 0, frames: Vec::new() }
     }
 
     /// When to try next; none while an attempt is under way.
@@ -88,7 +103,9 @@ impl<A: Append> Uploader<A> {
         }
         let mut frames = Vec::new();
         let damaged_before = self.spool.counts().damaged_frames;
-        let peeked = self.spool.peek_batch(&mut frames, DRAIN_BYTES_MAX);
+        let is_alone = self.drain.as_ref().is_some_and(|drain| drain.panics >= self.limits.panics_max);
+        let bytes_max = if is_alone { 1 } else { DRAIN_BYTES_MAX };
+        let peeked = self.spool.peek_batch(&mut frames, bytes_max);
         // Only what lies first is passed over.
         let damaged = self.spool.counts().damaged_frames.saturating_sub(damaged_before);
         self.former_left = self.former_left.saturating_sub(damaged);
@@ -157,10 +174,11 @@ impl<A: Append> Uploader<A> {
             }
         }
         if let Some(drain) = &mut self.drain {
-            (drain.rounds, drain.failed, drain.frames) = (rounds, false, whose);
+            (drain.rounds, drain.frames) = (rounds, whose);
+            (drain.failed, drain.panicked) = (false, false);
         }
         if rounds == 0 {
-            self.end_drain_batch(None, now);
+            self.end_drain_batch(BatchEnd::Taken, now);
         }
     }
 
@@ -184,27 +202,51 @@ impl<A: Append> Uploader<A> {
     }
 
     /// Lets the batch go once all of its rounds are done and Redis has all of it.
-    pub(super) fn end_drain_batch(&mut self, failure: Option<RedisError>, now: Instant) {
-        let Self { drain: Some(drain), spool, spool_stats, experiments, limits, status, former_left, .. } =
-            self
-        else {
-            return;
-        };
+    pub(super) fn end_drain_batch(&mut self, end: BatchEnd, now: Instant) {
+        let Self { drain: Some(drain), limits, status, .. } = self else { return };
         drain.rounds = drain.rounds.saturating_sub(1);
-        drain.failed |= failure.is_some();
-        if let Some(error) = failure
-            && status.up.swap(false, Ordering::Relaxed)
-        {
-            tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
+        match end {
+            BatchEnd::Taken => {}
+            BatchEnd::Refused(error) => {
+                drain.failed = true;
+                if status.up.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
+                }
+            }
+            BatchEnd::Panicked => drain.panicked = true,
         }
         if drain.rounds > 0 {
             return;
         }
         let frames = std::mem::take(&mut drain.frames);
+        if drain.panicked {
+            // One frame is one round: it alone is to blame.
+            let was_alone = drain.panics >= limits.panics_max;
+            drain.panics = drain.panics.saturating_add(1);
+            drain.fail(now, limits.retry_max);
+            if was_alone {
+                drain.panics = 0;
+                tracing::error!("An entry of the spool is given up: sending it panics each time.");
+                self.let_go(&frames, Fate::Lost);
+            }
+            return;
+        }
         if drain.failed {
             return drain.fail(now, limits.retry_max);
         }
         drain.succeed(now, limits.retry_min);
+        if drain.panics < limits.panics_max {
+            drain.panics = 0;
+        }
+        self.let_go(&frames, Fate::Queued);
+        if !self.status.up.swap(true, Ordering::Relaxed) {
+            tracing::warn!("Redis takes entries again; the spool is drained.");
+        }
+    }
+
+    /// Takes the oldest frames out of the spool, and gives those of this process their fate.
+    fn let_go(&mut self, frames: &[(Option<usize>, bool)], fate: Fate) {
+        let Self { spool, spool_stats, experiments, former_left, .. } = self;
         if let Err(error) = spool.commit(frames.len()) {
             // They are gone from it all the same.
             spool_stats.failures.fetch_add(1, Ordering::Relaxed);
@@ -213,14 +255,11 @@ impl<A: Append> Uploader<A> {
         for (index, is_own) in frames {
             *former_left = former_left.saturating_sub(u64::from(!is_own));
             let Some(experiment) = index.and_then(|index| experiments.get_mut(index)) else { continue };
-            if is_own {
-                experiment.spooled.settle_one(Fate::Queued);
-            } else {
+            if *is_own {
+                experiment.spooled.settle_one(fate);
+            } else if fate == Fate::Queued {
                 experiment.stats.recovered.fetch_add(1, Ordering::Relaxed);
             }
-        }
-        if !status.up.swap(true, Ordering::Relaxed) {
-            tracing::warn!("Redis takes entries again; the spool is drained.");
         }
     }
 

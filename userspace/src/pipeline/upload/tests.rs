@@ -22,6 +22,10 @@ struct Store {
     away: bool,
     /// How long an answer takes, besides a millisecond.
     slow: Duration,
+    /// The next calls that panic.
+    panics: u32,
+    /// Calls with this entry of any shard panic.
+    poison: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -37,6 +41,16 @@ impl Append for Fake {
     ) -> Vec<Result<Appended, RedisError>> {
         let slow = self.store.lock().unwrap().slow;
         tokio::time::sleep(Duration::from_millis(1) + slow).await;
+        // Panics with the lock would poison it.
+        let is_panic = {
+            let mut store = self.store.lock().unwrap();
+            let is_poison = |entry: &Numbered<EncodedEntry>| store.poison == Some(entry.seq);
+            let is_met = batches.iter().any(|(_, entries)| entries.iter().any(is_poison));
+            let is_due = store.panics > 0;
+            store.panics = store.panics.saturating_sub(1);
+            is_met || is_due
+        };
+        assert!(!is_panic, "planted");
         let mut store = self.store.lock().unwrap();
         let append = |(shard, entries): &(u32, &[Numbered<EncodedEntry>])| {
             let (takes, says) = match store.away {
@@ -76,6 +90,7 @@ const LIMITS: UploadLimits = UploadLimits {
     in_flight_bytes_max: 1 << 20,
     retry_min: Duration::from_millis(50),
     retry_max: Duration::from_secs(1),
+    panics_max: 3,
     drain_max: Duration::from_secs(4),
 };
 
@@ -280,4 +295,37 @@ async fn what_the_spool_did_not_take_goes_before_what_it_took_since() {
     check(&ledger.snapshot(), &[(Fate::Queued, 30)]);
     let store = store.lock().unwrap();
     assert_eq!(store.taken.values().map(Vec::len).sum::<usize>(), 30);
+}
+
+#[track_caller]
+fn check_panics(spool_bytes_max: u64, plant: impl FnOnce(&mut Store), expected: &[(Fate, u64)], panics: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let stage = new_stage(spool_bytes_max);
+    plant(&mut stage.store.lock().unwrap());
+    stage.offer(0..40);
+    let Stage { folder: _folder, store: _store, ledger, offer, uploader } = stage;
+    let stats = Arc::clone(&uploader.experiments[0].stats);
+    runtime.unwrap().block_on(async {
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(offer);
+        };
+        tokio::join!(uploader.run(std::future::pending()), later);
+    });
+    check(&ledger.snapshot(), expected);
+    assert_eq!(stats.panics.load(Ordering::Relaxed), panics);
+}
+
+#[test]
+fn a_panic_in_an_append_stalls_nothing() {
+    check_panics(1 << 20, |store| store.panics = 2, &[(Fate::Queued, 40)], 2);
+    // Redis may have what it was sent, so that only the rest is refused.
+    check_panics(0, |store| store.panics = 2, &[(Fate::Queued, 8), (Fate::SpoolFull, 32)], 2);
+}
+
+/// Each shard has an entry with this number.
+#[test]
+fn an_entry_that_panics_each_time_is_given_up_alone() {
+    check_panics(1 << 20, |store| store.poison = Some(6), &[(Fate::Queued, 37), (Fate::Lost, 3)], 13);
+    check_panics(0, |store| store.poison = Some(2), &[(Fate::SpoolFull, 32), (Fate::Lost, 8)], 3);
 }
