@@ -1,7 +1,7 @@
 //! Reads the head of a message: start line and header fields.
 //!
-//! `httparse` reads what follows RFC 9112. What it refuses and lenient servers accept is read here by lines, and
-//! marked as ambiguous.
+//! [`plain`] reads nearly all of them, and `httparse` what else follows RFC 9112. What that refuses and lenient servers
+//! accept is read here by lines, and marked as ambiguous.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -9,7 +9,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
 
-use crate::model::{Headers, Mark, Marks, Sender, Version, is_token};
+use crate::model::{FieldPlace, Headers, Mark, Marks, Sender, Version, is_token};
+
+use super::plain::{self, Plain, RequestLine, StatusLine};
 
 /// A request's head.
 #[derive(Debug)]
@@ -52,12 +54,12 @@ pub(super) enum Look {
     No,
 }
 
-/// Header fields that a head may have. nginx and Apache stop at 100 or at 8 KiB lines by default; more than this
-/// is not read by any common server.
-const FIELDS_MAX: usize = 256;
+/// Room for as many fields is made on the stack. How many there may be is not bounded but by the length of a head: RFC
+/// 9110 section 5.4 has no bound, nginx and Go count bytes only, and what refuses more than 100 says so in its answer.
+const FIELDS_USUAL: usize = 256;
 
 /// Longest method in the IANA registry is 17 characters (UPDATEREDIRECTREF); private ones may be longer.
-const METHOD_BYTES_MAX: usize = 32;
+pub(super) const METHOD_BYTES_MAX: usize = 32;
 
 /// Methods of the IANA registry that do not end like another one of them, so that none is read out of the rest of a
 /// start line. PATCH does (PROPPATCH), yet is too common to be left out.
@@ -97,30 +99,25 @@ const METHODS: [&[u8]; 33] = [
     b"UPDATEREDIRECTREF",
 ];
 
-type FieldRange = (Range<usize>, Range<usize>);
-
 /// Reads a request head.
 pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(bytes, &mut fields) {
-        Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Ok(httparse::Status::Complete(length)) => {
-            // A head in pieces is looked at before it is whole, and held to this.
-            if parsed.method.is_none_or(|method| method.len() > METHOD_BYTES_MAX) {
-                return Parsed::Invalid;
-            }
-            let line = parsed.method.zip(parsed.path);
-            let spans = line.and_then(|(method, target)| {
-                Some((span(bytes, method.as_bytes())?, span(bytes, target.as_bytes())?))
-            });
-            if let Some((method, target)) = spans {
-                let version = version(parsed.version);
-                let fields = field_ranges(bytes, parsed.headers);
-                return Parsed::Whole(whole_request(bytes, length, method, target, version, fields), length);
-            }
+    match plain::request(bytes) {
+        Some(Plain { line, fields, bytes: length }) if line.method.len() <= METHOD_BYTES_MAX => {
+            Parsed::Whole(whole_request(bytes, length, line, fields, Marks::default()), length)
         }
-        Err(_) => {}
+        Some(_) | None => any_request(bytes),
+    }
+}
+
+/// The same, whatever form the head has.
+pub(super) fn any_request(bytes: &[u8]) -> Parsed<RequestHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    let mut strict = strict_request(bytes, &mut fields);
+    if matches!(strict, Err(httparse::Error::TooManyHeaders)) {
+        strict = strict_request(bytes, &mut room_for_all(bytes));
+    }
+    if let Ok(parsed) = strict {
+        return parsed;
     }
     lenient(bytes, |line, start| {
         let method_end = memchr(b' ', line)?;
@@ -131,31 +128,31 @@ pub(super) fn request(bytes: &[u8]) -> Parsed<RequestHead> {
         let target_bytes = line.get(target.clone())?;
         (is_method(method) && !target_bytes.is_empty() && !target_bytes.contains(&b' ')).then(|| {
             let at = |range: Range<usize>| start.saturating_add(range.start)..start.saturating_add(range.end);
-            (at(0..method_end), at(target), version)
+            RequestLine { method: at(0..method_end), target: at(target), version }
         })
     })
-    .map(|(method, target, version), length, ranges| {
-        let mut head = whole_request(bytes, length, method, target, version, ranges.into_iter());
-        head.marks.set(Mark::Ambiguous);
-        head
-    })
+    .map(|line, length, fields| whole_request(bytes, length, line, fields, Mark::Ambiguous.into()))
 }
 
 /// Reads a response head.
 pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
-        Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Ok(httparse::Status::Complete(length)) => {
-            if let Some(status) = parsed.code {
-                let version = version(parsed.version);
-                let fields = field_ranges(bytes, parsed.headers);
-                return Parsed::Whole(whole_response(bytes, length, status, version, fields), length);
-            }
+    match plain::response(bytes) {
+        Some(Plain { line, fields, bytes: length }) => {
+            Parsed::Whole(whole_response(bytes, length, line, fields, Marks::default()), length)
         }
-        Err(_) => {}
+        None => any_response(bytes),
+    }
+}
+
+/// The same, whatever form the head has.
+pub(super) fn any_response(bytes: &[u8]) -> Parsed<ResponseHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    let mut strict = strict_response(bytes, &mut fields);
+    if matches!(strict, Err(httparse::Error::TooManyHeaders)) {
+        strict = strict_response(bytes, &mut room_for_all(bytes));
+    }
+    if let Ok(parsed) = strict {
+        return parsed;
     }
     lenient(bytes, |line, _| {
         let version = lenient_version(line.get(..8)?)?;
@@ -165,21 +162,18 @@ pub(super) fn response(bytes: &[u8]) -> Parsed<ResponseHead> {
         let digits = code.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
         let ends = code.get(3).is_none_or(u8::is_ascii_whitespace);
         let status = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        ends.then_some((status, version))
+        ends.then_some(StatusLine { status, version })
     })
-    .map(|(status, version), length, ranges| {
-        let mut head = whole_response(bytes, length, status, version, ranges.into_iter());
-        head.marks.set(Mark::Ambiguous);
-        head
-    })
+    .map(|line, length, fields| whole_response(bytes, length, line, fields, Mark::Ambiguous.into()))
 }
 
 /// Reads a trailer section: fields up to an empty line. `None` when it cannot be read.
 pub(super) fn trailers(bytes: &[u8]) -> Option<Headers> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut fields = vec![httparse::EMPTY_HEADER; lines(bytes)];
     match httparse::parse_headers(bytes, &mut fields) {
-        Ok(httparse::Status::Complete((_, found))) => {
-            Some(Headers::from_ranges(Bytes::copy_from_slice(bytes), field_ranges(bytes, found)))
+        Ok(httparse::Status::Complete((length, found))) => {
+            let (fields, _) = places(bytes, length, found);
+            Some(Headers::from_places(Bytes::copy_from_slice(bytes), fields))
         }
         Ok(httparse::Status::Partial) | Err(_) => None,
     }
@@ -257,14 +251,61 @@ pub(super) fn end(before: &[u8], next: &[u8]) -> Option<usize> {
         .map(|index| index.saturating_add(1))
 }
 
+fn strict_request<'a>(
+    bytes: &'a [u8],
+    fields: &mut [MaybeUninit<httparse::Header<'a>>],
+) -> Result<Parsed<RequestHead>, httparse::Error> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let length = match parsed.parse_with_uninit_headers(bytes, fields)? {
+        httparse::Status::Complete(length) => length,
+        httparse::Status::Partial => return Ok(Parsed::Partial),
+    };
+    let line = parsed.method.zip(parsed.path).and_then(|(method, target)| {
+        let (method, target) = (span(bytes, method.as_bytes())?, span(bytes, target.as_bytes())?);
+        // A head in pieces is looked at before it is whole, and held to this.
+        let version = version(parsed.version);
+        (method.len() <= METHOD_BYTES_MAX).then_some(RequestLine { method, target, version })
+    });
+    let Some(line) = line else { return Ok(Parsed::Invalid) };
+    let (fields, marks) = places(bytes, length, parsed.headers);
+    Ok(Parsed::Whole(whole_request(bytes, length, line, fields, marks), length))
+}
+
+fn strict_response<'a>(
+    bytes: &'a [u8],
+    fields: &mut [MaybeUninit<httparse::Header<'a>>],
+) -> Result<Parsed<ResponseHead>, httparse::Error> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, fields)? {
+        httparse::Status::Complete(length) => length,
+        httparse::Status::Partial => return Ok(Parsed::Partial),
+    };
+    let Some(status) = parsed.code else { return Ok(Parsed::Invalid) };
+    let line = StatusLine { status, version: version(parsed.version) };
+    let (fields, marks) = places(bytes, length, parsed.headers);
+    Ok(Parsed::Whole(whole_response(bytes, length, line, fields, marks), length))
+}
+
+/// Room for the fields of a head that has more than nearly all have.
+#[cold]
+fn room_for_all<'a>(bytes: &[u8]) -> Vec<MaybeUninit<httparse::Header<'a>>> {
+    vec![MaybeUninit::uninit(); lines(bytes)]
+}
+
+/// How many fields `bytes` may hold.
+fn lines(bytes: &[u8]) -> usize {
+    memchr_iter(b'\n', bytes).count()
+}
+
 fn whole_request(
     bytes: &[u8],
     length: usize,
-    method: Range<usize>,
-    target: Range<usize>,
-    version: Version,
-    fields: impl Iterator<Item = FieldRange>,
+    line: RequestLine,
+    fields: Vec<FieldPlace>,
+    marks: Marks,
 ) -> RequestHead {
+    let RequestLine { method, target, version } = line;
     let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
     let part = |range: Range<usize>| {
         if range.end <= raw.len() && range.start <= range.end { raw.slice(range) } else { Bytes::new() }
@@ -276,51 +317,43 @@ fn whole_request(
         None => part(method),
     };
     let target = part(target);
-    let (headers, marks) = headers(raw, bytes, fields);
-    RequestHead { method, target, version, headers, marks }
+    RequestHead { method, target, version, headers: Headers::from_places(raw, fields), marks }
 }
 
 fn whole_response(
     bytes: &[u8],
     length: usize,
-    status: u16,
-    version: Version,
-    fields: impl Iterator<Item = FieldRange>,
+    line: StatusLine,
+    fields: Vec<FieldPlace>,
+    mut marks: Marks,
 ) -> ResponseHead {
+    let StatusLine { status, version } = line;
     let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let (headers, mut marks) = headers(raw, bytes, fields);
     if status < 100 {
         // No status code (RFC 9110 section 15); what a reader makes of it is its own affair.
         marks.set(Mark::Ambiguous);
     }
-    ResponseHead { status, version, headers, marks }
+    ResponseHead { status, version, headers: Headers::from_places(raw, fields), marks }
 }
 
-/// The fields of the head `raw`, with which `bytes` begins. Lines that end with a bare LF are ambiguous: some readers
-/// see a line's end there, some do not.
-fn headers(raw: Bytes, bytes: &[u8], fields: impl Iterator<Item = FieldRange>) -> (Headers, Marks) {
-    let mut bare = !raw.ends_with(b"\r\n\r\n");
-    let fields = fields.inspect(|(name, _)| {
-        let before = name.start.checked_sub(2).and_then(|from| bytes.get(from..name.start));
-        bare |= before.is_some_and(|before| before != b"\r\n");
-    });
-    let headers = Headers::from_ranges(raw, fields);
-    let mut marks = Marks::default();
-    if bare {
-        marks.set(Mark::Ambiguous);
-    }
-    (headers, marks)
-}
-
-/// Where names and values lie in `bytes`, whose slices they are. What did not would lie beyond its end, and read as
-/// empty; so nothing has to be checked for each field.
-fn field_ranges(bytes: &[u8], fields: &[httparse::Header<'_>]) -> impl Iterator<Item = FieldRange> {
+/// Where names and values of the head with which `bytes` begins lie in it, whose slices they are. What did not would
+/// lie beyond its end, and read as empty; so nothing has to be checked for each field. Lines that end with a bare LF are
+/// ambiguous: some readers see a line's end there, some do not.
+fn places(bytes: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> (Vec<FieldPlace>, Marks) {
     let first = bytes.as_ptr() as usize;
-    let place = move |part: &[u8]| {
+    let place = |part: &[u8]| {
         let start = (part.as_ptr() as usize).wrapping_sub(first);
         start..start.saturating_add(part.len())
     };
-    fields.iter().map(move |field| (place(field.name.as_bytes()), place(field.value)))
+    let mut bare = !bytes.get(..length).is_some_and(|head| head.ends_with(b"\r\n\r\n"));
+    let fields = fields.iter().map(|field| {
+        let name = place(field.name.as_bytes());
+        let before = name.start.checked_sub(2).and_then(|from| bytes.get(from..name.start));
+        bare |= before.is_some_and(|before| before != b"\r\n");
+        FieldPlace::new(name, place(field.value))
+    });
+    let fields = fields.collect();
+    (fields, bare.then_some(Mark::Ambiguous).into_iter().collect())
 }
 
 /// Where `part`, a slice of `whole`, lies in it.
@@ -349,15 +382,15 @@ fn is_method(bytes: &[u8]) -> bool {
 
 /// What a lenient reading found.
 enum Lenient<L> {
-    Whole(L, usize, Vec<FieldRange>),
+    Whole(L, usize, Vec<FieldPlace>),
     Partial,
     Invalid,
 }
 
 impl<L> Lenient<L> {
-    fn map<H>(self, build: impl FnOnce(L, usize, Vec<FieldRange>) -> H) -> Parsed<H> {
+    fn map<H>(self, build: impl FnOnce(L, usize, Vec<FieldPlace>) -> H) -> Parsed<H> {
         match self {
-            Lenient::Whole(line, length, ranges) => Parsed::Whole(build(line, length, ranges), length),
+            Lenient::Whole(line, length, fields) => Parsed::Whole(build(line, length, fields), length),
             Lenient::Partial => Parsed::Partial,
             Lenient::Invalid => Parsed::Invalid,
         }
@@ -372,7 +405,7 @@ fn lenient<L>(bytes: &[u8], start_line: impl FnOnce(&[u8], usize) -> Option<L>) 
     let Some(length) = end(&[], rest).map(|end| end.saturating_add(leading)) else { return Lenient::Partial };
     let mut start_line = Some(start_line);
     let mut found = None;
-    let mut ranges: Vec<FieldRange> = Vec::new();
+    let mut ranges: Vec<(Range<usize>, Range<usize>)> = Vec::new();
     let mut start = leading;
     while start < length {
         let rest = bytes.get(start..length).unwrap_or_default();
@@ -388,9 +421,6 @@ fn lenient<L>(bytes: &[u8], start_line: impl FnOnce(&[u8], usize) -> Option<L>) 
                 value.end = start.saturating_add(line.len());
             }
         } else if let Some(colon) = memchr(b':', line) {
-            if ranges.len() >= FIELDS_MAX {
-                return Lenient::Invalid;
-            }
             let name = line.get(..colon).unwrap_or_default().trim_ascii_end().len();
             let after = line.get(colon.saturating_add(1)..).unwrap_or_default();
             let value_end = start.saturating_add(line.len());
@@ -399,8 +429,9 @@ fn lenient<L>(bytes: &[u8], start_line: impl FnOnce(&[u8], usize) -> Option<L>) 
         }
         start = start.saturating_add(line_bytes);
     }
+    let fields = ranges.into_iter().map(|(name, value)| FieldPlace::new(name, value));
     match found {
-        Some(line) => Lenient::Whole(line, length, ranges),
+        Some(line) => Lenient::Whole(line, length, fields.collect()),
         None => Lenient::Invalid,
     }
 }

@@ -3,7 +3,7 @@
 //! Knows nothing of TCP but the order of bytes and what had been acknowledged. Never guesses: what is not certain
 //! becomes a mark on the exchange, or no exchange.
 //!
-//! [`Connection`] reads both directions of one flow: [`reader`] cuts messages, [`head`] reads their heads,
+//! [`Connection`] reads both directions of one flow: [`reader`] cuts messages, [`head`] and [`plain`] read their heads,
 //! [`framing`] says where a body ends (RFC 9112 section 6.3), [`chunked`] and [`body`] read it, [`protocol`] names what
 //! is no HTTP/1.x, and [`refused`] what no server has to accept.
 #![cfg_attr(
@@ -22,6 +22,7 @@ mod chunked;
 mod framing;
 mod head;
 mod pair;
+mod plain;
 mod protocol;
 mod reader;
 mod refused;

@@ -214,6 +214,13 @@ impl fmt::Debug for Marks {
     }
 }
 
+/// That mark alone.
+impl From<Mark> for Marks {
+    fn from(mark: Mark) -> Self {
+        Self(mark.bit())
+    }
+}
+
 impl FromIterator<Mark> for Marks {
     fn from_iter<I: IntoIterator<Item = Mark>>(marks: I) -> Self {
         let mut set = Marks::default();

@@ -22,15 +22,20 @@ pub enum Version {
 #[derive(Clone, Default)]
 pub struct Headers {
     raw: Bytes,
-    fields: Vec<Field>,
+    fields: Vec<FieldPlace>,
 }
 
-#[derive(Clone, Copy)]
-struct Field {
-    name_start: u32,
-    name_end: u32,
-    value_start: u32,
-    value_end: u32,
+/// Where a field lies in the bytes of its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldPlace {
+    /// Where its name begins.
+    pub name_start: u32,
+    /// Where its name has ended.
+    pub name_end: u32,
+    /// Where its value begins.
+    pub value_start: u32,
+    /// Where its value has ended.
+    pub value_end: u32,
 }
 
 /// A message body after transfer decoding.
@@ -93,33 +98,23 @@ impl Version {
 // === impl Headers ===
 
 impl Headers {
-    /// Fields that lie in `raw` at the given ranges of name and value. Ranges that do not fit read as empty.
-    pub fn from_ranges(raw: Bytes, ranges: impl IntoIterator<Item = (Range<usize>, Range<usize>)>) -> Self {
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let fields = ranges
-            .into_iter()
-            .map(|(name, value)| Field {
-                name_start: small(name.start),
-                name_end: small(name.end),
-                value_start: small(value.start),
-                value_end: small(value.end),
-            })
-            .collect();
+    /// Fields that lie in `raw` at these places. What does not fit there reads as empty.
+    pub fn from_places(raw: Bytes, fields: Vec<FieldPlace>) -> Self {
         Self { raw, fields }
     }
 
     /// Fields from names and values.
     pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut raw = Vec::new();
-        let mut ranges = Vec::new();
+        let mut fields = Vec::new();
         for (name, value) in pairs {
             let start = raw.len();
             raw.extend_from_slice(name.as_ref());
             let middle = raw.len();
             raw.extend_from_slice(value.as_ref());
-            ranges.push((start..middle, middle..raw.len()));
+            fields.push(FieldPlace::new(start..middle, middle..raw.len()));
         }
-        Self::from_ranges(raw.into(), ranges)
+        Self::from_places(raw.into(), fields)
     }
 
     /// Number of fields; a repeated one counts each time.
@@ -157,7 +152,7 @@ impl Headers {
         &self,
         is_wanted: impl Fn(usize) -> bool,
     ) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let name_bytes = |field: &Field| field.name_end.saturating_sub(field.name_start) as usize;
+        let name_bytes = |field: &FieldPlace| field.name_end.saturating_sub(field.name_start) as usize;
         self.fields.iter().filter(move |field| is_wanted(name_bytes(field))).map(|field| {
             (self.slice(field.name_start, field.name_end), self.slice(field.value_start, field.value_end))
         })
@@ -165,7 +160,7 @@ impl Headers {
 
     /// Bytes of memory that this holds, roughly.
     pub fn memory_bytes(&self) -> usize {
-        self.raw.len().saturating_add(self.fields.len().saturating_mul(size_of::<Field>()))
+        self.raw.len().saturating_add(self.fields.capacity().saturating_mul(size_of::<FieldPlace>()))
     }
 
     fn slice(&self, start: u32, end: u32) -> &[u8] {
@@ -189,6 +184,21 @@ impl fmt::Debug for Headers {
                     .map(|(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value))),
             )
             .finish()
+    }
+}
+
+// === impl FieldPlace ===
+
+impl FieldPlace {
+    /// From ranges of name and value. What lies beyond 4 GiB reads as empty.
+    pub fn new(name: Range<usize>, value: Range<usize>) -> Self {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            name_start: small(name.start),
+            name_end: small(name.end),
+            value_start: small(value.start),
+            value_end: small(value.end),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub use finding::{Finding, FoundCause};
 pub use fleet::{AsideEntry, FleetCopy, MemberCopy, ShardCopy};
 pub use flow::{Direction, Endpoint, Flow, FlowKey};
 pub use hash::fnv1a;
-pub use message::{Body, Headers, Request, Response, Version};
+pub use message::{Body, FieldPlace, Headers, Request, Response, Version};
 pub use noise::{
     EvidenceCounts, EvidenceSource, NOISE_RULE, Needs, NoiseReport, PathState, PathSummary, Rate,
     RouteMeasure, Transition, ValueClass,
