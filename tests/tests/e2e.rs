@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, the real probe, real servers, on loopback and between hosts.
 //!
 //! Links nothing of the daemon: it is a program here, with files and an admin listener.
+#![expect(clippy::print_stderr, reason = "a test program says on the terminal what it leaves out")]
 
 #[path = "e2e/candidate.rs"]
 mod candidate;
