@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod case;
+pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod daemon;

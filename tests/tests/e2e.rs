@@ -3,6 +3,8 @@
 //! Links nothing of the daemon: it is a program here, with files and an admin listener.
 #![expect(clippy::print_stderr, reason = "a test program says on the terminal what it leaves out")]
 
+#[path = "e2e/admin.rs"]
+mod admin;
 #[path = "e2e/candidate.rs"]
 mod candidate;
 #[path = "e2e/completeness.rs"]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         ("queue", queue::CASES),
         ("fleet", fleet::CASES),
         ("observe", observe::CASES),
+        ("admin", admin::CASES),
         ("outages", outages::CASES),
         ("workers", workers::CASES),
     ];

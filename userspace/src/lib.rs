@@ -13,6 +13,7 @@
 //! import which, and `cargo xtask tidy` checks it.
 
 pub mod model;
+pub mod secret;
 
 pub mod capture;
 pub mod packet;

@@ -163,7 +163,7 @@ fn off() -> anyhow::Result<()> {
     let config = workspace.config().display().to_string();
     let checked = run_to_end(&Place::Here, &["config", "check", &config])?;
     ensure!(
-        checked.code != 0 && checked.stderr.contains("admin.observe"),
+        checked.code != 0 && checked.stderr.contains("admin.listen"),
         "{}{}",
         checked.stdout,
         checked.stderr

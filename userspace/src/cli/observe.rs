@@ -1,6 +1,6 @@
 //! `understudy observe`: hands exchanges from a file to an understudy that runs.
 //!
-//! Needs no privileges, and keeps nothing.
+//! Needs no privileges, and keeps nothing. That one has to have `observe = true` under [admin].
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::{Exit, output};
-use crate::pipeline::observe::hand_in;
+use crate::pipeline::observe::{ClientConfig, hand_in};
 
 /// What to hand in, and to whom.
 #[derive(Debug, Args)]
@@ -20,14 +20,44 @@ pub(super) struct Arguments {
     /// The exchanges; `-` is standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Admin listener of an `understudy run` or `capture` that has `observe = true` under [admin].
+    #[command(flatten)]
+    listener: ListenerFlags,
+}
+
+/// Which admin listener, and who asks.
+#[derive(Debug, Args)]
+pub(super) struct ListenerFlags {
+    /// Admin listener of the understudy that runs: `http://…`, or `https://…` where it speaks TLS.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9469")]
     url: String,
+    /// File with its token, which nobody but its owner can read. A token itself does not belong on a command line.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    /// Who signed its certificate, as PEM; with https.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our own certificate, as PEM, where it asks for one.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+// === impl ListenerFlags ===
+
+impl ListenerFlags {
+    /// What these flags say.
+    pub(super) fn config(&self) -> ClientConfig {
+        let Self { url, token, ca, cert, key } = self;
+        let own = cert.clone().zip(key.clone());
+        ClientConfig { url: url.clone(), token: token.clone(), ca: ca.clone(), own }
+    }
 }
 
 /// Hands all of it in and says how many.
 pub(super) fn observe(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let Arguments { file, url } = arguments;
+    let Arguments { file, listener } = arguments;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,7 +68,7 @@ pub(super) fn observe(arguments: &Arguments) -> anyhow::Result<Exit> {
         let file = File::open(file).with_context(|| format!("failed to open `{}`", file.display()))?;
         Box::new(BufReader::new(file))
     };
-    let taken = runtime.block_on(hand_in(url, &mut lines))?;
+    let taken = runtime.block_on(hand_in(&listener.config(), &mut lines))?;
     output::print(&format!("{taken} exchanges were taken.\n"))?;
     Ok(Exit::Success)
 }

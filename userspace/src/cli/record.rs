@@ -64,7 +64,7 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         return Err(RunError::NoPort.into());
     }
     let end = start_runtime(&config.capture)?.block_on(async {
-        let admin = Admin::bind_if(config.admin).await?;
+        let admin = Admin::bind_if(config.admin.clone()).await?;
         let feed = open_feed(&config.capture)?;
         let mut capturing = CaptureOnly::prepare(&config, redis.as_ref()).await?;
         if let Some(path) = capture.config.clone()

@@ -2,6 +2,7 @@
 //!
 //! Starts nothing and resolves no name. `raw` and `experiment` are the file word by word; what comes out is checked and typed.
 
+mod admin;
 mod compare;
 mod document;
 mod error;

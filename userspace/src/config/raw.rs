@@ -2,18 +2,19 @@
 //!
 //! Gives no default of its own: what the file leaves out comes from the part that the key belongs to.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::admin::RawAdmin;
 use super::error::Fault;
 use super::experiment::RawExperiment;
 use super::hook;
 use super::queue::{RawQueue, RawSpool};
-use super::{ADMIN_DEFAULT, JOURNAL_DEFAULT};
+use super::secrets::credentials_directory;
+use super::JOURNAL_DEFAULT;
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
 use crate::pipeline::handover::HandoverLimits;
@@ -82,14 +83,6 @@ pub(super) struct RawCapture {
     pub(super) heads_kept_max: Option<usize>,
 }
 
-/// `[admin]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawAdmin {
-    pub(super) listen: Option<Spanned<String>>,
-    pub(super) observe: Option<Spanned<bool>>,
-}
-
 /// `[journal]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,9 +146,7 @@ impl RawConfig {
     pub(super) fn finish(self) -> Result<Config, Fault> {
         let Self { capture, admin, journal, record, queue, spool, experiments } = self;
         let capture = capture.finish()?;
-        let observe = admin.observe.clone();
-        let admin = admin.finish()?;
-        let observe = check_observe(observe, admin)?;
+        let (admin, observe) = admin.finish(credentials_directory().as_deref())?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
             let span = experiment.name.as_ref().map_or(0..0, Spanned::span);
@@ -245,38 +236,6 @@ impl RawCapture {
         set(&mut http.heads_kept_max, self.heads_kept_max);
         Ok(config)
     }
-}
-
-// === impl RawAdmin ===
-
-impl RawAdmin {
-    fn finish(self) -> Result<Option<SocketAddr>, Fault> {
-        let listen = self.listen.unwrap_or_else(|| Spanned::new(0..0, ADMIN_DEFAULT.to_owned()));
-        match listen.get_ref().as_str() {
-            "off" => Ok(None),
-            text => text.parse().map(Some).map_err(|error: std::net::AddrParseError| Fault {
-                key: "admin.listen".to_owned(),
-                span: listen.span(),
-                problem: format!(
-                    "`{text}` must be an address and a port such as `{ADMIN_DEFAULT}`, or `off`: {error}"
-                ),
-            }),
-        }
-    }
-}
-
-/// Whether exchanges are handed in: only from this host, since whoever hands one in says what is sent to the candidate.
-fn check_observe(observe: Option<Spanned<bool>>, listen: Option<SocketAddr>) -> Result<bool, Fault> {
-    let Some(observe) = observe.filter(|observe| *observe.get_ref()) else { return Ok(false) };
-    let problem = match listen {
-        Some(address) if address.ip().is_loopback() => return Ok(true),
-        Some(address) => format!(
-            "needs the admin listener on loopback, such as `{ADMIN_DEFAULT}`, and not on {address}: whoever reaches it \
-             could have requests sent to the candidate"
-        ),
-        None => "needs the admin listener, which is off".to_owned(),
-    };
-    Err(Fault { key: "admin.observe".to_owned(), span: observe.span(), problem })
 }
 
 // === impl RawJournal ===

@@ -3,6 +3,7 @@
 //! Measures nothing itself: other parts count, this names what they counted. A label value is one of a closed set or
 //! stands in the configuration; never a path, a host or a message.
 
+mod admin;
 mod collect;
 mod comparisons;
 mod external;
@@ -23,6 +24,7 @@ use crate::packet::PacketTally;
 use crate::recording::Ending;
 use crate::stream::StreamTally;
 
+pub use admin::{AdminRefusal, AdminStats};
 pub use comparisons::ComparisonMetrics;
 pub use external::{ExternalFailure, ExternalStats};
 pub use queue::{QueueStatus, SpoolStats, UploadStats};
@@ -163,6 +165,11 @@ impl Metrics {
         comparisons.register(&mut registry);
         registry.register_collector(Box::new(process::ProcessCollector));
         Self { registry }
+    }
+
+    /// Also shows what the admin listener refused.
+    pub fn add_admin(&mut self, stats: Arc<AdminStats>) {
+        self.registry.register_collector(Box::new(admin::AdminCollector(stats)));
     }
 
     /// The text that Prometheus scrapes (OpenMetrics 1.0).

@@ -6,37 +6,32 @@ use std::io::{self, BufRead, Read as _};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::recording::handed::HandedLimits;
+use crate::serve::{Answer, Client};
+
+pub use crate::serve::{ClientConfig, ClientError};
 
 /// Why exchanges are not handed in.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The address cannot be one.
-    #[error("`{url}` must be the address of an admin listener, such as http://127.0.0.1:9469")]
-    Url {
-        /// What was given.
-        url: String,
-    },
+    /// The listener cannot be asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The lines cannot be read.
     #[error("failed to read exchanges")]
     Read(#[source] io::Error),
-    /// Nobody answers.
-    #[error("failed to hand exchanges to understudy at {address}; does it run there with an admin listener?")]
-    Connection {
-        /// Where.
-        address: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// It takes none.
     #[error(
         "understudy at {address} takes no exchanges: set `observe = true` under [admin] in its configuration"
     )]
     Off {
+        /// Where.
+        address: String,
+    },
+    /// It wants to know who asks.
+    #[error("understudy at {address} wants another token, or a client certificate: name them with --token, --cert and --key")]
+    Identity {
         /// Where.
         address: String,
     },
@@ -88,9 +83,6 @@ struct Part {
 /// Bytes of a part; a longer line is one of its own.
 const PART_BYTES: usize = 4 << 20;
 
-/// Bytes of an answer that are read.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
-
 /// How often a busy listener is asked again, and after which time.
 const ATTEMPTS_MAX: usize = 40;
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
@@ -99,16 +91,12 @@ fn shown(field: &str) -> String {
     if field.is_empty() { String::new() } else { format!("`{field}` ") }
 }
 
-/// Hands in all lines, and says how many exchanges were taken. `url`: the admin listener, such as
-/// `http://127.0.0.1:9469`.
+/// Hands in all lines, and says how many exchanges were taken.
 ///
 /// # Errors
 /// The first that is met. What was handed in before stays so.
-pub async fn hand_in(url: &str, lines: &mut impl BufRead) -> Result<u64, ObserveError> {
-    let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    let Some(address) = address.filter(|address| address.contains(':') && !address.contains('/')) else {
-        return Err(ObserveError::Url { url: url.to_owned() });
-    };
+pub async fn hand_in(listener: &ClientConfig, lines: &mut impl BufRead) -> Result<u64, ObserveError> {
+    let client = Client::new(listener)?;
     let (mut taken, mut before) = (0_u64, 0_u64);
     loop {
         let part = Part::read(lines).map_err(ObserveError::Read)?;
@@ -116,7 +104,7 @@ pub async fn hand_in(url: &str, lines: &mut impl BufRead) -> Result<u64, Observe
             return Ok(taken);
         }
         if part.exchanges > 0 {
-            taken = taken.saturating_add(send(address, &part, before, taken).await?);
+            taken = taken.saturating_add(send(&client, &part, before, taken).await?);
         }
         before = before.saturating_add(part.lines);
     }
@@ -145,12 +133,12 @@ impl Part {
 }
 
 /// Sends one part, behind `before` lines, until it is taken or refused.
-async fn send(address: &str, part: &Part, before: u64, taken: u64) -> Result<u64, ObserveError> {
+async fn send(client: &Client, part: &Part, before: u64, taken: u64) -> Result<u64, ObserveError> {
     let mut attempts = 0;
     loop {
-        let answer = post(address, &part.text).await;
-        let (status, said) =
-            answer.map_err(|source| ObserveError::Connection { address: address.to_owned(), source })?;
+        let Answer { status, body } = client.post("/observe", "application/x-ndjson", &part.text).await?;
+        let said: Said = serde_json::from_str(&body).unwrap_or_default();
+        let address = client.address().to_owned();
         attempts += 1;
         return match (status, said) {
             (202, Said { exchanges, .. }) => Ok(exchanges),
@@ -158,36 +146,14 @@ async fn send(address: &str, part: &Part, before: u64, taken: u64) -> Result<u64
                 tokio::time::sleep(BUSY_PAUSE).await;
                 continue;
             }
-            (404, _) => Err(ObserveError::Off { address: address.to_owned() }),
+            (404, _) => Err(ObserveError::Off { address }),
+            (401, _) => Err(ObserveError::Identity { address }),
             (_, Said { exchanges: _, error: problem, line: Some(line), field }) => {
                 Err(ObserveError::Wrong { line: before.saturating_add(line), field, problem, taken })
             }
             (status, Said { exchanges: _, error: said, line: None, field: _ }) => {
-                Err(ObserveError::Refused { address: address.to_owned(), status, said })
+                Err(ObserveError::Refused { address, status, said })
             }
         };
     }
-}
-
-/// One request on a connection of its own (RFC 9112).
-async fn post(address: &str, body: &[u8]) -> io::Result<(u16, Said)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let head = format!(
-        "POST /observe HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    // Who refuses a body need not read all of it; what it says counts then.
-    let written = stream.write_all(body).await;
-    let mut answer = Vec::new();
-    let read = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await;
-    let text = String::from_utf8_lossy(&answer);
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let Some(status) = status else {
-        written.and(read)?;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP"));
-    };
-    let said = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, serde_json::from_str(said).unwrap_or_default()))
 }

@@ -243,7 +243,7 @@ fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
     let Config { capture, admin, observe, journal, experiments, speed, record, queue, spool } = running;
     let parts = [
         ("capture", *capture == new.capture),
-        ("admin.listen", *admin == new.admin),
+        ("admin", *admin == new.admin),
         ("admin.observe", *observe == new.observe),
         ("journal", *journal == new.journal),
         ("--speed", *speed == new.speed),

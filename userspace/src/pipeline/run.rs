@@ -94,7 +94,7 @@ impl Run {
         });
         let lanes = lanes.collect();
         let observe = *observe;
-        let admin = Admin::bind_if(*admin).await?;
+        let admin = Admin::bind_if(admin.clone()).await?;
         let Config { capture, record, .. } = config;
         Ok(Self { capture, admin, lanes, replays, record, observe })
     }

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::tasks::{spawn, wait};
 use crate::metrics::Metrics;
-use crate::serve::{Admin, Intake};
+use crate::serve::{Admin, Intake, Routes};
 
 /// The admin listener, answering. Nothing, where none is configured.
 pub(super) struct Serving {
@@ -28,7 +28,7 @@ impl Serving {
     ) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let (stop, stopping) = watch::channel(false);
-        let task = admin.map(|admin| spawn(admin.run(metrics(), is_ready, intake, wait(stopping))));
+        let task = admin.map(|admin| spawn(admin.run(Routes { metrics: metrics(), ready: is_ready, intake }, wait(stopping))));
         Self { ready, stop, task }
     }
 

@@ -3,7 +3,6 @@
 //! Knows no file format; `config` reads these from a file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
 use crate::select::SessionBy;
+use crate::serve::AdminConfig;
 use crate::spool::SpoolConfig;
 use crate::stream::StreamLimits;
 
@@ -36,8 +36,8 @@ use crate::stream::StreamLimits;
 pub struct Config {
     /// What to capture.
     pub capture: CaptureConfig,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served; none: nowhere.
-    pub admin: Option<SocketAddr>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, and to whom; none: nowhere.
+    pub admin: Option<AdminConfig>,
     /// Whether exchanges may be handed in there. Default: no.
     pub observe: bool,
     /// Where results are kept.

@@ -1,45 +1,55 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, and `/observe` where it is configured.
 //!
-//! Serves nothing of the captured traffic, takes no body but that of `/observe` where it is configured, and listens on
-//! loopback unless told otherwise.
+//! Serves nothing of the captured traffic, and listens on loopback unless told otherwise; anywhere else it wants to know who
+//! asks. What a request may cost is bounded before a route sees it (`listen`, `auth`).
 
+mod auth;
+mod client;
+mod config;
+mod error;
+mod listen;
 mod observe;
+mod tls;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
-use crate::metrics::Metrics;
+use crate::metrics::{AdminStats, Metrics};
 
+use auth::Gate;
+use listen::Desk;
 use observe::Observe;
+
+pub use client::{Answer, Client, ClientConfig, ClientError};
+pub use config::{AdminConfig, AdminLimits, AdminTls};
+pub use error::AdminError;
 pub use observe::{Intake, ObserveLimits, Refusal, Taking};
 
 /// The admin listener, bound.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    gate: Gate,
+    limits: AdminLimits,
 }
 
-/// Why the admin listener cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "failed to listen on {address} for the admin listener; choose another address with --admin or [admin] listen, or `off`"
-)]
-pub struct AdminError {
-    /// The address.
-    pub address: SocketAddr,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
+/// What the routes show, and whom they tell.
+pub struct Routes {
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// `/readyz`: whether the process does its work.
+    pub ready: watch::Receiver<bool>,
+    /// `/observe`: what takes exchanges that are handed in; none: nobody, and there is no such route.
+    pub intake: Option<Intake>,
 }
 
 struct Shared {
@@ -50,9 +60,6 @@ struct Shared {
 /// The media type of OpenMetrics text (OpenMetrics 1.0, section 4.1).
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long open requests may take once the listener is told to stop.
-const STOP_MAX: Duration = Duration::from_millis(200);
-
 // === impl Admin ===
 
 impl Admin {
@@ -60,20 +67,27 @@ impl Admin {
     ///
     /// # Errors
     /// As for [`Admin::bind`].
-    pub async fn bind_if(address: Option<SocketAddr>) -> Result<Option<Self>, AdminError> {
-        match address {
-            Some(address) => Self::bind(address).await.map(Some),
+    pub async fn bind_if(config: Option<AdminConfig>) -> Result<Option<Self>, AdminError> {
+        match config {
+            Some(config) => Self::bind(config).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Binds the address.
+    /// Reads token and certificates, and binds the address.
     ///
     /// # Errors
-    /// When it is taken, or not one of this host.
-    pub async fn bind(address: SocketAddr) -> Result<Self, AdminError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| AdminError { address, source })?;
-        Ok(Self { listener })
+    /// When the address is taken or not one of this host, or one of the files cannot be used.
+    pub async fn bind(config: AdminConfig) -> Result<Self, AdminError> {
+        let gate = Gate::new(&config)?;
+        let AdminConfig { listen: address, token: _, tls, hosts: _, limits } = &config;
+        let tls = tls.as_ref().map(tls::acceptor).transpose()?;
+        let listened = TcpListener::bind(*address).await;
+        let listener = listened.map_err(|source| AdminError::Listen { address: *address, source })?;
+        if tls.is_none() && !config.is_local() {
+            tracing::warn!(%address, "The admin listener speaks plain HTTP here, and its token can be read on the way; set `cert` and `key` under [admin].");
+        }
+        Ok(Self { listener, tls, gate, limits: *limits })
     }
 
     /// Where it listens; with port 0 configured, the port that the kernel chose.
@@ -81,40 +95,37 @@ impl Admin {
         self.listener.local_addr().ok()
     }
 
-    /// Answers until `stop` ends. `ready`: whether the process does its work. `intake`: what takes exchanges that are
-    /// handed in; none: nobody.
-    pub async fn run(
-        self,
-        metrics: Metrics,
-        ready: watch::Receiver<bool>,
-        intake: Option<Intake>,
-        stop: impl Future<Output = ()>,
-    ) {
-        let mut router = Router::new()
-            .route("/metrics", get(show_metrics))
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(show_ready))
-            .with_state(Arc::new(Shared { metrics, ready }));
-        if let Some(intake) = intake {
-            let observe = Observe::new(intake, ObserveLimits::default());
-            router = router.merge(Router::new().route("/observe", post(observe::take)).with_state(observe));
-        }
-        let (stopped, wait_stopped) = tokio::sync::oneshot::channel::<()>();
-        let serve = axum::serve(self.listener, router).with_graceful_shutdown(async {
-            // Both an answer and a dropped sender mean that it is over.
-            drop(wait_stopped.await);
-        });
-        let stop = async {
-            stop.await;
-            drop(stopped);
-            tokio::time::sleep(STOP_MAX).await;
-        };
-        tokio::select! {
-            served = serve => if let Err(error) = served {
-                tracing::error!(%error, "The admin listener broke.");
-            },
-            () = stop => {}
-        }
+    /// Answers until `stop` ends.
+    pub async fn run(self, mut routes: Routes, stop: impl Future<Output = ()>) {
+        let Self { listener, tls, gate, limits } = self;
+        let stats = Arc::new(AdminStats::default());
+        routes.metrics.add_admin(Arc::clone(&stats));
+        let router = router(routes, &limits);
+        listen::serve(listener, &Desk { tls, gate, router, body_bytes_max, limits, stats }, stop).await;
+    }
+}
+
+/// Every route. Whoever adds one needs to think of no bound and of nobody who may not ask: whatever comes here has passed
+/// [`Gate::check`], and only `/healthz` answers everybody.
+fn router(routes: Routes, limits: &AdminLimits) -> Router {
+    let Routes { metrics, ready, intake } = routes;
+    let mut router = Router::new()
+        .route("/metrics", get(show_metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(show_ready))
+        .with_state(Arc::new(Shared { metrics, ready }));
+    if let Some(intake) = intake {
+        let observe = Observe::new(intake, ObserveLimits::default());
+        router = router.merge(Router::new().route(observe::PATH, post(observe::take)).with_state(observe));
+    }
+    router.layer(DefaultBodyLimit::max(limits.body_bytes_max))
+}
+
+/// Bytes of a body that a path takes.
+fn body_bytes_max(limits: &AdminLimits, path: &str) -> usize {
+    match path {
+        observe::PATH => ObserveLimits::default().body_bytes_max,
+        _ => limits.body_bytes_max,
     }
 }
 

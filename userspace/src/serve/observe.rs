@@ -1,7 +1,6 @@
 //! `POST /observe`: exchanges that are handed in, as JSON lines.
 //!
-//! Knows no exchange: what reads them is given to it. Reads no more than its bounds, and takes nothing from a browser: a
-//! page that somebody looks at must not have requests sent to a candidate.
+//! Knows no exchange: what reads them is given to it. Reads no more than its bounds.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +8,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
+use http_body_util::LengthLimitError;
 use tokio::sync::Semaphore;
+
+use super::auth::{say, too_large};
 
 /// Reads what is handed in, and passes it on: the number of exchanges.
 pub type Intake = Arc<dyn Fn(Bytes) -> Taking + Send + Sync>;
@@ -55,6 +57,9 @@ pub(super) struct Observe {
     room: Arc<Semaphore>,
 }
 
+/// Where exchanges are handed in.
+pub(super) const PATH: &str = "/observe";
+
 /// Why a body was not read.
 enum Unread {
     TooLarge,
@@ -80,7 +85,10 @@ impl Observe {
     async fn read(&self, body: Body) -> Result<Bytes, Unread> {
         let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_broken| Unread::Broken)?;
+            let chunk = chunk.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+                true => Unread::TooLarge,
+                false => Unread::Broken,
+            })?;
             if whole.len().saturating_add(chunk.len()) > self.limits.body_bytes_max {
                 return Err(Unread::TooLarge);
             }
@@ -90,25 +98,17 @@ impl Observe {
     }
 }
 
-pub(super) async fn take(State(observe): State<Observe>, headers: HeaderMap, body: Body) -> Response {
-    // Browsers say with each POST where it comes from (Fetch, "append a request Origin header"); nobody else does.
-    if headers.contains_key(header::ORIGIN) {
-        return refuse(StatusCode::FORBIDDEN, "requests from a browser are not taken");
-    }
+pub(super) async fn take(State(observe): State<Observe>, body: Body) -> Response {
     let Ok(_place) = observe.room.try_acquire() else {
-        let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests at once; try again");
+        let refused = say(StatusCode::TOO_MANY_REQUESTS, "too many requests at once; try again");
         return ([(header::RETRY_AFTER, "1")], refused).into_response();
     };
     let ObserveLimits { body_bytes_max, requests_max: _, body_wait_max } = observe.limits;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: usize| bytes > body_bytes_max) {
-        return too_large(body_bytes_max);
-    }
     let lines = match tokio::time::timeout(body_wait_max, observe.read(body)).await {
         Ok(Ok(lines)) => lines,
         Ok(Err(Unread::TooLarge)) => return too_large(body_bytes_max),
-        Ok(Err(Unread::Broken)) => return refuse(StatusCode::BAD_REQUEST, "the body did not come whole"),
-        Err(_elapsed) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        Ok(Err(Unread::Broken)) => return say(StatusCode::BAD_REQUEST, "the body did not come whole"),
+        Err(_elapsed) => return say(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
     };
     match (observe.intake)(lines).await {
         Ok(exchanges) => answer(StatusCode::ACCEPTED, &serde_json::json!({ "exchanges": exchanges })),
@@ -116,16 +116,8 @@ pub(super) async fn take(State(observe): State<Observe>, headers: HeaderMap, bod
             StatusCode::BAD_REQUEST,
             &serde_json::json!({ "error": problem, "line": line, "field": field }),
         ),
-        Err(Refusal::Over) => refuse(StatusCode::SERVICE_UNAVAILABLE, "nothing is captured any more"),
+        Err(Refusal::Over) => say(StatusCode::SERVICE_UNAVAILABLE, "nothing is captured any more"),
     }
-}
-
-fn too_large(limit: usize) -> Response {
-    refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {limit} bytes"))
-}
-
-fn refuse(status: StatusCode, error: &str) -> Response {
-    answer(status, &serde_json::json!({ "error": error }))
 }
 
 fn answer(status: StatusCode, value: &serde_json::Value) -> Response {

@@ -18,6 +18,7 @@ struct Rule {
 /// edges know their driver and not each other; only `pipeline` knows them all.
 const TABLE: &[Rule] = &[
     Rule { module: "model", modules: &[], crates: &["bytes"] },
+    Rule { module: "secret", modules: &[], crates: &["thiserror", "zeroize"] },
     // The pure modules.
     Rule { module: "packet", modules: &["model"], crates: &["bytes", "understudy_abi"] },
     Rule { module: "stream", modules: &["model"], crates: &["bytes", "foldhash"] },
@@ -132,8 +133,23 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "serve",
-        modules: &["metrics", "model"],
-        crates: &["axum", "futures_util", "serde_json", "thiserror", "tokio", "tracing"],
+        modules: &["metrics", "model", "secret"],
+        crates: &[
+            "axum",
+            "futures_util",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "rustls",
+            "serde_json",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "tokio",
+            "tokio_rustls",
+            "tower_service",
+            "tracing",
+        ],
     },
     Rule {
         module: "report",
@@ -144,7 +160,7 @@ const TABLE: &[Rule] = &[
         module: "config",
         modules: &[
             "branch", "capture", "compare", "journal", "model", "pipeline", "queue", "report", "select",
-            "spool",
+            "serve", "spool",
         ],
         crates: &["humantime", "serde", "thiserror", "toml"],
     },
@@ -163,6 +179,7 @@ const TABLE: &[Rule] = &[
             "queue",
             "recording",
             "report",
+            "secret",
             "select",
             "serve",
             "spool",
