@@ -2,12 +2,12 @@
 //!
 //! The daemon reads a capture from a pipe that stays open, so that nothing here needs root.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -45,7 +45,7 @@ const MEMORY_GROWTH_KIB_MAX: u64 = 32 << 10;
 struct Stage {
     process: Process,
     /// While this is open, the capture file has not ended.
-    _pipe: ChildStdin,
+    _pipe: File,
     admin: SocketAddr,
     folder: TempDir,
 }
@@ -83,14 +83,15 @@ impl Stage {
         write_private(&token, &format!("{TOKEN}\n"))?;
         let lines = lines.replace("{token}", &token.display().to_string());
         let config = configuration(folder.path(), &format!("listen = \"{listen}\"\n{lines}"))?;
-        // A pcap header and nothing behind it: a capture that goes on.
-        let mut cat = Command::new("cat");
-        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut pipe = cat.stdin.take().context("cat has no input")?;
+        // A header and nothing behind it: a capture that goes on.
+        let capture = folder.path().join("capture");
+        let made = Command::new("mkfifo").arg(&capture).status().context("failed to run mkfifo")?;
+        ensure!(made.success(), "mkfifo failed");
+        // For both, since to open one side alone waits for the other (fifo(7)).
+        let mut pipe = File::options().read(true).write(true).open(&capture)?;
         pipe.write_all(&PCAP_HEADER)?;
         let mut command = Place::Here.command(daemon_program());
-        command.args(["run", "--pcap", "-", "--config"]).arg(config);
-        command.stdin(cat.stdout.take().context("cat has no output")?);
+        command.arg("run").arg("--pcap").arg(capture).arg("--config").arg(config);
         let mut process = Process::start("understudy", &mut command)?;
         let admin = SocketAddr::from(([127, 0, 0, 1], listen.port()));
         wait_until("an admin listener", WAIT_MAX, || {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -159,7 +160,7 @@ impl Desk {
         let AdminLimits { head_bytes_max, head_wait_max, request_wait_max, .. } = self.limits;
         let service = service_fn(|request: Request<Incoming>| {
             has_request.store(true, Ordering::Relaxed);
-            async move { Ok::<_, Infallible>(self.answer(request, has_certificate).await) }
+            Box::pin(async move { Ok::<_, Infallible>(self.answer(request, has_certificate).await) })
         });
         let mut connection = http1::Builder::new();
         connection
@@ -167,21 +168,19 @@ impl Desk {
             .header_read_timeout(head_wait_max)
             .max_buf_size(head_bytes_max)
             .keep_alive(false);
-        let connection = connection.serve_connection(TokioIo::new(stream), service).without_shutdown();
+        let mut connection = connection.serve_connection(TokioIo::new(stream), service);
         let all_wait_max = head_wait_max.saturating_add(request_wait_max);
-        let refused = match timeout(all_wait_max, connection).await {
-            Ok(Ok(parts)) => {
-                // The answer is out; the place is free for who needs it.
-                has_request.store(false, Ordering::Relaxed);
-                linger(parts.io.into_inner()).await;
-                None
+        let ended = timeout(all_wait_max, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+        // Whatever was to be said is said; the place is free for who needs it.
+        let had_request = has_request.swap(false, Ordering::Relaxed);
+        match ended {
+            Ok(answered) => {
+                linger(connection.into_parts().io.into_inner()).await;
+                answered.err().as_ref().and_then(refusal_of)
             }
-            Ok(Err(error)) => refusal_of(&error),
-            Err(_elapsed) if has_request.load(Ordering::Relaxed) => Some(AdminRefusal::RequestTime),
+            Err(_elapsed) if had_request => Some(AdminRefusal::RequestTime),
             Err(_elapsed) => Some(AdminRefusal::HeadTime),
-        };
-        has_request.store(false, Ordering::Relaxed);
-        refused
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, has_certificate: bool) -> Response {

@@ -85,7 +85,7 @@ fn an_answer_that_does_not_come_is_given_up() {
 #[test]
 fn who_waits_longest_without_a_request_gives_way() {
     let (mut places, stats) = (Places::default(), AdminStats::default());
-    let mut take = |places: &mut Places| places.take(3, &stats);
+    let take = |places: &mut Places| places.take(3, &stats);
     let [first, second, third] = [(); 3].map(|()| take(&mut places).unwrap());
     first.has_request.store(true, Ordering::Relaxed);
     let fourth = take(&mut places).expect("the second gives way");
