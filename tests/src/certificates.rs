@@ -28,7 +28,8 @@ impl Authority {
         let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         run(&format!("req -x509 {curve} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"))?;
         let names = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
-        fs::write(folder.path().join("names"), names).context("failed to write the names of a certificate")?;
+        fs::write(folder.path().join("names"), names)
+            .context("failed to write the names of a certificate")?;
         for name in ["server", "client"] {
             run(&format!("req {curve} -subj /CN={name} -keyout {name}.key -out {name}.csr"))?;
             run(&format!(

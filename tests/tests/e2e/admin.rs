@@ -29,7 +29,11 @@ const CURL_AND_OPENSSL: &[Prerequisite] =
 pub(crate) const CASES: &[Case] = &[
     Case { name: "others_need_the_token_and_healthz_is_open", needs: CURL, run: token },
     Case { name: "others_need_a_certificate_of_the_authority", needs: CURL_AND_OPENSSL, run: certificates },
-    Case { name: "what_would_be_open_to_all_is_refused_at_the_start", needs: CURL, run: refused_at_the_start },
+    Case {
+        name: "what_would_be_open_to_all_is_refused_at_the_start",
+        needs: CURL,
+        run: refused_at_the_start,
+    },
     Case { name: "a_page_that_was_bound_to_our_address_sees_nothing", needs: CURL, run: rebinding },
     Case { name: "slow_and_oversized_heads_take_nothing_from_others", needs: CURL, run: slow },
     Case { name: "requests_beyond_the_rate_are_refused", needs: CURL, run: rate },
@@ -170,7 +174,8 @@ fn token() -> anyhow::Result<()> {
     expect("the token at /nowhere", &curl(&["-H", &right], &stage.url("http", "/nowhere"))?, 404)?;
     let got = curl(&["-H", &right], &metrics)?;
     expect("the token", &got, 200)?;
-    let refused = Scrape::parse(&got.text)?.sum("understudy_admin_refused_total", &[("reason", "identity")])?;
+    let refused =
+        Scrape::parse(&got.text)?.sum("understudy_admin_refused_total", &[("reason", "identity")])?;
     ensure!(refused == 4, "{refused} requests are counted as refused");
     // Nowhere but in its file.
     let said = format!("{}{}", stage.process.stdout(), stage.process.stderr());
@@ -289,7 +294,8 @@ fn slow() -> anyhow::Result<()> {
     let head = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     let answer = stage.raw(head.as_bytes())?;
     ensure!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let answer = stage.raw(b"POST /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")?;
+    let answer =
+        stage.raw(b"POST /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")?;
     ensure!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let scrape = stage.scrape()?;
     for (reason, least) in [("head_time", 20), ("head_size", 1), ("body_size", 1)] {
@@ -317,9 +323,8 @@ fn ten_thousand() -> anyhow::Result<()> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
         line.context("no VmHWM in /proc")?.parse().context("VmHWM is no number")
     };
-    let descriptors = || -> anyhow::Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", stage.process.id()))?.count())
-    };
+    let descriptors =
+        || -> anyhow::Result<usize> { Ok(fs::read_dir(format!("/proc/{}/fd", stage.process.id()))?.count()) };
     stage.scrape()?;
     let (memory_before, descriptors_before) = (memory()?, descriptors()?);
     let mut open = Vec::new();

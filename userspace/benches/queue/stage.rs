@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use understudy::branch::{Branch, LoopGuard, Sent};
+use understudy::branch::{Branch, LoopGuard, OwnFields, Sent};
 use understudy::compare::noise::{NoiseConfig, NoiseModel};
 use understudy::compare::{Comparator, CompareConfig, CompareLimits, group::cause_of};
 use understudy::journal::{
@@ -478,7 +478,7 @@ async fn keep(
 // === impl Echo ===
 
 impl Branch for Echo {
-    async fn send(&self, id: ExchangeId, _request: &Request, _deadline: Duration) -> Sent {
+    async fn send(&self, id: ExchangeId, _request: &Request, _own: &OwnFields, _deadline: Duration) -> Sent {
         let Self { same, other } = self;
         let response = if id.offset % 100 == 99 { other } else { same };
         let served = Duration::from_micros(200);

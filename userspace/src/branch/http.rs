@@ -17,7 +17,7 @@ use super::body::{self, RequestBody};
 use super::connect::{ByteTimes, Connector, Destination, now};
 use super::guard::{CapturedPorts, GuardError};
 use super::rewrite::Rewrite;
-use super::{Branch, Sent};
+use super::{Branch, CredentialConfig, Credentials, OwnFields, Sent};
 use crate::model::{BranchFailure, ExchangeId, Headers, Observation, Request, Response, Version};
 
 /// A candidate as the configuration describes it.
@@ -29,6 +29,8 @@ pub struct HttpBranchConfig {
     pub host: HostPolicy,
     /// Fields that each request gets, in place of captured ones of the same name. Default: none.
     pub headers: Vec<(String, String)>,
+    /// Fields that show who asks, in place of captured ones. Default: none.
+    pub credentials: Vec<CredentialConfig>,
     /// Bounds.
     pub limits: BranchLimits,
 }
@@ -120,6 +122,7 @@ pub struct HttpBranch {
     client: Client<Connector, RequestBody>,
     destination: Arc<Destination>,
     rewrite: Rewrite,
+    credentials: Credentials,
     body_kept_max: usize,
 }
 
@@ -147,6 +150,7 @@ impl HttpBranchConfig {
             url: url.into(),
             host: HostPolicy::default(),
             headers: Vec::new(),
+            credentials: Vec::new(),
             limits: BranchLimits::default(),
         }
     }
@@ -175,7 +179,7 @@ impl HttpBranch {
     ///
     /// Names the part of the configuration that cannot be used.
     pub fn new(config: HttpBranchConfig, guard: CapturedPorts) -> Result<Self, BranchConfigError> {
-        let HttpBranchConfig { url, host, headers, limits } = config;
+        let HttpBranchConfig { url, host, headers, credentials: _, limits } = config;
         let BranchLimits { idle_connections_max, idle_max, body_kept_max, head_bytes_max, head_fields_max } =
             limits;
         let authority = parse_authority(&url)?;
@@ -211,7 +215,13 @@ impl HttpBranch {
             .http1_max_buf_size(head_bytes_max.max(8192))
             .http1_max_headers(head_fields_max)
             .build(Connector { shared: Arc::clone(&destination) });
-        Ok(Self { client, destination, rewrite: Rewrite { authority, host, headers }, body_kept_max })
+        let rewrite = Rewrite { authority, host, headers };
+        Ok(Self { client, destination, rewrite, credentials: Credentials::NONE, body_kept_max })
+    }
+
+    /// With these fields, which are those that the configuration names.
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
     }
 
     /// Resolves the candidate now, to refuse a target that is the captured listener before anything runs.
@@ -252,8 +262,12 @@ impl HttpBranch {
 }
 
 impl Branch for HttpBranch {
-    async fn send(&self, id: ExchangeId, request: &Request, deadline: Duration) -> Sent {
-        let request = match self.rewrite.apply(id, request) {
+    fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    async fn send(&self, id: ExchangeId, request: &Request, own: &OwnFields, deadline: Duration) -> Sent {
+        let request = match self.rewrite.apply(id, request, own) {
             Ok(request) => request,
             Err(part) => return Sent::NotSent(part),
         };

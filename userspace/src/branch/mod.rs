@@ -5,6 +5,7 @@
 mod arrival;
 mod body;
 mod connect;
+pub mod credentials;
 pub mod guard;
 pub mod http;
 mod loop_guard;
@@ -14,18 +15,28 @@ use std::time::Duration;
 
 use crate::model::{ExchangeId, Observation, Request};
 
+pub use credentials::{CredentialConfig, CredentialSource, Credentials, OwnFields};
 pub use guard::{CapturedPorts, GuardError};
 pub use http::{BranchConfigError, BranchLimits, HostPolicy, HttpBranch, HttpBranchConfig};
 pub use loop_guard::LoopGuard;
 pub use rewrite::Inexpressible;
 
+static NO_CREDENTIALS: Credentials = Credentials::NONE;
+
 /// One version of a service, to which requests can be sent.
 pub trait Branch: Send + Sync + 'static {
-    /// Sends one request, once, and says what came of it no later than `deadline` from now.
+    /// Fields that its requests need. Default: none.
+    fn credentials(&self) -> &Credentials {
+        &NO_CREDENTIALS
+    }
+
+    /// Sends one request, once, with these fields in place of captured ones, and says what came of it no later than
+    /// `deadline` from now.
     fn send(
         &self,
         id: ExchangeId,
         request: &Request,
+        own: &OwnFields,
         deadline: Duration,
     ) -> impl Future<Output = Sent> + Send;
 }

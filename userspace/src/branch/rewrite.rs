@@ -7,6 +7,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
+use super::OwnFields;
 use super::body::RequestBody;
 use crate::model::{ExchangeId, Headers, REPLAY_HEADER, Request, Version, is_per_connection};
 
@@ -58,6 +59,7 @@ impl Rewrite {
         &self,
         id: ExchangeId,
         request: &Request,
+        own: &OwnFields,
     ) -> Result<http::Request<RequestBody>, Inexpressible> {
         let Request { method, target: _, version, headers, trailers: _, body } = request;
         let method = Method::from_bytes(method).map_err(|_source| Inexpressible::Method)?;
@@ -68,6 +70,9 @@ impl Rewrite {
             return Err(Inexpressible::Body);
         }
         let mut fields = self.fields(headers)?;
+        for (name, value) in own.iter() {
+            fields.insert(name, value.clone());
+        }
         let length_fits = fields
             .get_all(CONTENT_LENGTH)
             .iter()

@@ -149,15 +149,16 @@ async fn sent_as(request: &Request, change: impl FnOnce(&mut HttpBranchConfig)) 
     let server = Server::start(ok("")).await;
     let mut config = HttpBranchConfig::new(server.url());
     change(&mut config);
-    let sent = branch(config).send(ID, request, LONG).await;
+    let sent = branch(config).send(ID, request, &OwnFields::default(), LONG).await;
     assert!(matches!(sent, Sent::Observed(Observation::Answered { .. })), "{sent:?}");
     server.requests().concat().replace(&server.port.to_string(), "PORT")
 }
 
 async fn observe(reply: Reply, deadline: Duration) -> (Observation, Server) {
     let server = Server::start(reply).await;
-    let sent =
-        branch(HttpBranchConfig::new(server.url())).send(ID, &request("GET", "/", &[], ""), deadline).await;
+    let sent = branch(HttpBranchConfig::new(server.url()))
+        .send(ID, &request("GET", "/", &[], ""), &OwnFields::default(), deadline)
+        .await;
     match sent {
         Sent::Observed(observation) => (observation, server),
         Sent::NotSent(part) => panic!("not sent: {part:?}"),
@@ -274,7 +275,9 @@ async fn what_http_cannot_say_is_not_sent() {
         (request("POST", "/", &[("Content-Length", "2")], "abc"), Inexpressible::Body),
         (cut, Inexpressible::Body),
     ] {
-        let sent = branch(HttpBranchConfig::new("http://127.0.0.1:1")).send(ID, &captured, LONG).await;
+        let sent = branch(HttpBranchConfig::new("http://127.0.0.1:1"))
+            .send(ID, &captured, &OwnFields::default(), LONG)
+            .await;
         assert!(matches!(sent, Sent::NotSent(part) if part == expected), "{captured:?}: {sent:?}");
     }
 }
@@ -322,7 +325,7 @@ async fn connections_are_used_again() {
     let server = Server::start(ok("x")).await;
     let branch = branch(HttpBranchConfig::new(server.url()));
     for _ in 0..5 {
-        let sent = branch.send(ID, &request("GET", "/", &[], ""), LONG).await;
+        let sent = branch.send(ID, &request("GET", "/", &[], ""), &OwnFields::default(), LONG).await;
         assert!(matches!(sent, Sent::Observed(Observation::Answered { .. })), "{sent:?}");
     }
     assert_eq!((server.requests().len(), server.connections.load(Ordering::SeqCst)), (5, 1));
@@ -388,7 +391,9 @@ async fn a_candidate_that_is_not_there_is_unreachable() {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback port");
     let url = format!("http://{}", socket.local_addr().expect("it is bound"));
-    let sent = branch(HttpBranchConfig::new(url)).send(ID, &request("GET", "/", &[], ""), LONG).await;
+    let sent = branch(HttpBranchConfig::new(url))
+        .send(ID, &request("GET", "/", &[], ""), &OwnFields::default(), LONG)
+        .await;
     assert!(matches!(sent, Sent::Observed(Observation::Failed(BranchFailure::Unreachable))), "{sent:?}");
 }
 
@@ -400,7 +405,7 @@ async fn nothing_is_sent_to_the_captured_listener() {
         .expect("names are resolved later");
     let error = branch.resolve().await.expect_err("it is the captured listener");
     assert!(error.to_string().contains(&format!("port {} of this host is captured", server.port)), "{error}");
-    let sent = branch.send(ID, &request("GET", "/", &[], ""), LONG).await;
+    let sent = branch.send(ID, &request("GET", "/", &[], ""), &OwnFields::default(), LONG).await;
     assert!(matches!(sent, Sent::Observed(Observation::Failed(BranchFailure::Unreachable))), "{sent:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
@@ -463,7 +468,7 @@ proptest! {
             host: None,
             headers: Vec::new(),
         };
-        if let Ok(rewritten) = rewrite.apply(ID, &captured) {
+        if let Ok(rewritten) = rewrite.apply(ID, &captured, &OwnFields::default()) {
             let path_and_query = rewritten.uri().path_and_query().map(|path| Bytes::copy_from_slice(path.as_str().as_bytes()));
             prop_assert_eq!(path_and_query, Some(Bytes::from(target)));
         }

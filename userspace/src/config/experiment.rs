@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::compare::{RawCompare, authorities};
+use super::credentials::RawCredentials;
 use super::error::Fault;
 use super::noise::RawNoise;
 use super::raw::{fraction, set, set_duration};
@@ -78,6 +79,8 @@ pub(super) struct RawCandidate {
     pub(super) host: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) credentials: RawCredentials,
     pub(super) idle_connections_max: Option<usize>,
     pub(super) idle_max: Option<Spanned<String>>,
     pub(super) body_kept_max: Option<usize>,
@@ -406,6 +409,7 @@ impl RawCandidate {
             Some(name) => HostPolicy::Name(name.to_owned()),
         };
         config.headers = self.headers.into_iter().collect();
+        config.credentials = self.credentials.finish(part, &span)?;
         let limits = &mut config.limits;
         set(&mut limits.idle_connections_max, self.idle_connections_max);
         set_duration(&mut limits.idle_max, &format!("experiment.{part}.idle_max"), self.idle_max.as_ref())?;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod compare;
+mod credentials;
 mod document;
 mod error;
 mod experiment;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::JOURNAL_DEFAULT;
 use super::admin::RawAdmin;
 use super::error::Fault;
 use super::experiment::RawExperiment;
 use super::hook;
 use super::queue::{RawQueue, RawSpool};
 use super::secrets::credentials_directory;
-use super::JOURNAL_DEFAULT;
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
 use crate::pipeline::handover::HandoverLimits;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::branch::CredentialSource;
 use crate::pipeline::settings::{Config, QueueAccess};
 use crate::queue::redis::RedisConfig;
 use crate::queue::redis::config::{Credentials, Pem, Tls};
@@ -70,8 +71,16 @@ pub fn credentials_directory() -> Option<PathBuf> {
 /// and `execvp` do, on this host and now.
 pub fn missing_program(config: &Config) -> Option<(&str, &str)> {
     config.experiments.iter().find_map(|experiment| {
-        let program = experiment.comparator.as_ref()?.command.first()?;
-        (!is_program(program)).then_some((experiment.name.as_str(), program.as_str()))
+        let comparator = experiment.comparator.as_ref().map(|comparator| &comparator.command);
+        let branches = [Some(&experiment.candidate), experiment.twin.as_ref()];
+        let credentials = branches.into_iter().flatten().flat_map(|branch| &branch.credentials);
+        let of_credentials = credentials.filter_map(|credential| match &credential.source {
+            CredentialSource::Command(command) => Some(command),
+            CredentialSource::File(_) => None,
+        });
+        let mut programs = comparator.into_iter().chain(of_credentials).filter_map(|command| command.first());
+        let program = programs.find(|program| !is_program(program))?;
+        Some((experiment.name.as_str(), program.as_str()))
     })
 }
 

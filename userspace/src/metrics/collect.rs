@@ -11,7 +11,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::{CaptureCounts, ExperimentStatus, ExternalFailure, Status, TeeCounts, ThrottleCounts, queue};
+use super::{
+    CaptureCounts, CredentialResult, ExperimentStatus, ExternalFailure, Status, TeeCounts, ThrottleCounts,
+    queue,
+};
 use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::{BranchFailure, Unused};
 use crate::stream::StreamTally;
@@ -299,6 +302,16 @@ fn encode_replays(encoder: &mut DescriptorEncoder<'_>, experiments: &[Experiment
     )?;
     let twin = rows(|replay| replay.twin_failures.load(Ordering::Relaxed));
     export(encoder, counter, "replay_twin_failures", "Requests that the twin did not answer", &twin)?;
+    let credentials: Rows<'_> = replays
+        .iter()
+        .flat_map(|(name, replay)| {
+            CredentialResult::ALL.into_iter().zip(&replay.credentials).map(|(result, count)| {
+                (vec![("experiment", *name), ("result", result.label())], count.load(Ordering::Relaxed))
+            })
+        })
+        .collect();
+    let help = "Questions for another credential of the candidate or the twin, by what came of it";
+    export(encoder, counter, "replay_credentials", help, &credentials)?;
     let answers = rows(|replay| replay.external.answers.load(Ordering::Relaxed));
     export(encoder, counter, "comparator_answers", "Answers of the external comparator", &answers)?;
     let restarts = rows(|replay| replay.external.restarts.load(Ordering::Relaxed));

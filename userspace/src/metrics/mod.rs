@@ -113,8 +113,21 @@ pub struct ReplayStats {
     pub twin_failures: AtomicU64,
     /// Requests without an answer, in the order of [`BranchFailure::ALL`].
     pub failures: [AtomicU64; BranchFailure::ALL.len()],
+    /// Questions to the sources of its credentials, in the order of [`CredentialResult::ALL`].
+    pub credentials: [AtomicU64; CredentialResult::ALL.len()],
     /// What its external comparator did; all zero where it has none.
     pub external: ExternalStats,
+}
+
+/// What came of asking for a credential while requests are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialResult {
+    /// Another one.
+    Renewed,
+    /// The same as before.
+    Same,
+    /// None.
+    Failed,
 }
 
 /// What can be exported at any moment.
@@ -143,6 +156,23 @@ pub struct ExperimentStatus {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+}
+
+// === impl CredentialResult ===
+
+impl CredentialResult {
+    /// All results.
+    pub const ALL: [CredentialResult; 3] =
+        [CredentialResult::Renewed, CredentialResult::Same, CredentialResult::Failed];
+
+    /// The result as a label value; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            CredentialResult::Renewed => "renewed",
+            CredentialResult::Same => "same",
+            CredentialResult::Failed => "failed",
+        }
+    }
 }
 
 // === impl Status ===

@@ -147,6 +147,8 @@ pub enum IncomparableReason {
     CandidateGarbage,
     /// A rule failed, or the external comparator gave no answer.
     RuleError,
+    /// B refused a credential of ours that is another by now, or that could not be asked for again.
+    CredentialsRefused,
 }
 
 // === impl BranchFailure ===
@@ -236,7 +238,7 @@ impl Outcome {
 
 impl IncomparableReason {
     /// All reasons.
-    pub const ALL: [IncomparableReason; 9] = [
+    pub const ALL: [IncomparableReason; 10] = [
         IncomparableReason::ControlIncomplete,
         IncomparableReason::BodyCut,
         IncomparableReason::Undecodable,
@@ -246,6 +248,7 @@ impl IncomparableReason {
         IncomparableReason::CandidateClosed,
         IncomparableReason::CandidateGarbage,
         IncomparableReason::RuleError,
+        IncomparableReason::CredentialsRefused,
     ];
 
     /// The reason as a label value; stable.
@@ -260,6 +263,7 @@ impl IncomparableReason {
             IncomparableReason::CandidateClosed => "candidate_closed",
             IncomparableReason::CandidateGarbage => "candidate_garbage",
             IncomparableReason::RuleError => "rule_error",
+            IncomparableReason::CredentialsRefused => "credentials_refused",
         }
     }
 }

@@ -13,9 +13,10 @@ use super::handover::{Closed, ComparisonSender};
 use super::pace::Anchor;
 use super::replay::fate_of;
 use super::science::{Again, Draw, Judged, Science, draw};
+use crate::branch::credentials::Standing;
 use crate::branch::{Branch, Sent};
 use crate::compare::noise::Repeat;
-use crate::model::{BranchFailure, Comparison, Exchange, Fate, Observation};
+use crate::model::{BranchFailure, Comparison, Exchange, Fate, IncomparableReason, Observation, Outcome};
 
 /// What every request of a replay needs.
 pub(super) struct Shared<B> {
@@ -70,8 +71,8 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
     let Shared { experiment, branch, twin, anchor, is_live, deadline, science, comparisons } = &*shared;
     let Question { exchange, route, repeat } = question;
     let send = async |branch: &Arc<B>| {
-        let sent = branch.send(exchange.id, &exchange.request, *deadline).await;
-        (sent, now())
+        let (sent, answered_at, standing) = send(&**branch, &exchange, *deadline).await;
+        ((sent, standing), answered_at)
     };
     // Whoever comes second meets a warmer cache: the order is drawn for each request.
     let (sent, twin) = match twin {
@@ -85,19 +86,26 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
             (sent, Some(send(twin).await))
         }
     };
-    let (Sent::Observed(candidate), answered_at) = sent else {
+    let ((Sent::Observed(candidate), standing), answered_at) = sent else {
         tracing::trace!(id = %exchange.id, "Request cannot be expressed.");
         return Done::NotSent;
     };
     let failure = failure_of(&candidate);
-    let twin = twin.and_then(|(sent, _)| match sent {
-        Sent::Observed(observation) => Some(observation),
-        Sent::NotSent(_) => None,
+    let twin = twin.and_then(|((sent, standing), _)| match (sent, standing) {
+        (Sent::Observed(observation), Standing::Holds) => Some(observation),
+        // A twin that refused a credential which had run out says nothing about A's version.
+        (Sent::Observed(_), Standing::Unknown | Standing::Replaced) | (Sent::NotSent(_), _) => None,
     });
     let twin_failure = twin.as_ref().and_then(failure_of);
     let compared_at = anchor.wall_at(now());
 
-    let Judged { outcome, differing } = science.compare(&exchange, &route, &candidate, twin.as_ref()).await;
+    let Judged { outcome, differing } = match standing {
+        Standing::Holds => science.compare(&exchange, &route, &candidate, twin.as_ref()).await,
+        Standing::Unknown | Standing::Replaced => {
+            let outcome = Outcome::Incomparable(IncomparableReason::CredentialsRefused);
+            Judged { outcome, differing: None }
+        }
+    };
     let mut again = None;
     if let Some(differing) = differing {
         // A file says nothing about how long B is behind A: what changed since then is a difference.
@@ -127,10 +135,29 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
 pub(super) async fn ask_again<B: Branch>(shared: Arc<Shared<B>>, due: Due) -> Done {
     let Due { at: _, answered_at, again } = due;
     let waited = now().saturating_duration_since(answered_at);
-    let sent = shared.branch.send(again.exchange.id, &again.exchange.request, shared.deadline).await;
+    let (sent, _, standing) = send(&*shared.branch, &again.exchange, shared.deadline).await;
     let Sent::Observed(second) = sent else { return Done::NotSent };
-    shared.science.hear_again(&again, &second, waited).await;
+    if standing == Standing::Holds {
+        shared.science.hear_again(&again, &second, waited).await;
+    }
     Done::Repeated { failure: failure_of(&second) }
+}
+
+/// Sends one request with the fields that the branch needs. Says what came of it, when, and whether those fields were good:
+/// a 401 to one that had run out says nothing about the branch.
+async fn send(branch: &impl Branch, exchange: &Exchange, deadline: Duration) -> (Sent, Instant, Standing) {
+    let Exchange { id, request, response, .. } = exchange;
+    let own = branch.credentials().for_request(request, response.as_ref()).await;
+    let mut sent = branch.send(*id, request, &own, deadline).await;
+    let answered_at = now();
+    let standing = match &mut sent {
+        Sent::Observed(observation) => {
+            own.take_out(request, observation);
+            branch.credentials().standing(&own, observation).await
+        }
+        Sent::NotSent(_) => Standing::Holds,
+    };
+    (sent, answered_at, standing)
 }
 
 fn failure_of(observation: &Observation) -> Option<BranchFailure> {

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use super::credentials::CredentialError;
 use super::feed::FeedError;
 use super::link::RANDOM;
 use super::tape;
@@ -104,6 +105,15 @@ pub enum PartError {
     /// Its twin.
     #[error("twin")]
     Twin(#[source] BranchConfigError),
+    /// What its candidate, or its twin, is shown.
+    #[error("cannot get the credentials for its {branch}")]
+    Credentials {
+        /// Which of them.
+        branch: &'static str,
+        /// Why not.
+        #[source]
+        source: CredentialError,
+    },
     /// How its noise is to be measured.
     #[error(transparent)]
     Noise(#[from] NoiseConfigError),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::comparator::ExternalComparator;
+use super::credentials::hold;
 use super::error::{ExperimentError, PartError};
 use super::handover::ComparisonSender;
 use super::judge::{Judge, Judging};
@@ -15,7 +16,7 @@ use super::reload::Changeable;
 use super::replay::Replayer;
 use super::science::Science;
 use super::settings::ExperimentConfig;
-use crate::branch::{CapturedPorts, HttpBranch, LoopGuard};
+use crate::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
 use crate::compare::Comparator;
 use crate::compare::noise::NoiseModel;
 use crate::journal::ExperimentStart;
@@ -61,10 +62,12 @@ pub(super) async fn prepare<Q>(
     comparisons: ComparisonSender,
 ) -> Result<Prepared<Q>, ExperimentError> {
     let wrong = |part: PartError| part.of(&config.name);
-    let parts = Parts::build(config, guard).await.map_err(wrong)?;
+    let experiment: Arc<str> = config.name.as_str().into();
+    let stats = Arc::new(ReplayStats::default());
+    let parts = Parts::build(config, guard, &experiment, &stats).await.map_err(wrong)?;
     let Parts { selector, comparator, branch, twin, model } = parts;
     let ExperimentConfig {
-        name,
+        name: _,
         select,
         candidate,
         twin: _,
@@ -77,9 +80,7 @@ pub(super) async fn prepare<Q>(
         context,
         verdict,
     } = config;
-    let experiment: Arc<str> = name.as_str().into();
     let loop_guard = Arc::new(LoopGuard::default());
-    let stats = Arc::new(ReplayStats::default());
     // B's times at another speed than A's own say nothing about B.
     let at_own_speed = match timing {
         Timing::Live | Timing::Queued => true,
@@ -146,17 +147,29 @@ struct Parts {
 // === impl Parts ===
 
 impl Parts {
-    async fn build(config: &ExperimentConfig, guard: CapturedPorts) -> Result<Self, PartError> {
+    async fn build(
+        config: &ExperimentConfig,
+        guard: CapturedPorts,
+        experiment: &Arc<str>,
+        stats: &Arc<ReplayStats>,
+    ) -> Result<Self, PartError> {
+        let show = async |branch: HttpBranch, config: &HttpBranchConfig, name: &'static str| {
+            let credentials = hold(&config.credentials, experiment, stats).await;
+            let credentials =
+                credentials.map_err(|source| PartError::Credentials { branch: name, source })?;
+            Ok::<_, PartError>(branch.with_credentials(credentials))
+        };
         let selector = Selector::new(config.select.clone())?;
         let comparator = Comparator::new(config.compare.clone())?;
         let branch =
             HttpBranch::new(config.candidate.clone(), guard.clone()).map_err(PartError::Candidate)?;
         branch.resolve().await.map_err(PartError::Candidate)?;
+        let branch = show(branch, &config.candidate, "candidate").await?;
         let twin = match &config.twin {
-            Some(twin) => {
-                let twin = HttpBranch::new(twin.clone(), guard).map_err(PartError::Twin)?;
+            Some(config) => {
+                let twin = HttpBranch::new(config.clone(), guard).map_err(PartError::Twin)?;
                 twin.resolve().await.map_err(PartError::Twin)?;
-                Some(twin)
+                Some(show(twin, config, "twin").await?)
             }
             None => None,
         };

@@ -13,6 +13,7 @@ pub mod capture_only;
 mod capturing;
 pub mod clock;
 pub mod comparator;
+mod credentials;
 mod error;
 mod experiment;
 pub mod feed;

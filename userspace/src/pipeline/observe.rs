@@ -30,7 +30,9 @@ pub enum ObserveError {
         address: String,
     },
     /// It wants to know who asks.
-    #[error("understudy at {address} wants another token, or a client certificate: name them with --token, --cert and --key")]
+    #[error(
+        "understudy at {address} wants another token, or a client certificate: name them with --token, --cert and --key"
+    )]
     Identity {
         /// Where.
         address: String,

@@ -28,7 +28,9 @@ impl Serving {
     ) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let (stop, stopping) = watch::channel(false);
-        let task = admin.map(|admin| spawn(admin.run(Routes { metrics: metrics(), ready: is_ready, intake }, wait(stopping))));
+        let task = admin.map(|admin| {
+            spawn(admin.run(Routes { metrics: metrics(), ready: is_ready, intake }, wait(stopping)))
+        });
         Self { ready, stop, task }
     }
 

@@ -158,6 +158,9 @@ pub(super) fn gloss_of_reason(reason: &str) -> &'static str {
             Reason::CandidateClosed => "B closed the connection early",
             Reason::CandidateGarbage => "B answered something that is not HTTP",
             Reason::RuleError => "a rule failed, or the external comparator gave no answer",
+            Reason::CredentialsRefused => {
+                "B refused our credential, which had run out, or could not be asked for again"
+            }
         },
     }
 }

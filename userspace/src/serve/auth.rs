@@ -90,40 +90,40 @@ impl Gate {
         self.left.strangers.store(self.per_second_max, Ordering::Relaxed);
     }
 
-    /// Lets a request pass, or says why not. `has_certificate`: it comes with one of the right authority.
+    /// Why a request must not pass; none: it may. `has_certificate`: it comes with one of the right authority.
     /// `body_bytes_max`: what the route takes.
-    pub(super) fn check<B>(
+    pub(super) fn refuse<B>(
         &self,
         request: &Request<B>,
         has_certificate: bool,
         body_bytes_max: usize,
-    ) -> Result<(), Refused> {
+    ) -> Option<Refused> {
         let headers = request.headers();
         let is_known = self.is_known(headers, has_certificate);
         // Apart, so that those who may not ask take nothing from those who may.
         let left = if is_known { &self.left.known } else { &self.left.strangers };
         if left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
             let refused = say(StatusCode::TOO_MANY_REQUESTS, "too many requests in this second");
-            return Err((AdminRefusal::Rate, ([(RETRY_AFTER, "1")], refused).into_response()));
+            return Some((AdminRefusal::Rate, ([(RETRY_AFTER, "1")], refused).into_response()));
         }
         if !self.asks_who() && !self.is_us(request) {
             let told = "this listener has another name: ask by address or as localhost, or name it in `hosts` under [admin]";
-            return Err((AdminRefusal::Host, say(StatusCode::MISDIRECTED_REQUEST, told)));
+            return Some((AdminRefusal::Host, say(StatusCode::MISDIRECTED_REQUEST, told)));
         }
         if !is_known && !OPEN.contains(&request.uri().path()) {
-            return Err((AdminRefusal::Identity, self.ask_who(headers)));
+            return Some((AdminRefusal::Identity, self.ask_who(headers)));
         }
         // Browsers say with each request that changes something where it comes from (Fetch, "append a request Origin
         // header"); nobody else does.
         if headers.contains_key(ORIGIN) && ![Method::GET, Method::HEAD].contains(request.method()) {
             let told = "requests from a browser are not taken";
-            return Err((AdminRefusal::Origin, say(StatusCode::FORBIDDEN, told)));
+            return Some((AdminRefusal::Origin, say(StatusCode::FORBIDDEN, told)));
         }
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|bytes: u64| bytes > body_bytes_max as u64) {
-            return Err((AdminRefusal::BodySize, too_large(body_bytes_max)));
+            return Some((AdminRefusal::BodySize, too_large(body_bytes_max)));
         }
-        Ok(())
+        None
     }
 
     fn asks_who(&self) -> bool {

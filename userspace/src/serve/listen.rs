@@ -185,8 +185,8 @@ impl Desk {
 
     async fn answer(&self, request: Request<Incoming>, has_certificate: bool) -> Response {
         let body_bytes_max = (self.body_bytes_max)(&self.limits, request.uri().path());
-        match self.gate.check(&request, has_certificate, body_bytes_max) {
-            Ok(()) => {
+        match self.gate.refuse(&request, has_certificate, body_bytes_max) {
+            None => {
                 // A chunked body announces no length.
                 let request = request.map(|body| Limited::new(body, body_bytes_max));
                 let Ok(answer) = self.router.clone().call(request).await;
@@ -195,7 +195,7 @@ impl Desk {
                 }
                 answer
             }
-            Err((why, answer)) => {
+            Some((why, answer)) => {
                 self.stats.refused(why);
                 answer
             }

@@ -106,7 +106,7 @@ impl Admin {
 }
 
 /// Every route. Whoever adds one needs to think of no bound and of nobody who may not ask: whatever comes here has passed
-/// [`Gate::check`], and only `/healthz` answers everybody.
+/// [`Gate::refuse`], and only `/healthz` answers everybody.
 fn router(routes: Routes, limits: &AdminLimits) -> Router {
     let Routes { metrics, ready, intake } = routes;
     let mut router = Router::new()

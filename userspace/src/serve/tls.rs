@@ -29,8 +29,9 @@ fn provider() -> Arc<CryptoProvider> {
 pub(super) fn acceptor(tls: &AdminTls) -> Result<TlsAcceptor, AdminError> {
     let AdminTls { cert, key, client_ca } = tls;
     let wrong = |source| AdminError::Tls { path: cert.clone(), source };
-    let builder =
-        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(wrong)?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?;
     let builder = match client_ca {
         Some(path) => {
             let verifier =

@@ -98,6 +98,7 @@ const TABLE: &[Rule] = &[
             "http_body_util",
             "hyper",
             "hyper_util",
+            "memchr",
             "nix",
             "sha2",
             "thiserror",

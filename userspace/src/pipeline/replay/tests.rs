@@ -11,7 +11,7 @@ use super::super::handover::{HandoverLimits, handover};
 use super::super::judge::Judge;
 use super::super::science::NoiseSettings;
 use super::*;
-use crate::branch::{Inexpressible, Sent};
+use crate::branch::{Inexpressible, OwnFields, Sent};
 use crate::compare::CompareLimits;
 use crate::compare::noise::{AgainConfig, NoiseModel};
 use crate::model::{
@@ -71,7 +71,7 @@ struct Ran {
 }
 
 impl Branch for Script {
-    async fn send(&self, id: ExchangeId, _: &Request, deadline: Duration) -> Sent {
+    async fn send(&self, id: ExchangeId, _: &Request, _: &OwnFields, deadline: Duration) -> Sent {
         let act = self.items[id.offset as usize].act;
         let at = now().duration_since(self.start).as_millis() as u64;
         self.sent.lock().expect("no test panics here").push((id.offset, at));

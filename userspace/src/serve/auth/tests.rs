@@ -14,11 +14,8 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A gate at loopback that asks for these.
 fn gate(token: bool, certificate: bool) -> Gate {
-    let tls = certificate.then(|| AdminTls {
-        cert: "c".into(),
-        key: "k".into(),
-        client_ca: Some("a".into()),
-    });
+    let tls =
+        certificate.then(|| AdminTls { cert: "c".into(), key: "k".into(), client_ca: Some("a".into()) });
     let config = AdminConfig {
         tls,
         hosts: vec!["tee.internal".to_owned()],
@@ -41,7 +38,7 @@ fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request<()>
 
 /// Why it is refused, if it is.
 fn ask(gate: &Gate, request: &Request<()>, has_certificate: bool) -> Option<(AdminRefusal, u16)> {
-    let refused = gate.check(request, has_certificate, 100).err();
+    let refused = gate.refuse(request, has_certificate, 100);
     refused.map(|(why, answer)| (why, answer.status().as_u16()))
 }
 
@@ -54,11 +51,15 @@ fn check_host(fields: &[(&str, &str)], expected: bool) {
 
 #[test]
 fn only_a_name_that_cannot_be_bound_to_us_is_taken() {
-    for host in ["127.0.0.1:9469", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:9469", "[::1]", "10.1.2.3:1"] {
+    for host in
+        ["127.0.0.1:9469", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:9469", "[::1]", "10.1.2.3:1"]
+    {
         check_host(&[("host", host)], true);
     }
     check_host(&[("host", "tee.internal:9469")], true);
-    for host in ["evil.example", "evil.example:9469", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::1"] {
+    for host in
+        ["evil.example", "evil.example:9469", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::1"]
+    {
         check_host(&[("host", host)], false);
     }
     check_host(&[("host", "localhost"), ("host", "evil.example")], false);
@@ -91,8 +92,8 @@ fn the_token_is_asked_for_word_by_word() {
     check_token(&[("authorization", &format!("Bearer {}", &TOKEN[1..]))], false);
     check_token(&[("authorization", &format!("Bearer {TOKEN}0"))], false);
     let (_, answer) = gate(true, false)
-        .check(&request(Method::GET, "/x", &[("authorization", "Bearer nonsense")]), false, 0)
-        .unwrap_err();
+        .refuse(&request(Method::GET, "/x", &[("authorization", "Bearer nonsense")]), false, 0)
+        .unwrap();
     let challenge = answer.headers().get(WWW_AUTHENTICATE).unwrap();
     assert_eq!(challenge, "Bearer realm=\"understudy\", error=\"invalid_token\"");
 }

@@ -19,13 +19,21 @@ fn desk() -> Desk {
         .route("/take", post(|body: Bytes| async move { body }))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let body_bytes_max = |limits: &AdminLimits, _: &str| limits.body_bytes_max;
-    Desk { tls: None, gate: Gate::new(&config).unwrap(), router, body_bytes_max, limits, stats: Arc::default() }
+    Desk {
+        tls: None,
+        gate: Gate::new(&config).unwrap(),
+        router,
+        body_bytes_max,
+        limits,
+        stats: Arc::default(),
+    }
 }
 
 /// Sends this, and perhaps nothing more for ever; checks the beginning of the answer and what was counted.
 #[track_caller]
 fn check(sent: &str, answer: &str, counted: Option<AdminRefusal>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let desk = desk();
         let (mut ours, theirs) = duplex(1 << 20);
@@ -36,7 +44,10 @@ fn check(sent: &str, answer: &str, counted: Option<AdminRefusal>) {
             ours.read_to_string(&mut got).await.map(|_| got)
         });
         let got = got.unwrap();
-        assert!(got.starts_with(answer) && got.is_empty() == answer.is_empty(), "{sent:.60} is answered with {got}");
+        assert!(
+            got.starts_with(answer) && got.is_empty() == answer.is_empty(),
+            "{sent:.60} is answered with {got}"
+        );
         let by_answer = AdminRefusal::ALL.into_iter().find(|why| desk.stats.count(*why) > 0);
         assert_eq!(refused.or(by_answer), counted, "{sent:.60}");
         assert!(!has_request.load(Ordering::Relaxed), "the place is still said to be busy");
@@ -48,7 +59,11 @@ const HOST: &str = "Host: localhost\r\n";
 #[test]
 fn a_request_is_answered_and_its_connection_closed() {
     check(&format!("GET /ok HTTP/1.1\r\n{HOST}\r\n"), "HTTP/1.1 200 OK\r\n", None);
-    check(&format!("GET /ok HTTP/1.1\r\n{HOST}\r\nGET /ok HTTP/1.1\r\n{HOST}\r\n"), "HTTP/1.1 200 OK\r\n", None);
+    check(
+        &format!("GET /ok HTTP/1.1\r\n{HOST}\r\nGET /ok HTTP/1.1\r\n{HOST}\r\n"),
+        "HTTP/1.1 200 OK\r\n",
+        None,
+    );
 }
 
 #[test]
@@ -61,7 +76,11 @@ fn a_head_that_does_not_come_is_given_up() {
 #[test]
 fn a_head_beyond_its_bound_is_refused() {
     let long = "x".repeat(AdminLimits::default().head_bytes_max);
-    check(&format!("GET /ok HTTP/1.1\r\n{HOST}X-Long: {long}\r\n\r\n"), "HTTP/1.1 431", Some(AdminRefusal::HeadSize));
+    check(
+        &format!("GET /ok HTTP/1.1\r\n{HOST}X-Long: {long}\r\n\r\n"),
+        "HTTP/1.1 431",
+        Some(AdminRefusal::HeadSize),
+    );
     let many = "X-A: b\r\n".repeat(200);
     check(&format!("GET /ok HTTP/1.1\r\n{HOST}{many}\r\n"), "HTTP/1.1 431", Some(AdminRefusal::HeadSize));
     check("no HTTP at all\r\n\r\n", "HTTP/1.1 400", Some(AdminRefusal::Malformed));
