@@ -16,6 +16,7 @@ use super::feed::{Feed, FeedError};
 use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
 use super::link::{Agreement, agree_on, connect, random_id};
+use super::notify::{Notifier, Presence};
 use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
 use super::serving::Serving;
@@ -137,6 +138,7 @@ impl CaptureOnly {
         let metrics = ComparisonMetrics::new([]);
         let intake = config.observe.then(|| capturing.intake());
         let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &metrics));
+        let thread = config.capture.input.is_live().then(|| capturing.counts());
         let mut reloader = reloads.map(|reloads| {
             spawn(Reloader { reloads, running: config, experiments: selectors, metrics }.run())
         });
@@ -148,6 +150,7 @@ impl CaptureOnly {
             spawn(publisher.run(wait(done.clone())))
         };
         let publishing: Vec<_> = sources.into_iter().map(publish).collect();
+        let presence = Presence::start(Notifier::from_environment(), Arc::clone(&status), thread);
         let over = async {
             match &queue {
                 Some(_) => capturing.ended().await,
@@ -161,6 +164,7 @@ impl CaptureOnly {
             () = watch_queue(&serving, queue.as_deref()) => {}
         }
         serving.set_ready(false);
+        presence.stopping().await;
         if let Some(reloader) = reloader {
             reloader.abort();
         }

@@ -25,6 +25,7 @@ pub mod judge;
 mod lane;
 mod link;
 pub mod live;
+mod notify;
 pub mod observe;
 pub mod pace;
 mod patience;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::comparator::ExternalComparator;
 use super::error::{ExperimentError, PartError};
 use super::judge::Judging;
+use super::notify::Notifier;
 use super::science::Science;
 use super::settings::{Config, ExperimentConfig};
 use crate::compare::Comparator;
@@ -28,6 +29,8 @@ pub type Load = Box<dyn FnMut() -> Result<Config, Box<dyn Error + Send + Sync>> 
 pub struct Reloads {
     asked: Asked,
     load: Load,
+    /// Who is told that it is being read; whoever asks by a channel knows already.
+    notifier: Notifier,
 }
 
 enum Asked {
@@ -101,12 +104,12 @@ impl Reloads {
     pub fn at_hangup(load: Load) -> std::io::Result<Self> {
         let asked =
             Asked::Hangup { signal: signal(SignalKind::hangup())?, at_terminal: stderr().is_terminal() };
-        Ok(Self { asked, load })
+        Ok(Self { asked, load, notifier: Notifier::from_environment() })
     }
 
     /// At each message.
     pub fn at_message(messages: mpsc::Receiver<()>, load: Load) -> Self {
-        Self { asked: Asked::Channel(messages), load }
+        Self { asked: Asked::Channel(messages), load, notifier: Notifier::default() }
     }
 }
 
@@ -178,9 +181,11 @@ impl<T: Renew> Reloader<T> {
             if let Err(no_more) = self.reloads.asked.next().await {
                 return no_more;
             }
+            self.reloads.notifier.reloading();
             let loaded = (self.reloads.load)().map_err(ReloadError::Load);
             let changed = loaded.and_then(|config| self.change(config));
             note(&changed, &self.metrics);
+            self.reloads.notifier.ready();
         }
     }
 

@@ -9,6 +9,7 @@ use super::experiment::Timing;
 use super::feed::{Feed, FeedError};
 use super::lane::Lane;
 use super::live::Live;
+use super::notify::{Notifier, Presence};
 use super::reload::Reloads;
 use super::replaying::{Replaying, ReplayingEnd, Replays};
 use super::serving::Serving;
@@ -142,6 +143,8 @@ impl Run {
         let intake = observe.then(|| capturing.intake());
         let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));
+        let thread = capture.input.is_live().then(|| capturing.counts());
+        let presence = Presence::start(Notifier::from_environment(), Arc::clone(&status), thread);
 
         tokio::select! {
             () = capturing.ended() => {}
@@ -150,6 +153,7 @@ impl Run {
             () = stop => {}
         }
         serving.set_ready(false);
+        presence.stopping().await;
         replaying.stop_reloading();
         if !capturing.has_ended() {
             // Before the queues close: what finds no room from now on is drained, where it would be shed.

@@ -16,6 +16,7 @@ use super::experiment::Timing;
 use super::fleet::{PublishLimits, Publisher, WorkerTeller, member_name};
 use super::link::{Agreement, agree_on, connect, random_id};
 use super::live::Live;
+use super::notify::{Notifier, Presence};
 use super::record::OnKept;
 use super::reload::Reloads;
 use super::replaying::{ReplayingEnd, Replays};
@@ -161,12 +162,14 @@ impl Worker {
         let (all_done, done) = watch::channel(false);
         let publish = |publisher: Publisher<_>| spawn(publisher.run(wait(done.clone())));
         let publishing: Vec<_> = publishers.into_iter().map(publish).collect();
+        let presence = Presence::start(Notifier::from_environment(), Arc::clone(&status), None);
         tokio::select! {
             () = replaying.over() => {}
             () = stop => {}
             () = watch_queue(&serving, &queue) => {}
         }
         serving.set_ready(false);
+        presence.stopping().await;
         replaying.stop_reloading();
         replaying.drain();
         let ReplayingEnd { journal, recorded, looped: _ } = replaying.end().await?;

@@ -193,6 +193,7 @@ const TABLE: &[Rule] = &[
             "bytes",
             "foldhash",
             "rustix",
+            "sd_notify",
             "serde",
             "serde_json",
             "thiserror",
