@@ -73,7 +73,7 @@ fn leads_back_to_a() -> anyhow::Result<()> {
         Ok(daemon.scrape().is_err().then_some(()))
     })?;
     let finished = daemon.join(DRAIN_WAIT_MAX)?;
-    ensure!(finished.code == 2, "exit code {}: {}", finished.code, finished.stderr);
+    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
     ensure!(finished.stderr.contains("came back through the capture"), "{}", finished.stderr);
     let later = workspace.report(&[])?;
     ensure!(

@@ -44,6 +44,10 @@ pub(super) struct CaptureFlags {
     /// The configuration file; flags win over it. `understudy config template` prints one.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// One of several on this host: what `conf.d/NAME.toml` beside the configuration file says wins over that file, and a
+    /// NAME that is a port is the port to capture.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    instance: Option<String>,
 }
 
 // === impl CaptureFlags ===
@@ -57,6 +61,7 @@ impl CaptureFlags {
             interfaces: self.interfaces.clone(),
             pcap: self.pcap.clone(),
             recording: self.recording.clone(),
+            instance: self.instance.clone(),
             ..Flags::default()
         }
     }

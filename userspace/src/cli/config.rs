@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::{Exit, output};
-use crate::config;
+use crate::config::{self, Flags};
 
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,9 @@ pub(super) enum Command {
         /// The file, as other commands take it.
         #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
+        /// With what `conf.d/NAME.toml` beside it says, as `understudy run --instance NAME` reads it.
+        #[arg(long, value_name = "NAME")]
+        instance: Option<String>,
     },
     /// Print a configuration with every key and its default.
     Template,
@@ -29,9 +32,9 @@ pub(super) enum Command {
 /// Runs the command.
 pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Check { file, config } => {
+        Command::Check { file, config, instance } => {
             let file = file.as_ref().or(config.as_ref()).context("no file is named")?;
-            let config = config::load(Some(file), config::Flags::default())?;
+            let config = config::load(Some(file), Flags { instance: instance.clone(), ..Flags::default() })?;
             if let Some(queue) = &config.queue {
                 config::read_access(&queue.access, config::credentials_directory().as_deref())?;
             }
@@ -44,7 +47,10 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
             let names: Vec<&str> =
                 config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
             let experiments = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            output::print(&format!("{} is good. Experiments: {experiments}.\n", file.display()))?;
+            let own =
+                instance.as_ref().map(|name| config::instance_file(file, name)).filter(|own| own.exists());
+            let own = own.map(|own| format!(" with {} above it", own.display())).unwrap_or_default();
+            output::print(&format!("{}{own} is good. Experiments: {experiments}.\n", file.display()))?;
         }
         Command::Template => output::print(config::TEMPLATE)?,
     }

@@ -33,6 +33,9 @@ pub(crate) enum Exit {
     Error,
     /// The verdict is NOT ENOUGH DATA.
     NotEnoughData,
+    /// What was sent to the candidate came back to the captured service. A code of its own, because this must not be
+    /// started again before somebody has looked.
+    Looped,
 }
 
 /// Finds out from real traffic whether a new version of an HTTP service would behave the same.
@@ -44,7 +47,7 @@ pub(crate) enum Exit {
     name = "understudy",
     version,
     after_help = "Exit codes: 0 done, or PASS; 1 FAIL; 2 wrong usage or configuration, or it cannot be done; \
-                  3 NOT ENOUGH DATA.\nTry `understudy inspect --port 8080` first: it only looks."
+                  3 NOT ENOUGH DATA; 4 the candidate leads back to the captured service.\nTry `understudy inspect --port 8080` first: it only looks."
 )]
 struct Arguments {
     /// Log more on stderr; twice for debugging. `UNDERSTUDY_LOG` takes a filter such as `understudy=debug`.
@@ -118,6 +121,7 @@ impl From<Exit> for ExitCode {
             Exit::Failure => 1,
             Exit::Error => 2,
             Exit::NotEnoughData => 3,
+            Exit::Looped => 4,
         })
     }
 }

@@ -24,7 +24,8 @@ use crate::report::Report;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: understudy run --port 8080 --candidate http://127.0.0.1:9090 --until-verdict --for 10m\n\
-                        Exit codes: 0 PASS; 1 FAIL; 2 it could not be done; 3 NOT ENOUGH DATA."
+                        Exit codes: 0 PASS; 1 FAIL; 2 it could not be done; 3 NOT ENOUGH DATA; 4 the candidate \
+                  leads back to the captured service."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -157,7 +158,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     recorded.context("the report above is not complete: results could not be kept")?;
     if !looped.is_empty() {
-        bail!("experiment {}: {LOOPED} Nothing more was sent.", looped.join(", "));
+        let experiments = looped.join(", ");
+        output::complain(&format!("error: experiment {experiments}: {LOOPED} Nothing more was sent."));
+        return Ok(Exit::Looped);
     }
     Ok(super::report::exit_of(&report))
 }

@@ -3,7 +3,7 @@
 //! Every error names the file, the line and the key, so that an editor can be opened there.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,14 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// There is no such instance.
+    #[error("instance `{name}` {problem}")]
+    Instance {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A value given on the command line makes no sense.
     #[error("`{key}`: {problem}")]
     Flag {
@@ -52,22 +60,4 @@ pub(super) struct Fault {
     pub(super) key: String,
     pub(super) span: Range<usize>,
     pub(super) problem: String,
-}
-
-// === impl Fault ===
-
-impl Fault {
-    /// The error, with the line that the value stands on in `text`. A value without a place in the file came from
-    /// the command line.
-    pub(super) fn into_error(self, path: Option<&Path>, text: &str) -> ConfigError {
-        let Self { key, span, problem } = self;
-        match path {
-            Some(path) if !span.is_empty() => {
-                let before = text.as_bytes().get(..span.start).unwrap_or_default();
-                let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
-                ConfigError::Value { path: path.to_owned(), line, key, problem }
-            }
-            Some(_) | None => ConfigError::Flag { key, problem },
-        }
-    }
 }

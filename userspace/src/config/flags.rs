@@ -35,6 +35,8 @@ pub struct Flags {
     pub record: Option<PathBuf>,
     /// How many times faster than in the file its requests are replayed.
     pub speed: Option<f64>,
+    /// The instance of the file: `conf.d/NAME.toml` beside it wins over it, and a name that is a port is the port.
+    pub instance: Option<String>,
     /// No experiment at all: the file's are neither wanted nor checked.
     pub no_experiments: bool,
 }
@@ -97,6 +99,7 @@ impl Flags {
             recording: _,
             record: _,
             speed: _,
+            instance: _,
             no_experiments,
         } = self;
         if !ports.is_empty() {

@@ -11,6 +11,8 @@ mod experiment;
 mod flags;
 mod fleet;
 mod hook;
+mod instance;
+mod layers;
 mod noise;
 mod queue;
 mod raw;
@@ -20,14 +22,17 @@ mod verdict;
 
 use std::path::Path;
 
+use toml::Spanned;
+
 use crate::pipeline::settings::Config;
 
-use raw::RawConfig;
+use layers::Layers;
 
 pub use document::document;
 pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
 pub use fleet::{FleetAccess, FleetAccessError};
+pub use instance::instance_file;
 pub use secrets::{SecretError, credentials_directory, missing_program, read_access};
 pub use template::TEMPLATE;
 
@@ -37,18 +42,19 @@ pub const ADMIN_DEFAULT: &str = "127.0.0.1:9469";
 /// The journal's file when nothing else is said.
 pub const JOURNAL_DEFAULT: &str = "understudy.db";
 
-/// Reads a file, puts the command line's values in the place of the file's, and checks the whole. Without a file,
-/// everything is at its default.
+/// Reads a file, and above it that of an instance where one is asked for, puts the command line's values in the place of the
+/// files', and checks the whole. Without a file, everything is at its default.
 ///
 /// # Errors
 /// Names the file, the line, the key and what is wrong.
 pub fn load(path: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
-    let text = match path {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
-        None => String::new(),
-    };
-    parse(&text, path, flags)
+    let mut layers = Layers::default();
+    if let Some(path) = path {
+        layers.read(path)?;
+    }
+    let instance = flags.instance.clone();
+    let port = instance.map(|name| instance::add(&mut layers, path, &name)).transpose()?.flatten();
+    finish(&layers, port, flags)
 }
 
 /// Checks the text of a file; `path` is for errors.
@@ -56,11 +62,21 @@ pub fn load(path: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
 /// # Errors
 /// As for [`load`].
 pub fn parse(text: &str, path: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
-    let shown = path.unwrap_or(Path::new("-"));
-    let mut raw: RawConfig = toml::from_str(text)
-        .map_err(|error| ConfigError::Parse { path: shown.to_owned(), problem: Box::new(error) })?;
+    let mut layers = Layers::default();
+    layers.push(path, text.to_owned());
+    finish(&layers, None, flags)
+}
+
+/// `port` is that of the instance; what the instance's own file says, and the command line, wins over it.
+fn finish(layers: &Layers, port: Option<u16>, flags: Flags) -> Result<Config, ConfigError> {
+    let mut raw = layers.merge()?;
+    if let Some(port) = port
+        && !raw.capture.ports.as_ref().is_some_and(|ports| layers.is_above(&ports.span()))
+    {
+        raw.capture.ports = Some(Spanned::new(0..0, vec![port]));
+    }
     flags.clone().adjust(&mut raw);
-    let mut config = raw.finish().map_err(|fault| fault.into_error(path, text))?;
+    let mut config = raw.finish().map_err(|fault| layers.error(fault))?;
     flags.complete(&mut config);
     Ok(config)
 }
