@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod gateway;
 pub mod lab;
 pub mod load;
+pub mod manager;
 pub mod mix;
 pub mod oracle;
 pub mod pcap;

@@ -36,6 +36,8 @@ mod queue;
 mod recording;
 #[path = "e2e/rules.rs"]
 mod rules;
+#[path = "e2e/service.rs"]
+mod service;
 #[path = "e2e/throttle.rs"]
 mod throttle;
 #[path = "e2e/tunnel.rs"]
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         ("rules", rules::CASES),
         ("faults", faults::CASES),
         ("doctor", doctor::CASES),
+        ("service", service::CASES),
         ("throttle", throttle::CASES),
         ("tunnel", tunnel::CASES),
         ("offline", offline::CASES),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::capture::listeners::listening_ports;
 use crate::capture::{Hook, KernelConfig, KernelSource, PcapSource};
@@ -113,25 +114,39 @@ pub(super) fn start_runtime(config: &CaptureConfig) -> anyhow::Result<tokio::run
         .context("failed to start the async runtime")
 }
 
-/// Ends when it is time to stop; also when signals cannot be received, since nobody could stop us then.
-pub(super) async fn stopped(duration: Option<Duration>) {
-    stopped_or(duration, std::future::pending()).await;
+/// Ends when it is time to stop; also when signals cannot be received, since nobody could stop us then. Signals count from
+/// the call on, not from the first look at what it gives: whoever hears that we are ready may send one at once. Must be called
+/// within a runtime.
+pub(super) fn stopped(duration: Option<Duration>) -> impl Future<Output = ()> {
+    stopped_or(duration, std::future::pending())
 }
 
 /// As [`stopped`], and also when `early` ends.
-pub(super) async fn stopped_or(duration: Option<Duration>, early: impl Future<Output = ()>) {
-    if let Err(error) = signal_or_time(duration, early).await {
-        tracing::error!(%error, "Signals cannot be received; stopping.");
+pub(super) fn stopped_or(
+    duration: Option<Duration>,
+    early: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    let signals = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    async move {
+        let stopped = match signals {
+            Ok((interrupt, terminate)) => signal_or_time(interrupt, terminate, duration, early).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            tracing::error!(%error, "Signals cannot be received; stopping.");
+        }
     }
 }
 
 /// Ends at the first SIGINT or SIGTERM, when the time is over, or when `early` ends. Another signal after that ends the
 /// process at once.
-async fn signal_or_time(duration: Option<Duration>, early: impl Future<Output = ()>) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn signal_or_time(
+    mut interrupt: Signal,
+    mut terminate: Signal,
+    duration: Option<Duration>,
+    early: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let time_over = async {
         match duration {
             Some(duration) => tokio::time::sleep(duration).await,

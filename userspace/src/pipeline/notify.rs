@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::capture::PUBLISH_EVERY;
 use super::tasks::{spawn, wait};
 use crate::metrics::{CaptureCounts, ExperimentStatus, Status};
 use crate::model::Fate;
@@ -46,8 +47,8 @@ struct Pulse {
 /// How often the manager hears how things stand, at the least.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How often it may want to.
-const TELL_EVERY_MIN: Duration = Duration::from_millis(10);
+/// How often at the most: a thread that publishes its counts as often as it does must be seen to do so each time.
+const TELL_EVERY_MIN: Duration = PUBLISH_EVERY.saturating_mul(3);
 
 /// Signs of life within the time that the manager waits for one: two may come late.
 const BEATS: u32 = 3;
@@ -129,6 +130,8 @@ impl Pulse {
         let beats = self.notifier.watchdog.map(|time| time / BEATS);
         let mut every = tokio::time::interval(beats.unwrap_or(TELL_EVERY).clamp(TELL_EVERY_MIN, TELL_EVERY));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // One that is at once would say nothing of the thread.
+        every.reset();
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {

@@ -1,0 +1,221 @@
+//! The daemon as a service: what it says to the manager that started it, and instances of one configuration.
+//!
+//! The manager is a socket; units and packages are tested by `cargo xtask dist --check`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::ensure;
+use rustix::process::Signal;
+use understudy_tests::app::Faults;
+use understudy_tests::client::get;
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Workspace, finish};
+use understudy_tests::manager::{HungThread, Manager};
+use understudy_tests::mix::{Pace, drive, every_route};
+use understudy_tests::prereq::{KERNEL, daemon_program};
+use understudy_tests::process::{Place, Process};
+use understudy_tests::server::{App, free_address};
+
+use crate::Case;
+use crate::queue;
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "ready_comes_when_the_next_request_is_captured", needs: KERNEL, run: ready },
+    Case { name: "a_reload_is_told_and_loses_no_exchange", needs: KERNEL, run: reload },
+    Case { name: "a_capture_thread_that_hangs_gives_no_sign_of_life", needs: KERNEL, run: hung },
+    Case { name: "a_service_that_cannot_start_is_never_ready", needs: KERNEL, run: never_ready },
+    Case { name: "captures_and_workers_tell_the_same", needs: queue::NEEDS, run: fleet },
+    Case { name: "an_instance_is_a_port_and_a_file_of_its_own", needs: KERNEL, run: instances },
+];
+
+/// How long the manager waits for a sign of life.
+const WATCHDOG: Duration = Duration::from_millis(1500);
+/// How long the service may take to be ready, and to do what it is asked to.
+const WAIT_MAX: Duration = Duration::from_secs(15);
+
+fn run(workspace: &Workspace) -> Command {
+    let mut command = Place::Here.command(daemon_program());
+    command.arg("run").arg("--config").arg(workspace.config());
+    command
+}
+
+/// A configuration without an experiment's more.
+fn text(a: &App, b: &App, admin: std::net::SocketAddr) -> String {
+    format!(
+        "[capture]\nports = [{}]\nnice = 0\ncpu_max = \"100%\"\n[admin]\nlisten = \"{admin}\"\n[journal]\npath = \"journal.db\"\n\
+         [[experiment]]\nname = \"lab\"\ncandidate = {{ url = \"http://{}\", isolated = true }}\nnoise.again = \"off\"\n",
+        a.address.port(),
+        b.address
+    )
+}
+
+fn apps() -> anyhow::Result<(App, App)> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    Ok((a, b))
+}
+
+fn ready() -> anyhow::Result<()> {
+    let (a, b) = apps()?;
+    let admin = free_address()?;
+    let workspace = Workspace::new(&text(&a, &b, admin))?;
+    let mut manager = Manager::listen()?;
+    let mut command = run(&workspace);
+    manager.manage(&mut command, WATCHDOG);
+    let mut process = Process::start("understudy", &mut command)?;
+    manager.wait_for("READY=1", WAIT_MAX)?;
+    // No later than this: the probe is attached.
+    get(a.address, "/items/1")?;
+    // Nor may a signal that comes now end it without a report.
+    process.signal(Signal::INT)?;
+    manager.wait_for("STOPPING=1", DRAIN_WAIT_MAX)?;
+    process.wait(DRAIN_WAIT_MAX)?;
+    let ledger = process.stderr().split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(ledger.contains("lab: exchanges 1 "), "{ledger}");
+    ensure!(!ledger.contains("no sign of life"), "{ledger}");
+    Ok(())
+}
+
+fn reload() -> anyhow::Result<()> {
+    const REQUESTS: usize = 200;
+    let (a, b) = apps()?;
+    let admin = free_address()?;
+    let workspace = Workspace::new(&text(&a, &b, admin))?;
+    let mut manager = Manager::listen()?;
+    let mut command = run(&workspace);
+    manager.manage(&mut command, WATCHDOG);
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    manager.wait_for("READY=1", WAIT_MAX)?;
+    let good = std::fs::read_to_string(workspace.config())?;
+    let sent = std::thread::scope(|scope| -> anyhow::Result<usize> {
+        let load = scope.spawn(|| {
+            drive(a.address, &every_route(REQUESTS), Pace { per_second: Some(200), connections: 4 })
+        });
+        // A configuration that is refused leaves the service as ready as one that is taken.
+        for text in
+            [format!("{good}compare.ignore = [\"header:date\"]\n"), "[capture\n".to_owned(), good.clone()]
+        {
+            std::fs::write(workspace.config(), text)?;
+            daemon.signal(Signal::HUP)?;
+            manager.wait_for("RELOADING=1", WAIT_MAX)?;
+            manager.wait_for("MONOTONIC_USEC=", WAIT_MAX)?;
+            manager.wait_for("READY=1", WAIT_MAX)?;
+        }
+        Ok(load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?.len())
+    })?;
+    let scrape = daemon.settle(sent as u64)?;
+    let matched = scrape.sum("understudy_exchanges_total", &[("fate", "matched")])?;
+    let ignored = scrape.sum("understudy_exchanges_total", &[("fate", "ignored")])?;
+    ensure!(matched + ignored == sent as u64, "{matched} and {ignored} of {sent}");
+    manager.wait_for("STATUS=lab: ", WAIT_MAX)?;
+    daemon.signal(Signal::INT)?;
+    manager.wait_for("STOPPING=1", DRAIN_WAIT_MAX)?;
+    daemon.join(DRAIN_WAIT_MAX)?;
+    Ok(())
+}
+
+fn hung() -> anyhow::Result<()> {
+    let (a, b) = apps()?;
+    let admin = free_address()?;
+    let workspace = Workspace::new(&text(&a, &b, admin))?;
+    let mut manager = Manager::listen()?;
+    let mut command = run(&workspace);
+    manager.manage(&mut command, WATCHDOG);
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    let beats = |said: &[String]| said.iter().filter(|line| *line == "WATCHDOG=1").count();
+    let alive = beats(manager.listen_for(2 * WATCHDOG)?);
+    ensure!(alive >= 4, "{alive} signs of life in twice the time that one may take");
+    let hung = HungThread::stop(daemon.id(), "capture")?;
+    // What it published before may make for one more.
+    manager.wait_for("STATUS=The capture thread hangs.", WATCHDOG)?;
+    let said = manager.listen_for(2 * WATCHDOG)?;
+    ensure!(beats(said) == 0, "a thread that hangs gives signs of life: {said:?}");
+    // The rest of the process does: the manager would have to be the one that ends it.
+    ensure!(daemon.scrape().is_ok(), "the admin listener does not answer");
+    drop(hung);
+    manager.wait_for("WATCHDOG=1", WATCHDOG)?;
+    get(a.address, "/items/1")?;
+    daemon.settle(1)?;
+    let end = daemon.interrupt()?;
+    ensure!(end.stderr.contains("no sign of life"), "{}", end.stderr);
+    Ok(())
+}
+
+fn never_ready() -> anyhow::Result<()> {
+    let (a, b) = apps()?;
+    let admin = free_address()?;
+    let text = text(&a, &b, admin).replace("[capture]", "[capture]\ncgroup = \"nowhere.service\"");
+    let workspace = Workspace::new(&text)?;
+    let mut manager = Manager::listen()?;
+    let mut command = run(&workspace);
+    manager.manage(&mut command, WATCHDOG);
+    let end = finish(&mut command, WAIT_MAX)?;
+    ensure!(end.code == 2, "exit code {}: {}", end.code, end.stderr);
+    let said = manager.listen_for(Duration::from_millis(50))?;
+    ensure!(said.is_empty(), "it said {said:?}");
+    Ok(())
+}
+
+fn fleet() -> anyhow::Result<()> {
+    let queue::Stage { _servers, a: _a, redis: _redis, workspace, capture, workers: _ } =
+        queue::stage(0, Faults::None, "")?;
+    capture.interrupt()?;
+    for what in ["capture", "replay"] {
+        let mut manager = Manager::listen()?;
+        let admin = free_address()?;
+        let mut command = queue::command(&workspace, what);
+        command.args(["--admin", &admin.to_string()]);
+        manager.manage(&mut command, WATCHDOG);
+        let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+        manager.wait_for("READY=1", WAIT_MAX)?;
+        manager.wait_for("STATUS=lab: 0 exchanges, 0 in flight", WAIT_MAX)?;
+        manager.wait_for("WATCHDOG=1", WATCHDOG)?;
+        daemon.signal(Signal::HUP)?;
+        manager.wait_for("RELOADING=1", WAIT_MAX)?;
+        manager.wait_for("READY=1", WAIT_MAX)?;
+        daemon.signal(Signal::TERM)?;
+        manager.wait_for("STOPPING=1", DRAIN_WAIT_MAX)?;
+        daemon.join(queue::WORKER_END_MAX)?;
+    }
+    Ok(())
+}
+
+fn instances() -> anyhow::Result<()> {
+    let (a, b) = apps()?;
+    let (second, admin) = (free_address()?, free_address()?);
+    // The host's file names no port and no experiment: it is what the instances have in common.
+    let workspace =
+        Workspace::new("[capture]\nnice = 0\ncpu_max = \"100%\"\n[journal]\npath = \"journal.db\"\n")?;
+    let folder = workspace.config().with_file_name("conf.d");
+    std::fs::create_dir(&folder)?;
+    let port = a.address.port().to_string();
+    let own = |admin: std::net::SocketAddr| {
+        format!(
+            "[admin]\nlisten = \"{admin}\"\n[[experiment]]\nname = \"own\"\ncandidate.url = \"http://{}\"\n",
+            b.address
+        )
+    };
+    std::fs::write(folder.join(format!("{port}.toml")), own(admin))?;
+    let check = |instance: &str| {
+        let mut command = Place::Here.command(daemon_program());
+        command.args(["config", "check", "--instance", instance, "--config"]).arg(workspace.config());
+        finish(&mut command, WAIT_MAX)
+    };
+    let good = check(&port)?;
+    ensure!(good.code == 0 && good.stdout.contains("conf.d"), "{}{}", good.stdout, good.stderr);
+    ensure!(check("nobody")?.code == 2, "an instance that is nowhere is good");
+
+    let mut command = run(&workspace);
+    command.args(["--instance", &port]);
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    get(a.address, "/items/1")?;
+    daemon.settle(1)?;
+    // The instance's own file is read again, too: what cannot change says whose it is.
+    std::fs::write(folder.join(format!("{port}.toml")), own(second))?;
+    daemon.signal(Signal::HUP)?;
+    understudy_tests::clock::wait_until("refusal", WAIT_MAX, || {
+        Ok(daemon.stderr().contains("`admin.listen` cannot change").then_some(()))
+    })?;
+    daemon.interrupt()?;
+    Ok(())
+}
