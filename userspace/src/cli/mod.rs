@@ -20,7 +20,7 @@ mod run;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 
 /// What a command came to, as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,11 @@ enum Command {
     Doctor(doctor::Arguments),
 }
 
+/// The command line as it is defined: man pages and completions are made of it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -129,10 +134,9 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 }
