@@ -10,21 +10,22 @@ use rustix::process::Signal;
 use understudy_tests::app::Faults;
 use understudy_tests::client::get;
 use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Workspace, finish};
+use understudy_tests::fleet::{Fleet, Setup};
 use understudy_tests::manager::{HungThread, Manager};
 use understudy_tests::mix::{Pace, drive, every_route};
-use understudy_tests::prereq::{KERNEL, daemon_program};
+use understudy_tests::prereq::{FLEET, KERNEL, daemon_program};
 use understudy_tests::process::{Place, Process};
+use understudy_tests::redis::Server;
 use understudy_tests::server::{App, free_address};
 
 use crate::Case;
-use crate::queue;
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "ready_comes_when_the_next_request_is_captured", needs: KERNEL, run: ready },
     Case { name: "a_reload_is_told_and_loses_no_exchange", needs: KERNEL, run: reload },
     Case { name: "a_capture_thread_that_hangs_gives_no_sign_of_life", needs: KERNEL, run: hung },
     Case { name: "a_service_that_cannot_start_is_never_ready", needs: KERNEL, run: never_ready },
-    Case { name: "captures_and_workers_tell_the_same", needs: queue::NEEDS, run: fleet },
+    Case { name: "captures_and_workers_tell_the_same", needs: FLEET, run: fleet },
     Case { name: "an_instance_is_a_port_and_a_file_of_its_own", needs: KERNEL, run: instances },
 ];
 
@@ -157,13 +158,14 @@ fn never_ready() -> anyhow::Result<()> {
 }
 
 fn fleet() -> anyhow::Result<()> {
-    let queue::Stage { _servers, a: _a, redis: _redis, workspace, capture, workers: _ } =
-        queue::stage(0, Faults::None, "")?;
-    capture.interrupt()?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup { workers: 0, ..Setup::new(&redis) })?;
+    fleet.end_capture()?;
     for what in ["capture", "replay"] {
         let mut manager = Manager::listen()?;
         let admin = free_address()?;
-        let mut command = queue::command(&workspace, what);
+        let mut command = Place::Here.command(daemon_program());
+        command.arg(what).arg("--config").arg(fleet.workspace.config());
         command.args(["--admin", &admin.to_string()]);
         manager.manage(&mut command, WATCHDOG);
         let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
@@ -175,7 +177,7 @@ fn fleet() -> anyhow::Result<()> {
         manager.wait_for("READY=1", WAIT_MAX)?;
         daemon.signal(Signal::TERM)?;
         manager.wait_for("STOPPING=1", DRAIN_WAIT_MAX)?;
-        daemon.join(queue::WORKER_END_MAX)?;
+        daemon.join(WAIT_MAX)?;
     }
     Ok(())
 }
