@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod detect;
+mod docs;
 mod fuzz;
 mod probe;
 mod setup;
@@ -44,6 +45,8 @@ enum Command {
     Test,
     /// Build the eBPF probe into target/probe
     Probe,
+    /// Write the pages of docs/ that come from the program
+    Docs(docs::Options),
     /// Check what no compiler checks: imports, module docs, sizes, unused dependencies
     Tidy,
     /// Boot kernels of the distribution and run the end-to-end tests of the probe in each
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&options),
         Command::Test => test::run(),
         Command::Probe => probe::run(),
+        Command::Docs(options) => docs::run(&options),
         Command::Tidy => tidy::run(),
         Command::Vm(options) => vm::run(&options),
     };

@@ -103,6 +103,11 @@ pub struct FileCounts {
 /// The reason of packets for which the ring had no room.
 pub const RING_FULL: &str = "ring_full";
 
+/// All reasons for which a live source does not hand a packet over, as in [`SourceCounts::drops`].
+pub fn drop_reasons() -> Vec<&'static str> {
+    understudy_abi::DROP_COUNTERS.map(|(_, label)| label).to_vec()
+}
+
 // === impl SourceCounts ===
 
 impl SourceCounts {

@@ -98,7 +98,7 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
     }
     let throttled = throttle.for_cpu.saturating_add(throttle.for_loss);
     if throttled > 0 {
-        let ThrottleCounts { flow_sample, for_cpu, for_loss } = throttle;
+        let ThrottleCounts { flow_sample, flow_sample_max: _, for_cpu, for_loss } = throttle;
         let share = flow_sample.fraction() * 100.0;
         let note =
             format!("for CPU time {for_cpu}, for loss {for_loss}; at the end {share:.3} % of connections");

@@ -307,8 +307,17 @@ impl LatencyTally {
     /// What the pairs say so far; none when there are none. Those of the warm-up are shown until others come, and
     /// never judged.
     pub fn summary(&self) -> Option<LatencySummary> {
-        let last_byte = self.last_byte.summary(self.policy.confidence)?;
-        let first_byte = self.first_byte.summary(self.policy.confidence);
+        self.summary_at(self.policy.confidence)
+    }
+
+    /// True when B is slower than allowed at this level instead of the policy's.
+    pub fn is_slower_at(&self, confidence: f64) -> bool {
+        self.summary_at(confidence).is_some_and(|summary| summary.verdict == LatencyVerdict::Slower)
+    }
+
+    fn summary_at(&self, confidence: f64) -> Option<LatencySummary> {
+        let last_byte = self.last_byte.summary(confidence)?;
+        let first_byte = self.first_byte.summary(confidence);
         let pairs = usize::try_from(self.last_byte.ratio.len()).unwrap_or(usize::MAX);
         let is_enough =
             pairs >= self.policy.pairs_min && last_byte.ratio.is_some() && last_byte.extra_us.is_some();

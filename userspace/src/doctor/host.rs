@@ -36,7 +36,7 @@ pub(super) fn examine(config: &Config, duties: Duties) -> Vec<Finding> {
         findings.extend(ring_memory(config.capture.kernel.ring_bytes));
         findings.extend(clock_source());
     }
-    findings.extend(config.admin.map(admin));
+    findings.extend(config.admin.as_ref().map(|admin| admin_address(admin.listen)));
     if duties.replay {
         findings.push(place("journal", folder_of(&config.journal.path), None));
     }
@@ -89,7 +89,7 @@ fn clock_source() -> Option<Finding> {
     ))
 }
 
-fn admin(address: SocketAddr) -> Finding {
+fn admin_address(address: SocketAddr) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok("admin", format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::warning(
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn a_taken_address_is_a_warning_and_a_foreign_one_a_failure() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(admin(listener.local_addr().unwrap()).state, State::Warning);
-        assert_eq!(admin("192.0.2.1:9469".parse().unwrap()).state, State::Failure);
-        assert_eq!(admin("127.0.0.1:0".parse().unwrap()).state, State::Ok);
+        assert_eq!(admin_address(listener.local_addr().unwrap()).state, State::Warning);
+        assert_eq!(admin_address("192.0.2.1:9469".parse().unwrap()).state, State::Failure);
+        assert_eq!(admin_address("127.0.0.1:0".parse().unwrap()).state, State::Ok);
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 
 use super::collect::{Rows, export};
+use super::table;
 
 /// Counts of the admin listener.
 #[derive(Debug, Default)]
@@ -106,12 +106,9 @@ impl AdminRefusal {
 
 impl Collector for AdminCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let rows: Rows<'_> = AdminRefusal::ALL
-            .into_iter()
-            .map(|why| (vec![("reason", why.label())], self.0.count(why)))
-            .collect();
-        let help = "Connections and requests that the admin listener refused, by reason";
-        export(&mut encoder, MetricType::Counter, "admin_refused", help, &rows)
+        let counts = AdminRefusal::ALL.into_iter().map(|why| (vec![why.label()], self.0.count(why)));
+        let rows: Rows<'_, u64> = counts.collect();
+        export(&mut encoder, &table::ADMIN_REFUSED, &rows)
     }
 }
 

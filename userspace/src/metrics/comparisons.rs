@@ -2,22 +2,28 @@
 //!
 //! Keeps no comparison.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use crate::model::{Comparison, IncomparableReason, Observation, Outcome};
+use super::Kind;
+use super::collect::one;
+use super::table::{self, BRANCHES, Descriptor, RELOAD_RESULTS};
+use crate::model::{Comparison, ExchangeId, IncomparableReason, Observation, Outcome};
 
 /// Counts comparisons. Clones count together.
 #[derive(Clone, Debug)]
 pub struct ComparisonMetrics {
     comparisons: Family<OutcomeLabels, Counter>,
     incomparable: Family<ReasonLabels, Counter>,
-    durations: Family<BranchLabels, Histogram, fn() -> Histogram>,
+    mismatches: Family<KindLabels, CounterWithExemplar<ExchangeLabels>>,
+    durations: Family<BranchLabels, Durations, fn() -> Durations>,
     failures: Counter,
     reloads: Family<ReloadLabels, Counter>,
 }
@@ -36,6 +42,21 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    experiment: Arc<str>,
+    route: Arc<str>,
+    kind: &'static str,
+}
+
+/// The labels of an exemplar: which exchange to look at.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ExchangeLabels {
+    exchange: String,
+}
+
+type Durations = HistogramWithExemplars<ExchangeLabels>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReloadLabels {
     result: &'static str,
 }
@@ -51,11 +72,12 @@ struct BranchLabels {
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 fn result_label(accepted: bool) -> &'static str {
-    if accepted { "ok" } else { "failed" }
+    let [ok, failed] = RELOAD_RESULTS;
+    if accepted { ok } else { failed }
 }
 
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
+fn histogram() -> Durations {
+    HistogramWithExemplars::new(BUCKETS.into_iter())
 }
 
 // === impl ComparisonMetrics ===
@@ -66,6 +88,7 @@ impl ComparisonMetrics {
         let metrics = Self {
             comparisons: Family::default(),
             incomparable: Family::default(),
+            mismatches: Family::default(),
             durations: Family::new_with_constructor(histogram),
             failures: Counter::default(),
             reloads: Family::default(),
@@ -86,7 +109,11 @@ impl ComparisonMetrics {
                 let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
                 drop(self.comparisons.get_or_create(&OutcomeLabels { experiment, route, outcome }));
             }
-            for branch in ["a", "b"] {
+            for kind in Kind::OF_DIFFERENCES.map(Kind::label) {
+                let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
+                drop(self.mismatches.get_or_create(&KindLabels { experiment, route, kind }));
+            }
+            for branch in BRANCHES {
                 let (experiment, route) = (Arc::clone(experiment), Arc::clone(&route));
                 drop(self.durations.get_or_create(&BranchLabels { experiment, route, branch }));
             }
@@ -115,16 +142,22 @@ impl ComparisonMetrics {
             let labels = ReasonLabels { experiment: Arc::clone(experiment), reason: reason.label() };
             self.incomparable.get_or_create(&labels).inc();
         }
+        let mismatch = exemplar(exchange.id, outcome);
+        for kind in kinds(outcome) {
+            let (experiment, route) = (Arc::clone(experiment), Arc::clone(route));
+            let labels = KindLabels { experiment, route, kind: kind.label() };
+            self.mismatches.get_or_create(&labels).inc_by(1, mismatch.clone(), None);
+        }
         let control = exchange.times.served();
         let served = match candidate {
             Observation::Answered { response: _, ttfb: _, served } => Some(*served),
             Observation::Failed(_) => None,
         };
-        for (branch, duration) in [("a", control), ("b", served)] {
+        for (branch, duration) in BRANCHES.into_iter().zip([control, served]) {
             if let Some(duration) = duration {
                 let (experiment, route) = (Arc::clone(experiment), Arc::clone(route));
                 let labels = BranchLabels { experiment, route, branch };
-                self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+                self.durations.get_or_create(&labels).observe(duration.as_secs_f64(), mismatch.clone(), None);
             }
         }
     }
@@ -140,24 +173,42 @@ impl ComparisonMetrics {
     pub fn lose(&self, comparisons: usize) {
         self.failures.inc_by(comparisons as u64);
     }
+}
 
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("comparisons", "Comparisons by route and outcome", self.comparisons.clone());
-        registry.register("incomparable", "Incomparable exchanges by reason", self.incomparable.clone());
-        registry.register(
-            "response_duration_seconds",
-            "Last request byte to last response byte, by route and branch",
-            self.durations.clone(),
-        );
-        registry.register(
-            "config_reloads",
-            "Times that the configuration was read again while running, by result",
-            self.reloads.clone(),
-        );
-        registry.register(
-            "journal_lost_comparisons",
-            "Comparisons that the journal could not keep",
-            self.failures.clone(),
-        );
+impl Collector for ComparisonMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self { comparisons, incomparable, mismatches, durations, failures, reloads } = self;
+        let encoder = &mut encoder;
+        family(encoder, &table::COMPARISONS, comparisons)?;
+        family(encoder, &table::INCOMPARABLE, incomparable)?;
+        family(encoder, &table::MISMATCH, mismatches)?;
+        family(encoder, &table::RESPONSE_DURATION, durations)?;
+        family(encoder, &table::CONFIG_RELOADS, reloads)?;
+        one(encoder, &table::JOURNAL_LOST, failures.get())
+    }
+}
+
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: &Descriptor,
+    family: &impl EncodeMetric,
+) -> fmt::Result {
+    let Descriptor { name, kind, labels: _, help } = metric;
+    family.encode(encoder.encode_descriptor(name, help, None, *kind)?)
+}
+
+/// The exchange, where it is worth a look.
+fn exemplar(exchange: ExchangeId, outcome: &Outcome) -> Option<ExchangeLabels> {
+    matches!(outcome, Outcome::Mismatch { differences: _, ignored: _, omitted: _ })
+        .then(|| ExchangeLabels { exchange: exchange.to_string() })
+}
+
+/// The kinds of a mismatch, each once.
+fn kinds(outcome: &Outcome) -> BTreeSet<Kind> {
+    match outcome {
+        Outcome::Mismatch { differences, ignored: _, omitted: _ } => {
+            differences.iter().map(|one| Kind::of_path(&one.path)).collect()
+        }
+        Outcome::Match | Outcome::Ignored(_) | Outcome::Incomparable(_) => BTreeSet::new(),
     }
 }

@@ -6,12 +6,19 @@
 mod admin;
 mod collect;
 mod comparisons;
+mod delay;
+mod document;
+mod exposition;
 mod external;
 mod process;
 mod queue;
+mod replay;
+mod table;
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -19,15 +26,22 @@ use tokio::sync::watch;
 
 use crate::capture::{FlowSample, SourceCounts};
 use crate::http::HttpTally;
-use crate::model::{BranchFailure, Ledger, LedgerSnapshot, Unused};
+use crate::model::{BranchFailure, Ledger, LedgerSnapshot, Regression, RegressionKind as Kind, Unused};
 use crate::packet::PacketTally;
 use crate::recording::Ending;
 use crate::stream::StreamTally;
 
 pub use admin::{AdminRefusal, AdminStats};
 pub use comparisons::ComparisonMetrics;
+pub use delay::DelayHistogram;
+pub use document::document;
+pub use exposition::Format;
 pub use external::{ExternalFailure, ExternalStats};
 pub use queue::{QueueStatus, SpoolStats, UploadStats};
+pub use table::{Descriptor, Label, SECTIONS, Section, Values};
+
+/// What the names of all metrics begin with.
+const PREFIX: &str = "understudy";
 
 /// What the capture side counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +70,8 @@ pub struct PlaybackCounts {
 pub struct ThrottleCounts {
     /// The connections that are copied now.
     pub flow_sample: FlowSample,
+    /// The connections that are copied while capture costs little.
+    pub flow_sample_max: FlowSample,
     /// Times that fewer connections were copied because capture took too much CPU time.
     pub for_cpu: u64,
     /// Times that fewer connections were copied because the ring lost too many packets.
@@ -64,7 +80,7 @@ pub struct ThrottleCounts {
 
 impl Default for ThrottleCounts {
     fn default() -> Self {
-        Self { flow_sample: FlowSample::ALL, for_cpu: 0, for_loss: 0 }
+        Self { flow_sample: FlowSample::ALL, flow_sample_max: FlowSample::ALL, for_cpu: 0, for_loss: 0 }
     }
 }
 
@@ -99,6 +115,8 @@ pub struct ReplayStats {
     /// Microseconds by which all sent requests were later than intended. Latencies are measured from the send, so
     /// this is what a comparison of them leaves out.
     pub late_us: AtomicU64,
+    /// From A's first byte of a request to its replay.
+    pub delay: DelayHistogram,
     /// Requests under way now.
     pub in_flight: AtomicU64,
     /// Exchanges that are claimed and wait now.
@@ -130,8 +148,18 @@ pub enum CredentialResult {
     Failed,
 }
 
+/// Whether this process is paused, and for how long it was.
+#[derive(Debug, Default)]
+pub struct PauseStats {
+    is_paused: AtomicBool,
+    paused_us: AtomicU64,
+}
+
+/// Says what the evidence says now of each route, whenever it is asked.
+pub struct RegressionSource(Box<dyn Fn() -> Vec<Regression> + Send + Sync>);
+
 /// What can be exported at any moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Status {
     /// The capture side, as it was published last; none where nothing is captured.
     pub capture: Option<watch::Receiver<CaptureCounts>>,
@@ -139,6 +167,10 @@ pub struct Status {
     pub experiments: Vec<ExperimentStatus>,
     /// The queue between hosts; none where there is none.
     pub queue: Option<Arc<QueueStatus>>,
+    /// Whether it is paused.
+    pub pause: Arc<PauseStats>,
+    /// Regressions; none where nothing is compared.
+    pub regressions: Option<RegressionSource>,
 }
 
 /// What can be exported of one experiment.
@@ -175,6 +207,46 @@ impl CredentialResult {
     }
 }
 
+// === impl PauseStats ===
+
+impl PauseStats {
+    /// Says whether this process is paused.
+    pub fn set(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// True while it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Counts time that it was paused.
+    pub fn add(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.paused_us.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Time that it was paused, as far as it was counted.
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.paused_us.load(Ordering::Relaxed))
+    }
+}
+
+// === impl RegressionSource ===
+
+impl RegressionSource {
+    /// From what is called at each scrape; it may take a millisecond for each route.
+    pub fn new(look: impl Fn() -> Vec<Regression> + Send + Sync + 'static) -> Self {
+        Self(Box::new(look))
+    }
+}
+
+impl fmt::Debug for RegressionSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegressionSource").finish_non_exhaustive()
+    }
+}
+
 // === impl Status ===
 
 impl Status {
@@ -190,10 +262,10 @@ impl Status {
 impl Metrics {
     /// Metrics of a process with this status, and of these comparisons.
     pub fn new(status: Arc<Status>, comparisons: &ComparisonMetrics) -> Self {
-        let mut registry = Registry::with_prefix("understudy");
-        registry.register_collector(Box::new(collect::StatusCollector(status)));
-        comparisons.register(&mut registry);
+        let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(process::ProcessCollector));
+        registry.register_collector(Box::new(collect::StatusCollector(status)));
+        registry.register_collector(Box::new(comparisons.clone()));
         Self { registry }
     }
 
@@ -202,14 +274,17 @@ impl Metrics {
         self.registry.register_collector(Box::new(admin::AdminCollector(stats)));
     }
 
-    /// The text that Prometheus scrapes (OpenMetrics 1.0).
+    /// The text that is scraped, with exemplars where the format has them.
     ///
     /// # Errors
     /// When a value cannot be formatted.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    pub fn encode(&self, format: Format) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Text => exposition::to_text(&text),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! CPU time and memory of this process.
+//! What runs here, and the CPU time and memory that it takes.
 //!
 //! Reads them from the kernel at each scrape; keeps nothing.
 
@@ -7,19 +7,19 @@ use std::fs;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 
-use super::collect::export;
+use super::collect::{export, one};
+use super::table;
 
-/// Exports what the kernel says about this process (proc_pid_statm(5), clock_gettime(2)).
+/// Exports what the kernel says about this process (proc_pid_statm(5), clock_gettime(2), proc_sys_kernel(5)).
 #[derive(Debug)]
 pub(super) struct ProcessCollector;
 
-/// Microseconds of CPU time, all threads.
-fn cpu_us() -> u64 {
+/// CPU time in seconds, all threads.
+fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let micros = |value: i64| u64::try_from(value).unwrap_or_default();
-    micros(time.tv_sec).saturating_mul(1_000_000).saturating_add(micros(time.tv_nsec) / 1000)
+    // Exact for the first 285 years.
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Resident memory in bytes; none when the kernel does not say.
@@ -33,10 +33,10 @@ fn resident_bytes() -> Option<u64> {
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
-        let cpu = vec![(Vec::new(), cpu_us())];
-        export(&mut encoder, counter, "process_cpu_microseconds", "CPU time of this process", &cpu)?;
-        let resident = vec![(Vec::new(), resident_bytes().unwrap_or_default())];
-        export(&mut encoder, gauge, "process_resident_bytes", "Resident memory of this process", &resident)
+        let encoder = &mut encoder;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        export(encoder, &table::BUILD_INFO, &[(vec![env!("CARGO_PKG_VERSION"), kernel.trim()], 1_u64)])?;
+        one(encoder, &table::PROCESS_CPU, cpu_seconds())?;
+        one(encoder, &table::PROCESS_MEMORY, resident_bytes().unwrap_or_default())
     }
 }

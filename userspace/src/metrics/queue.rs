@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 
-use super::collect::{Rows, export};
+use super::collect::{Rows, by_label, export, one};
+use super::table::{self, Descriptor};
 use crate::queue::redis::{QueueStats, RedisError, RedisErrorKind};
 
 /// What can be exported of a queue between hosts.
@@ -57,6 +57,8 @@ pub struct SpoolStats {
     pub former: AtomicU64,
     /// Bytes on disk now.
     pub bytes: AtomicU64,
+    /// Bytes that may be on disk.
+    pub bytes_max: AtomicU64,
     /// Entries that could not be read again.
     pub damaged: AtomicU64,
     /// Times that the disk, or the bound, refused something.
@@ -78,13 +80,8 @@ impl QueueStatus {
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &QueueStatus) -> fmt::Result {
     let QueueStatus { errors, up, uploads, workers, spool } = status;
-    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
-    let up = vec![(Vec::new(), u64::from(up.load(Ordering::Relaxed)))];
-    export(encoder, gauge, "queue_up", "1 while Redis does its part", &up)?;
-    let kinds = RedisErrorKind::ALL.into_iter().zip(errors);
-    let errors: Rows<'_> =
-        kinds.map(|(kind, count)| (vec![("kind", kind.label())], count.load(Ordering::Relaxed))).collect();
-    export(encoder, counter, "queue_errors", "Requests to Redis that failed, by what went wrong", &errors)?;
+    one(encoder, &table::QUEUE_UP, u64::from(up.load(Ordering::Relaxed)))?;
+    export(encoder, &table::QUEUE_ERRORS, &by_label(RedisErrorKind::ALL.map(RedisErrorKind::label), errors))?;
     if !uploads.is_empty() {
         encode_uploads(encoder, uploads)?;
     }
@@ -92,88 +89,63 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &QueueStatus) 
         encode_workers(encoder, workers)?;
     }
     let Some(spool) = spool else { return Ok(()) };
-    let SpoolStats { entries, former: _, bytes, damaged, failures } = &**spool;
+    let SpoolStats { entries, former: _, bytes, bytes_max, damaged, failures } = &**spool;
     let all = [
-        (gauge, "spool_entries", "Entries that wait on disk for Redis", entries),
-        (gauge, "spool_bytes", "Bytes of the spool on disk", bytes),
-        (counter, "spool_damaged", "Entries in the spool that could not be read again", damaged),
-        (
-            counter,
-            "spool_failures",
-            "Times that the spool took or gave nothing: full, or the disk failed",
-            failures,
-        ),
+        (&table::SPOOL_ENTRIES, entries),
+        (&table::SPOOL_BYTES, bytes),
+        (&table::SPOOL_BYTES_MAX, bytes_max),
+        (&table::SPOOL_DAMAGED, damaged),
+        (&table::SPOOL_FAILURES, failures),
     ];
-    all.into_iter().try_for_each(|(kind, name, help, value)| {
-        export(encoder, kind, name, help, &vec![(Vec::new(), value.load(Ordering::Relaxed))])
-    })
+    all.into_iter().try_for_each(|(metric, value)| one(encoder, metric, value.load(Ordering::Relaxed)))
 }
 
 fn encode_uploads(
     encoder: &mut DescriptorEncoder<'_>,
     uploads: &[(Arc<str>, Arc<UploadStats>)],
 ) -> fmt::Result {
-    type Value = fn(&UploadStats) -> &AtomicU64;
-    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
-    let all: [(MetricType, &str, &str, Value); 8] = [
-        (counter, "queue_entries", "Entries that Redis has taken", |stats| &stats.entries),
-        (counter, "queue_bytes", "Bytes of the entries that Redis has taken", |stats| &stats.bytes),
-        (counter, "queue_duplicates", "Entries sent again that Redis had already", |stats| &stats.duplicates),
-        (counter, "queue_trimmed", "Entries trimmed in Redis before anybody had done them", |stats| {
-            &stats.trimmed
-        }),
-        (counter, "queue_forgotten", "Entries that Redis had confirmed and lost", |stats| &stats.forgotten),
-        (counter, "queue_recovered", "Entries of an earlier process, from the spool", |stats| {
-            &stats.recovered
-        }),
-        (counter, "queue_panics", "Times that sending entries to Redis panicked: a defect", |stats| {
-            &stats.panics
-        }),
-        (gauge, "queue_in_flight_bytes", "Bytes on their way to Redis now", |stats| &stats.in_flight_bytes),
+    let all: [(&Descriptor, fn(&UploadStats) -> &AtomicU64); 8] = [
+        (&table::QUEUE_ENTRIES, |stats| &stats.entries),
+        (&table::QUEUE_BYTES, |stats| &stats.bytes),
+        (&table::QUEUE_DUPLICATES, |stats| &stats.duplicates),
+        (&table::QUEUE_TRIMMED, |stats| &stats.trimmed),
+        (&table::QUEUE_FORGOTTEN, |stats| &stats.forgotten),
+        (&table::QUEUE_RECOVERED, |stats| &stats.recovered),
+        (&table::QUEUE_PANICS, |stats| &stats.panics),
+        (&table::QUEUE_IN_FLIGHT, |stats| &stats.in_flight_bytes),
     ];
-    all.into_iter().try_for_each(|(kind, name, help, value)| {
-        let rows: Rows<'_> = uploads
-            .iter()
-            .map(|(experiment, stats)| {
-                (vec![("experiment", &**experiment)], value(stats).load(Ordering::Relaxed))
-            })
-            .collect();
-        export(encoder, kind, name, help, &rows)
-    })
+    all.into_iter().try_for_each(|(metric, value)| by_experiment(encoder, metric, uploads, value))
 }
 
 fn encode_workers(
     encoder: &mut DescriptorEncoder<'_>,
     workers: &[(Arc<str>, Arc<QueueStats>)],
 ) -> fmt::Result {
-    type Value = fn(&QueueStats) -> &AtomicU64;
-    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
-    let all: [(MetricType, &str, &str, Value); 11] = [
-        (counter, "queue_read_entries", "Entries that Redis has handed over", |stats| &stats.entries),
-        (counter, "queue_read_bytes", "Bytes of the entries that Redis has handed over", |stats| {
-            &stats.entry_bytes
-        }),
-        (counter, "queue_taken_over", "Entries taken over from other workers", |stats| &stats.taken_over),
-        (counter, "queue_handed_back", "Entries given back to other workers", |stats| &stats.handed_back),
-        (counter, "queue_newer", "Entries left for workers of a newer version", |stats| &stats.newer),
-        (counter, "queue_settled", "Settlements that Redis has counted", |stats| &stats.settled),
-        (counter, "queue_settled_before", "Settlements of entries that somebody had settled", |stats| {
-            &stats.settled_before
-        }),
-        (gauge, "queue_unsettled", "Entries that are done and not confirmed by Redis now", |stats| {
-            &stats.unsettled
-        }),
-        (gauge, "queue_under_way", "Entries that this worker has now", |stats| &stats.under_way),
-        (gauge, "queue_shards", "Shards that this worker owns now", |stats| &stats.shards),
-        (gauge, "queue_workers", "Workers there now, as this one sees it", |stats| &stats.workers),
+    let all: [(&Descriptor, fn(&QueueStats) -> &AtomicU64); 11] = [
+        (&table::QUEUE_READ_ENTRIES, |stats| &stats.entries),
+        (&table::QUEUE_READ_BYTES, |stats| &stats.entry_bytes),
+        (&table::QUEUE_TAKEN_OVER, |stats| &stats.taken_over),
+        (&table::QUEUE_HANDED_BACK, |stats| &stats.handed_back),
+        (&table::QUEUE_NEWER, |stats| &stats.newer),
+        (&table::QUEUE_SETTLED, |stats| &stats.settled),
+        (&table::QUEUE_SETTLED_BEFORE, |stats| &stats.settled_before),
+        (&table::QUEUE_UNSETTLED, |stats| &stats.unsettled),
+        (&table::QUEUE_UNDER_WAY, |stats| &stats.under_way),
+        (&table::QUEUE_SHARDS, |stats| &stats.shards),
+        (&table::QUEUE_WORKERS, |stats| &stats.workers),
     ];
-    all.into_iter().try_for_each(|(kind, name, help, value)| {
-        let rows: Rows<'_> = workers
-            .iter()
-            .map(|(experiment, stats)| {
-                (vec![("experiment", &**experiment)], value(stats).load(Ordering::Relaxed))
-            })
-            .collect();
-        export(encoder, kind, name, help, &rows)
-    })
+    all.into_iter().try_for_each(|(metric, value)| by_experiment(encoder, metric, workers, value))
+}
+
+fn by_experiment<'a, S>(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: &Descriptor,
+    all: &'a [(Arc<str>, Arc<S>)],
+    value: fn(&S) -> &AtomicU64,
+) -> fmt::Result {
+    let row = |(experiment, stats): &'a (Arc<str>, Arc<S>)| {
+        (vec![&**experiment], value(stats).load(Ordering::Relaxed))
+    };
+    let rows: Rows<'a, u64> = all.iter().map(row).collect();
+    export(encoder, metric, &rows)
 }

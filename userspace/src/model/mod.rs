@@ -14,6 +14,7 @@ mod hash;
 mod message;
 mod noise;
 mod packet;
+mod regression;
 #[cfg(test)]
 pub(crate) mod samples;
 mod seq;
@@ -37,5 +38,6 @@ pub use noise::{
     RouteMeasure, Transition, ValueClass,
 };
 pub use packet::{Checksum, LinkType, Packet, Segment, TcpFlags, Unsupported, Unused};
+pub use regression::{Regression, RegressionKind};
 pub use seq::Seq;
 pub use time::Timestamp;

@@ -2,9 +2,12 @@
 //!
 //! Says as little as it can: a test changes the fields that it is about.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::{
-    Body, Endpoint, Exchange, ExchangeId, Flow, FlowKey, Headers, Marks, Request, Response, Times, Timestamp,
-    Version,
+    Body, Comparison, Difference, DifferenceKind, Endpoint, Exchange, ExchangeId, Flow, FlowKey, Headers,
+    Marks, Observation, Outcome, Request, Response, Times, Timestamp, Version,
 };
 
 /// A request without a body.
@@ -42,5 +45,39 @@ pub(crate) fn exchange(id: ExchangeId, at: Timestamp, request: Request, response
         interim: Vec::new(),
         times: Times { request_first: at, request_last: at, response: Some((at, at)) },
         marks: Marks::default(),
+    }
+}
+
+/// A comparison at one moment of answers that took A and B so long and differ at these paths.
+pub(crate) fn compared(
+    experiment: &str,
+    route: &str,
+    at: Timestamp,
+    [control, candidate]: [Duration; 2],
+    paths: &[&str],
+) -> Comparison {
+    let answer = || response(200, &[], "");
+    let id = ExchangeId { flow: 1, offset: at.0 };
+    let mut exchange = exchange(id, at, request("GET", "/", &[]), answer());
+    let answered = at.after(control);
+    exchange.times.response = Some((answered, answered));
+    let difference = |path: &&str| Difference {
+        path: (*path).to_owned(),
+        kind: DifferenceKind::Value,
+        place: (*path).to_owned(),
+        control: None,
+        candidate: None,
+    };
+    let differences: Vec<_> = paths.iter().map(difference).collect();
+    Comparison {
+        experiment: experiment.into(),
+        route: route.into(),
+        exchange: Arc::new(exchange),
+        candidate: Observation::Answered { response: Box::new(answer()), ttfb: candidate, served: candidate },
+        compared_at: at,
+        outcome: match differences.is_empty() {
+            true => Outcome::Match,
+            false => Outcome::Mismatch { differences, ignored: Vec::new(), omitted: 0 },
+        },
     }
 }

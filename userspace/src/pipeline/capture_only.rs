@@ -133,8 +133,12 @@ impl CaptureOnly {
         let selectors = lanes.iter().map(|lane| Arc::clone(&lane.selector)).collect();
         let mut capturing = Capturing::start(feed.into(), &config.capture, lanes, tape)?;
         experiments.extend(capturing.take_tape_status());
-        let status =
-            Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: queue.clone() });
+        let status = Arc::new(Status {
+            capture: Some(capturing.counts()),
+            experiments,
+            queue: queue.clone(),
+            ..Status::default()
+        });
         let metrics = ComparisonMetrics::new([]);
         let intake = config.observe.then(|| capturing.intake());
         let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &metrics));
@@ -255,6 +259,7 @@ impl Upload {
             let appender = appender(&name, producer);
             channels.push(Channel { name, queue: waiting, appender, ledger, stats });
         }
+        spool_stats.bytes_max.store(spool.bytes_max, Ordering::Relaxed);
         let (spool, recovered) = Spool::open(spool.clone())?;
         if recovered.frames > 0 {
             tracing::info!(

@@ -73,8 +73,11 @@ pub async fn inspect(
     let serving = Serving::start(admin, None, || {
         let experiment =
             ExperimentStatus { name: "inspect".into(), ledger: Arc::clone(&ledger), replay: None };
-        let status =
-            Arc::new(Status { capture: Some(thread.counts()), experiments: vec![experiment], queue: None });
+        let status = Arc::new(Status {
+            capture: Some(thread.counts()),
+            experiments: vec![experiment],
+            ..Status::default()
+        });
         Metrics::new(status, &ComparisonMetrics::new([]))
     });
     let runtime = Handle::current();

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::science::Science;
-use crate::model::{Comparison, PathState};
-use crate::report::{LiveExperiment, Look, PathName};
+use crate::model::{Comparison, PathState, Regression};
+use crate::report::{EvidenceInForce, LiveExperiment, Look, PathName, RegressionWatch};
 
 /// The experiments of a run as they stand.
 pub struct Live {
     experiments: Vec<Mutex<LiveExperiment>>,
+    /// In the same order.
+    watches: Vec<Mutex<RegressionWatch>>,
     sciences: BTreeMap<Arc<str>, Arc<Science>>,
 }
 
@@ -19,20 +21,26 @@ pub struct Live {
 
 impl Live {
     /// Nothing was compared yet.
-    pub(super) fn new(experiments: Vec<LiveExperiment>, sciences: BTreeMap<Arc<str>, Arc<Science>>) -> Self {
-        Self { experiments: experiments.into_iter().map(Mutex::new).collect(), sciences }
+    pub(super) fn new(
+        experiments: Vec<(LiveExperiment, RegressionWatch)>,
+        sciences: BTreeMap<Arc<str>, Arc<Science>>,
+    ) -> Self {
+        let (experiments, watches) =
+            experiments.into_iter().map(|(live, watch)| (Mutex::new(live), Mutex::new(watch))).unzip();
+        Self { experiments, watches, sciences }
     }
 
     /// Counts comparisons.
     pub(super) fn observe(&self, comparisons: &[Comparison]) {
-        for experiment in &self.experiments {
+        for (experiment, watch) in self.experiments.iter().zip(&self.watches) {
             // Counts are whole whatever happened to a thread that had them.
             let mut experiment = experiment.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
             let name = Arc::clone(experiment.name());
-            comparisons
-                .iter()
-                .filter(|comparison| comparison.experiment == name)
-                .for_each(|comparison| experiment.observe(comparison));
+            for comparison in comparisons.iter().filter(|comparison| comparison.experiment == name) {
+                experiment.observe(comparison);
+                watch.observe(comparison);
+            }
         }
     }
 
@@ -42,6 +50,21 @@ impl Live {
             experiment.lock().unwrap_or_else(PoisonError::into_inner).look(&|path| self.state(path))
         };
         self.experiments.iter().map(look).collect()
+    }
+
+    /// What the evidence says now, for each route of each experiment.
+    pub fn regressions(&self) -> Vec<Regression> {
+        let mut all = Vec::new();
+        for watch in &self.watches {
+            let name = Arc::clone(watch.lock().unwrap_or_else(PoisonError::into_inner).experiment());
+            let mut in_force = EvidenceInForce::default();
+            if let Some(science) = self.sciences.get(&name) {
+                science.evidence_in_force(|route, path, state, ln| in_force.hear(route, path, state, ln));
+            }
+            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
+            all.append(&mut watch.look(&|path| self.state(path), &in_force));
+        }
+        all
     }
 
     /// What `ask` says of one experiment; none where there is no such experiment.

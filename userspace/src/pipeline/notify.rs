@@ -168,8 +168,11 @@ impl Pulse {
 
 /// How things stand, in one line for `systemctl status`.
 fn line(status: &Status) -> String {
-    let Status { capture, experiments, queue: _ } = status;
+    let Status { capture, experiments, queue: _, pause, regressions: _ } = status;
     let mut parts = Vec::new();
+    if pause.is_paused() {
+        parts.push("paused".to_owned());
+    }
     for ExperimentStatus { name, ledger, replay } in experiments {
         let ledger = ledger.snapshot();
         let mut part = format!("{name}: {} exchanges, {} in flight", ledger.seen, ledger.in_flight);
@@ -208,7 +211,7 @@ mod tests {
     }
 
     fn status() -> Arc<Status> {
-        Arc::new(Status { capture: None, experiments: Vec::new(), queue: None })
+        Arc::new(Status::default())
     }
 
     fn beats(heard: &Heard) -> usize {

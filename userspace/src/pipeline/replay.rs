@@ -345,6 +345,13 @@ impl<B: Branch> Running<B> {
         self.loop_guard.note_sent(claim.exchange.id);
         self.stats.sent.fetch_add(1, Ordering::Relaxed);
         self.stats.late_us.fetch_add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        // When A got the request of a file says nothing about how far behind a replay is.
+        let delay = if self.pace.is_live() {
+            self.shared.anchor.wall_at(now).since(claim.exchange.times.request_first)
+        } else {
+            late
+        };
+        self.stats.delay.observe(delay);
         let (exchange, route) = (Arc::clone(&claim.exchange), Arc::clone(&claim.route));
         let task = ask(Arc::clone(&self.shared), Question { exchange, route, repeat });
         let id = self.tasks.spawn(task).id();

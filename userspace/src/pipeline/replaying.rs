@@ -21,10 +21,10 @@ use super::tasks::{spawn, wait};
 use crate::branch::{CapturedPorts, HttpBranch};
 use crate::compare::group::cause_of;
 use crate::journal::{ExperimentStart, Journal as _, JournalError, RunId, RunStart, SqliteJournal};
-use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
+use crate::metrics::{ComparisonMetrics, ExperimentStatus, RegressionSource, Status};
 use crate::model::Ledger;
 use crate::queue::Queue;
-use crate::report::{LiveExperiment, LiveLimits, MemberName};
+use crate::report::{LiveExperiment, LiveLimits, MemberName, RegressionConfig, RegressionWatch};
 
 /// Experiments that are set up; nothing was sent yet.
 pub(super) struct Replays<Q> {
@@ -118,7 +118,13 @@ impl<Q: Queue + 'static> Replays<Q> {
         for Prepared { start, verdict, replayer, status, changeable } in parts {
             let ExperimentStart { name, candidate: _, rules: _, policy: _, routes, context: _ } = start;
             let limits = LiveLimits { causes_max: journal.limits.causes_max };
-            live.push(LiveExperiment::new(name, verdict, routes, limits));
+            let watch = RegressionWatch::new(
+                Arc::clone(&name),
+                &verdict,
+                routes.iter().map(Arc::clone),
+                RegressionConfig::default(),
+            );
+            live.push((LiveExperiment::new(name, verdict, routes, limits), watch));
             replays.changeable.push(changeable);
             replays.replayers.push(replayer);
             replays.statuses.push(status);
@@ -164,6 +170,12 @@ impl<Q: Queue + 'static> Replays<Q> {
     /// What they would be judged as now.
     pub(super) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
+    }
+
+    /// What the evidence says of their candidates, for metrics.
+    pub(super) fn regressions(&self) -> RegressionSource {
+        let live = self.live();
+        RegressionSource::new(move || live.regressions())
     }
 
     /// What is known of each at its start.

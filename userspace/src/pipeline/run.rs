@@ -139,7 +139,12 @@ impl Run {
         let mut capturing = Capturing::start(feed.into(), &capture, lanes, tape)?;
         let mut experiments = replays.take_statuses();
         experiments.extend(capturing.take_tape_status());
-        let status = Arc::new(Status { capture: Some(capturing.counts()), experiments, queue: None });
+        let status = Arc::new(Status {
+            capture: Some(capturing.counts()),
+            experiments,
+            regressions: Some(replays.regressions()),
+            ..Status::default()
+        });
         let intake = observe.then(|| capturing.intake());
         let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));

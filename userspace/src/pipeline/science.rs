@@ -240,6 +240,12 @@ impl Science {
         self.model().state(route, path)
     }
 
+    /// Tells `hear` of each path that is reported now, or may come to be: as [`NoiseModel::evidence_in_force`].
+    pub fn evidence_in_force(&self, mut hear: impl FnMut(&str, &str, PathState, f64)) {
+        let model = self.model();
+        model.evidence_in_force().for_each(|(route, path, state, ln)| hear(route, path, state, ln));
+    }
+
     /// What others may know about noise.
     pub fn share(&self) -> NoiseShare {
         self.model().share()

@@ -53,7 +53,8 @@ impl CaptureThread {
         // soon as it publishes them.
         let CaptureConfig { governor, kernel, .. } = config;
         let (governor, flow_sample) = (*governor, kernel.flow_sample);
-        let throttle = ThrottleCounts { flow_sample, ..ThrottleCounts::default() };
+        let throttle =
+            ThrottleCounts { flow_sample, flow_sample_max: flow_sample, ..ThrottleCounts::default() };
         let (source_counts, is_live) = match &mut feed {
             Feed::Packets(source) => (source.counts().unwrap_or_default(), source.is_live()),
             Feed::Recording(_) => Default::default(),

@@ -27,7 +27,7 @@ impl Throttle {
         Self {
             governor: Governor::new(limits, cpus, reading(&SourceCounts::default())),
             full,
-            counts: ThrottleCounts { flow_sample: full, ..ThrottleCounts::default() },
+            counts: ThrottleCounts { flow_sample: full, flow_sample_max: full, ..ThrottleCounts::default() },
             smaller: None,
         }
     }

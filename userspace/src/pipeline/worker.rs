@@ -155,6 +155,8 @@ impl Worker {
             capture: None,
             experiments: replays.take_statuses(),
             queue: Some(Arc::clone(&queue)),
+            regressions: Some(replays.regressions()),
+            ..Status::default()
         });
         let serving = Serving::start(admin, None, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying = replays.start(begun, Arc::clone(&status));

@@ -14,6 +14,7 @@ mod live;
 mod markdown;
 mod rate;
 mod reasons;
+mod regression;
 mod remedy;
 mod side;
 mod text;
@@ -30,6 +31,7 @@ pub use fleet::{
     BookReport, CaptureShare, Field, FleetAnswers, FleetReport, MemberName, MemberReport, WorkerShare,
 };
 pub use live::{LiveExperiment, LiveLimits, Look};
+pub use regression::{EvidenceInForce, RegressionConfig, RegressionWatch};
 pub use side::{AnswerReport, SideBySide, SideLimits};
 pub use verdict::{Conclusion, PolicyError, Verdict, VerdictPolicy};
 pub use words::plain;

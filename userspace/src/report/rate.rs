@@ -59,6 +59,15 @@ impl RateBounds {
         }
     }
 
+    /// The e-value against "the share is no larger than this": 0 where what was seen does not speak against it.
+    pub(super) fn evalue_above(&self, hits: u64, trials: u64, share: f64) -> f64 {
+        if trials == 0 || hits as f64 <= share * trials as f64 {
+            return 0.0;
+        }
+        // M is smallest at the observed share, so that no smaller share has less evidence against it.
+        self.log_ratio(hits, trials, share).exp()
+    }
+
     /// The least number of trials with no further hit after which the upper bound is at most `share`.
     pub(super) fn trials_for(&self, hits: u64, share: f64) -> u64 {
         let is_enough = |trials: &u64| self.of(hits.min(*trials), *trials).high <= share;

@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::metrics::{AdminStats, Metrics};
+use crate::metrics::{AdminStats, Format, Metrics};
 
 use auth::Gate;
 use listen::Desk;
@@ -56,9 +56,6 @@ struct Shared {
     metrics: Metrics,
     ready: watch::Receiver<bool>,
 }
-
-/// The media type of OpenMetrics text (OpenMetrics 1.0, section 4.1).
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 // === impl Admin ===
 
@@ -129,9 +126,13 @@ fn body_bytes_max(limits: &AdminLimits, path: &str) -> usize {
     }
 }
 
-async fn show_metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+async fn show_metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok()).collect();
+    let format = Format::wanted(&accept.join(","));
+    let content = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    match shared.metrics.encode(format) {
+        Ok(text) => (content, text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be formatted\n").into_response(),
     }
 }

@@ -250,6 +250,18 @@ impl NoiseModel {
         }
     }
 
+    /// Paths that are reported now, or may come to be, each with its route and the logarithm of its e-value against "B
+    /// does as A does", less the price of looking at many paths: what suffices for one is about the same for all. Of no
+    /// path that has ceased or is noise.
+    pub fn evidence_in_force(&self) -> impl Iterator<Item = (&str, &str, PathState, f64)> {
+        self.paths.iter().filter_map(|record| {
+            let (route, weighted) = (self.routes.get(record.route)?, record.ln_weighted()?);
+            let state = self.state_of(record);
+            let in_force = matches!(state, PathState::Reported | PathState::Undecided);
+            in_force.then_some((&*route.name, &*record.path, state, weighted))
+        })
+    }
+
     /// Grows whenever something is known of a path for the first time: that it differs, that a triple will follow, that
     /// one came. Tells whoever keeps a copy that there are paths it would wrongly call unmeasured.
     pub fn news(&self) -> u64 {

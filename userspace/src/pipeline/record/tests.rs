@@ -26,7 +26,7 @@ fn recorder(on_kept: Option<OnKept>) -> (ComparisonSender, Recorder<SqliteJourna
     let run = journal.begin(&RunStart { experiments: vec![experiment], ..RunStart::default() }).unwrap();
     let (sender, comparisons) = handover(HandoverLimits::default());
     let (_, capture) = tokio::sync::watch::channel(CaptureCounts::default());
-    let status = Arc::new(Status { capture: Some(capture), experiments: Vec::new(), queue: None });
+    let status = Arc::new(Status { capture: Some(capture), ..Status::default() });
     let live = Arc::new(Live::new(Vec::new(), Default::default()));
     let (metrics, sciences) = (ComparisonMetrics::new([]), Vec::new());
     (sender, Recorder { journal, run, comparisons, metrics, status, live, sciences, on_kept })
