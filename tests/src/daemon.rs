@@ -202,6 +202,11 @@ impl Daemon {
         .with_context(|| format!("understudy wrote: {}", self.process.stderr()))
     }
 
+    /// Its admin listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod pcap;
 pub mod prereq;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod scrape;

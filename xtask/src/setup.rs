@@ -22,7 +22,7 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 13] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("nginx", "nginx-light"),
@@ -34,6 +34,9 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("redis-sentinel", "redis-sentinel"),
     ("openssl", "openssl"),
     ("faketime", "faketime"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
 ];
 
 /// Programs that boot kernels in virtual machines, with the package that holds each.
@@ -120,11 +123,12 @@ pub(crate) fn machines(sh: &Shell) -> anyhow::Result<()> {
 
 /// Finds or installs programs.
 fn programs(sh: &Shell, wanted: &[(&str, &'static str)], purpose: &str) -> anyhow::Result<()> {
-    let missing: Vec<&str> = wanted
+    let mut missing: Vec<&str> = wanted
         .iter()
         .filter(|(program, _)| find(sh, program).is_none())
         .map(|(_, package)| *package)
         .collect();
+    missing.dedup();
     install(sh, &missing, purpose)
 }
 

@@ -79,6 +79,8 @@ fn parts(tally: &mut Tally) -> anyhow::Result<()> {
     tally.add(tests("cases", &cases)?);
     let queue = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "queue"];
     tally.add(tests("the queue between hosts", &queue)?);
+    let alerts = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "alerts"];
+    tally.add(tests("alerts and dashboard", &alerts)?);
     let corpus = ["test", "--package", "understudy-tests", "--no-fail-fast", "--test", "corpus"];
     let corpus = tests("captures of real traffic", &corpus)?;
     if std::env::var_os(CAPTURES).is_none() {
