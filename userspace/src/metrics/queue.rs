@@ -65,6 +65,9 @@ pub struct SpoolStats {
     pub failures: AtomicU64,
 }
 
+/// A metric, and where its value is.
+type Count<S> = (&'static Descriptor, fn(&S) -> &AtomicU64);
+
 // === impl QueueStatus ===
 
 impl QueueStatus {
@@ -104,7 +107,7 @@ fn encode_uploads(
     encoder: &mut DescriptorEncoder<'_>,
     uploads: &[(Arc<str>, Arc<UploadStats>)],
 ) -> fmt::Result {
-    let all: [(&Descriptor, fn(&UploadStats) -> &AtomicU64); 8] = [
+    let all: [Count<UploadStats>; 8] = [
         (&table::QUEUE_ENTRIES, |stats| &stats.entries),
         (&table::QUEUE_BYTES, |stats| &stats.bytes),
         (&table::QUEUE_DUPLICATES, |stats| &stats.duplicates),
@@ -121,7 +124,7 @@ fn encode_workers(
     encoder: &mut DescriptorEncoder<'_>,
     workers: &[(Arc<str>, Arc<QueueStats>)],
 ) -> fmt::Result {
-    let all: [(&Descriptor, fn(&QueueStats) -> &AtomicU64); 11] = [
+    let all: [Count<QueueStats>; 11] = [
         (&table::QUEUE_READ_ENTRIES, |stats| &stats.entries),
         (&table::QUEUE_READ_BYTES, |stats| &stats.entry_bytes),
         (&table::QUEUE_TAKEN_OVER, |stats| &stats.taken_over),

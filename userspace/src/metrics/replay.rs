@@ -12,6 +12,8 @@ use super::table::{self, Descriptor};
 use super::{CredentialResult, ExperimentStatus, ExternalFailure, RegressionSource, ReplayStats};
 use crate::model::{BranchFailure, Regression};
 
+/// A metric, and its value.
+type Count = (&'static Descriptor, fn(&ReplayStats) -> u64);
 type Replays<'a> = Vec<(&'a str, &'a ReplayStats)>;
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, experiments: &[ExperimentStatus]) -> fmt::Result {
@@ -22,7 +24,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, experiments: &[Experim
     if replays.is_empty() {
         return Ok(());
     }
-    let counts: [(&Descriptor, fn(&ReplayStats) -> u64); 10] = [
+    let counts: [Count; 10] = [
         (&table::REPLAY_REQUESTS, |replay| replay.sent.load(Ordering::Relaxed)),
         (&table::REPLAY_INEXPRESSIBLE, |replay| replay.not_sent.load(Ordering::Relaxed)),
         (&table::REPLAY_AGAIN, |replay| replay.again_sent.load(Ordering::Relaxed)),
