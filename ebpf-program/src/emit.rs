@@ -196,12 +196,14 @@ fn write<const CLASS: usize>(
     unsafe { (&raw mut (*record).header).write(*header) };
     if CLASS > 0 {
         // The caller chose the class by this length; LLVM knows it and would remove the test that the verifier
-        // needs next to the helper call.
-        let bytes = black_box(header.payload_bytes);
-        if bytes == 0 || bytes > CLASS as u32 {
+        // needs next to the helper call. One less and then one more, because the verifiers of older kernels (6.1) learn
+        // from `bytes == 0` that the number is not zero only when it is known otherwise, and refuse a length of zero.
+        let less_one = black_box(header.payload_bytes.wrapping_sub(1));
+        if less_one >= CLASS as u32 {
             entry.discard(u64::from(BPF_RB_NO_WAKEUP));
             return Err(DropReason::CopyFailed);
         }
+        let bytes = less_one + 1;
         // SAFETY: `bytes` is at most `CLASS`, the length of the payload part.
         let status =
             unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), at, (&raw mut (*record).payload).cast(), bytes) };
