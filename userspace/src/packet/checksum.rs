@@ -11,7 +11,7 @@ use crate::model::Checksum;
 const SEGMENT_BYTES_MAX: usize = 1_500;
 
 /// The number of TCP in the pseudo header, in network byte order.
-const PROTOCOL: u64 = 6u16.to_be() as u64;
+const PROTOCOL: u128 = 6u16.to_be() as u128;
 
 /// Compares the checksum of a segment, `field` as its header has it, with its bytes.
 #[inline]
@@ -24,7 +24,7 @@ pub(super) fn verify(datagram: &Datagram<'_>, field: [u8; 2]) -> Checksum {
     }
     // The bytes before a mapped IPv4 address add up to nothing in this arithmetic, so one way does for both versions.
     let addresses = sum(source).wrapping_add(sum(destination)).wrapping_add(PROTOCOL);
-    let length = u64::from((bytes.len() as u16).to_be());
+    let length = u128::from((bytes.len() as u16).to_be());
     let pseudo = addresses.wrapping_add(length);
     if fold(pseudo.wrapping_add(sum(bytes))) == u16::MAX {
         return Checksum::Right;
@@ -35,15 +35,15 @@ pub(super) fn verify(datagram: &Datagram<'_>, field: [u8; 2]) -> Checksum {
 /// What a host hands to its network card is the sum of the pseudo header, with the length or, for what the card is to
 /// cut, without it; some complement it.
 #[cold]
-fn unfinished_or_wrong(field: u16, pseudo: [u64; 2]) -> Checksum {
+fn unfinished_or_wrong(field: u16, pseudo: [u128; 2]) -> Checksum {
     let is_unfinished = pseudo.into_iter().map(fold).any(|sum| field == sum || field == !sum);
     if is_unfinished { Checksum::Unjudged } else { Checksum::Wrong }
 }
 
 /// The sum of 16-bit words in ones' complement arithmetic, not folded yet. In the byte order of this machine, which
-/// only swaps the bytes of the result (RFC 1071 section 2). Right for up to 16 GiB.
+/// only swaps the bytes of the result (RFC 1071 section 2). Room is left to add many such sums.
 #[inline]
-fn sum(bytes: &[u8]) -> u64 {
+fn sum(bytes: &[u8]) -> u128 {
     // Wide words and two sums at a time: a third of the instructions that narrow ones take.
     let (blocks, rest) = bytes.as_chunks::<32>();
     let wide = |word: [u8; 8]| u128::from(u64::from_ne_bytes(word));
@@ -55,23 +55,20 @@ fn sum(bytes: &[u8]) -> u64 {
         // A block has four words.
         _ => (one, two),
     });
-    let blocks = one.wrapping_add(two);
-    // Carries of 64 bits are carries of 32.
-    let blocks = ((blocks & 0xffff_ffff) as u64)
-        .wrapping_add((blocks >> 32 & 0xffff_ffff) as u64)
-        .wrapping_add((blocks >> 64) as u64);
-    let (words, rest) = rest.as_chunks::<4>();
-    let sum = words.iter().fold(blocks, |sum, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
-    let mut last = [0; 4];
-    last.iter_mut().zip(rest).for_each(|(last, byte)| *last = *byte);
-    sum.wrapping_add(u64::from(u32::from_ne_bytes(last)))
+    let (words, rest) = rest.as_chunks::<8>();
+    let sum = words.iter().fold(one.wrapping_add(two), |sum, word| sum.wrapping_add(wide(*word)));
+    let (words, rest) = rest.as_chunks::<2>();
+    let sum = words.iter().fold(sum, |sum, word| sum.wrapping_add(u128::from(u16::from_ne_bytes(*word))));
+    let last = rest.first().map_or(0, |byte| u16::from_ne_bytes([*byte, 0]));
+    sum.wrapping_add(u128::from(last))
 }
 
-/// Adds the carries back in until 16 bits are left.
+/// Adds the carries back in until 16 bits are left: a carry of 64 bits is one of 32, and of 16.
 #[inline]
-fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+fn fold(sum: u128) -> u16 {
+    let (low, carried) = (sum as u64).overflowing_add((sum >> 64) as u64);
+    let sum = (low & 0xffff_ffff).wrapping_add(low >> 32).wrapping_add(u64::from(carried));
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16 & 0xffff).wrapping_add(sum >> 32);
     let sum = (sum & 0xffff).wrapping_add(sum >> 16);
     let sum = (sum & 0xffff).wrapping_add(sum >> 16);
     // What is left fits.
