@@ -46,6 +46,16 @@ struct Wait {
     since: Timestamp,
 }
 
+/// The flow of a segment, and which way the segment travels there.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    direction: Direction,
+    /// That of the flow's key.
+    scope: u64,
+    /// Where the flow is, if it is known.
+    slot: Option<u32>,
+}
+
 // === impl FlowTable ===
 
 impl<R: StreamReader> FlowTable<R> {
@@ -101,11 +111,11 @@ impl<R: StreamReader> FlowTable<R> {
             let flags = TcpFlags { syn: false, fin: false, rst: true };
             return self.accept(&Segment { flags, ..*segment }, read);
         }
-        let (key, mut direction, known) = self.find(segment);
+        let Found { mut direction, scope, slot: known } = self.find(segment);
         let opens = segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst);
         let mut slot = match known {
             Some(slot) => slot,
-            None if opens => self.insert(key, segment, read),
+            None if opens => self.insert(key(segment, direction, scope), segment, read),
             None => return Err(Unused::NoFlow),
         };
         let Some(mut entry) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
@@ -208,49 +218,42 @@ impl<R: StreamReader> FlowTable<R> {
         }
     }
 
-    /// Key and direction of a segment, and the place of its flow if that is known. Connections in different virtual
-    /// networks may have the same ends: the one that is met first goes by those alone, the others by the network, too.
+    /// The flow of a segment. Connections in different virtual networks may have the same ends: the one that is met first
+    /// goes by those alone, the others by the network, too.
     #[inline]
-    fn find(&self, segment: &Segment<'_>) -> (FlowKey, Direction, Option<u32>) {
+    fn find(&self, segment: &Segment<'_>) -> Found {
         let found = self.orient(segment, segment.scope);
-        let known = found.2.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
+        let known = found.slot.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
         let is_certain = known.map_or(!self.divided, |entry| entry.network == segment.network);
         if is_certain { found } else { self.find_in_network(segment, found) }
     }
 
     #[cold]
-    fn find_in_network(
-        &self,
-        segment: &Segment<'_>,
-        first: (FlowKey, Direction, Option<u32>),
-    ) -> (FlowKey, Direction, Option<u32>) {
+    fn find_in_network(&self, segment: &Segment<'_>, first: Found) -> Found {
         let own = self.orient(segment, u64::from(segment.network).saturating_add(1));
-        let known = first.2.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
-        let is_first = known.is_none_or(|entry| entry.may_own(first.1, segment));
-        if own.2.is_none() && is_first { first } else { own }
+        let known = first.slot.and_then(|slot| self.slots.get(slot as usize)).and_then(Option::as_ref);
+        let is_first = known.is_none_or(|entry| entry.may_own(first.direction, segment));
+        if own.slot.is_none() && is_first { first } else { own }
     }
 
-    /// Key and direction of a segment, and the place of its flow if that is known in this scope. Where the source does not say
-    /// which end is the server: the end that does not send the first SYN, or what is known of the flow, or, until it
-    /// is, the end that did not send the first packet.
+    /// The flow of a segment in this scope. Where the source does not say which end is the server: the end that does not
+    /// send the first SYN, or what is known of the flow, or, until it is, the end that did not send the first packet.
     #[inline]
-    fn orient(&self, segment: &Segment<'_>, scope: u64) -> (FlowKey, Direction, Option<u32>) {
-        let to_server = FlowKey { client: segment.source, server: segment.destination, scope };
-        let to_client = to_server.reversed();
-        let find = |key: &FlowKey| self.by_key.get(key).copied();
+    fn orient(&self, segment: &Segment<'_>, scope: u64) -> Found {
+        let find = |direction| {
+            let slot = self.by_key.get(&key(segment, direction, scope)).copied();
+            Found { direction, scope, slot }
+        };
         match segment.direction {
-            Some(Direction::ToServer) => (to_server, Direction::ToServer, find(&to_server)),
-            Some(Direction::ToClient) => (to_client, Direction::ToClient, find(&to_client)),
+            Some(direction) => find(direction),
             None => {
-                if let Some(slot) = find(&to_server) {
-                    (to_server, Direction::ToServer, Some(slot))
-                } else if let Some(slot) = find(&to_client) {
-                    (to_client, Direction::ToClient, Some(slot))
-                } else if segment.flags.syn && segment.ack.is_some() {
-                    (to_client, Direction::ToClient, None)
-                } else {
-                    (to_server, Direction::ToServer, None)
+                let to_server = find(Direction::ToServer);
+                if to_server.slot.is_some() {
+                    return to_server;
                 }
+                let to_client = find(Direction::ToClient);
+                let is_answer = segment.flags.syn && segment.ack.is_some();
+                if to_client.slot.is_some() || is_answer { to_client } else { to_server }
             }
         }
     }
@@ -284,8 +287,8 @@ impl<R: StreamReader> FlowTable<R> {
                 let syn = rival::syn(segment, begun == direction, seq, ack, at);
                 self.replace(slot, &syn, read);
                 self.accept(&syn, read)?;
-                let (_, direction, known) = self.find(segment);
-                Ok(Some((known.ok_or(Unused::NoFlow)?, direction)))
+                let Found { direction, scope: _, slot } = self.find(segment);
+                Ok(Some((slot.ok_or(Unused::NoFlow)?, direction)))
             }
         }
     }
@@ -299,8 +302,8 @@ impl<R: StreamReader> FlowTable<R> {
     ) -> (u32, Direction) {
         self.close(slot, read);
         self.remove(slot);
-        let (key, direction, _) = self.find(syn);
-        (self.insert(key, syn, read), direction)
+        let Found { direction, scope, slot: _ } = self.find(syn);
+        (self.insert(key(syn, direction, scope), syn, read), direction)
     }
 
     fn is_older(&self, slot: u32, now: Timestamp, age_max: std::time::Duration) -> bool {
@@ -467,6 +470,16 @@ impl<R: StreamReader> FlowTable<R> {
                 self.waits.push_back(Wait { since, ..wait });
             }
         }
+    }
+}
+
+/// The key of the flow of a segment that travels this way there.
+#[inline]
+fn key(segment: &Segment<'_>, direction: Direction, scope: u64) -> FlowKey {
+    let key = FlowKey { client: segment.source, server: segment.destination, scope };
+    match direction {
+        Direction::ToServer => key,
+        Direction::ToClient => key.reversed(),
     }
 }
 
