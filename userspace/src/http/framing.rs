@@ -116,16 +116,16 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
     // As long as Host, Content-Length and Transfer-Encoding.
     for (name, value) in headers.iter_by_name_bytes(|bytes| matches!(bytes, 4 | 14 | 17)) {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is(name, b"Host") => {
                 hosts = hosts.saturating_add(1);
                 hosts_are_valid &= refused::is_host(value);
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is(name, b"Content-Length") => {
                 let repeated = content != ContentLength::Absent || value.contains(&b',');
                 ambiguous |= repeated;
                 content = value.split(|byte| *byte == b',').map(content_length).fold(content, merge);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is(name, b"Transfer-Encoding") => {
                 ambiguous |= transfer == Transfer::Chunked || !value.eq_ignore_ascii_case(b"chunked");
                 // Several fields are one list (RFC 9110 section 5.3); its last member counts, and empty ones do not
                 // (section 5.6.1.2).
@@ -151,6 +151,11 @@ fn lengths(version: Version, headers: &Headers) -> Lengths {
         marks.set(Mark::Ambiguous);
     }
     Lengths { transfer, content, hosts, hosts_are_valid, marks }
+}
+
+/// True for this name in any case, sooner for its usual one.
+fn is(name: &[u8], usual: &[u8]) -> bool {
+    name == usual || name.eq_ignore_ascii_case(usual)
 }
 
 /// `1*DIGIT`, and nothing else.

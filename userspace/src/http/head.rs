@@ -306,17 +306,14 @@ fn whole_request(
     marks: Marks,
 ) -> RequestHead {
     let RequestLine { method, target, version } = line;
-    let raw = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let part = |range: Range<usize>| {
-        if range.end <= raw.len() && range.start <= range.end { raw.slice(range) } else { Bytes::new() }
-    };
-    // A known method needs no share in the head's bytes, which has to be counted.
-    let method_bytes = bytes.get(method.clone()).unwrap_or_default();
-    let method = match METHODS.iter().find(|known| **known == method_bytes) {
+    let part = |range| bytes.get(range).unwrap_or_default();
+    let method = match METHODS.iter().find(|known| **known == part(method.clone())) {
         Some(known) => Bytes::from_static(known),
-        None => part(method),
+        None => Bytes::copy_from_slice(part(method)),
     };
-    let target = part(target);
+    // A copy costs less than a share in the head's bytes, which would have to be counted.
+    let target = Bytes::copy_from_slice(part(target));
+    let raw = Bytes::copy_from_slice(part(0..length));
     RequestHead { method, target, version, headers: Headers::from_places(raw, fields), marks }
 }
 
