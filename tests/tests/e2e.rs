@@ -9,6 +9,8 @@ mod admin;
 mod candidate;
 #[path = "e2e/completeness.rs"]
 mod completeness;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "e2e/doctor.rs"]
 mod doctor;
 #[path = "e2e/faults.rs"]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ("fleet", fleet::CASES),
         ("observe", observe::CASES),
         ("admin", admin::CASES),
+        ("credentials", credentials::CASES),
         ("outages", outages::CASES),
         ("workers", workers::CASES),
     ];

@@ -123,30 +123,27 @@ impl Places {
 impl Desk {
     /// One connection from its first byte to its last.
     async fn connection(&self, stream: TcpStream, place: Arc<Place>) -> Arc<Place> {
-        let refused = tokio::select! {
-            () = place.give_up.notified() => None,
-            refused = self.greet(stream, &place.has_request) => refused,
-        };
-        if let Some(why) = refused {
-            self.stats.refused(why);
+        tokio::select! {
+            () = place.give_up.notified() => {}
+            () = self.greet(stream, &place.has_request) => {}
         }
         place
     }
 
-    /// The handshake, where there is one, and the request; says what was wrong with either.
-    async fn greet(&self, stream: TcpStream, has_request: &AtomicBool) -> Option<AdminRefusal> {
+    /// The handshake, where there is one, and the request.
+    async fn greet(&self, stream: TcpStream, has_request: &AtomicBool) {
         let Some(tls) = &self.tls else { return self.talk(stream, false, has_request).await };
         match timeout(self.limits.head_wait_max, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let has_certificate = session.peer_certificates().is_some_and(|all| !all.is_empty());
-                self.talk(stream, has_certificate, has_request).await
+                self.talk(stream, has_certificate, has_request).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "A TLS handshake with the admin listener failed.");
-                Some(AdminRefusal::Handshake)
+                self.stats.refused(AdminRefusal::Handshake);
             }
-            Err(_elapsed) => Some(AdminRefusal::HeadTime),
+            Err(_elapsed) => self.stats.refused(AdminRefusal::HeadTime),
         }
     }
 
@@ -156,7 +153,7 @@ impl Desk {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin,
         has_certificate: bool,
         has_request: &AtomicBool,
-    ) -> Option<AdminRefusal> {
+    ) {
         let AdminLimits { head_bytes_max, head_wait_max, request_wait_max, .. } = self.limits;
         let service = service_fn(|request: Request<Incoming>| {
             has_request.store(true, Ordering::Relaxed);
@@ -173,13 +170,17 @@ impl Desk {
         let ended = timeout(all_wait_max, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
         // Whatever was to be said is said; the place is free for who needs it.
         let had_request = has_request.swap(false, Ordering::Relaxed);
-        match ended {
-            Ok(answered) => {
-                linger(connection.into_parts().io.into_inner()).await;
-                answered.err().as_ref().and_then(refusal_of)
-            }
+        let refusal = match &ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => refusal_of(error),
             Err(_elapsed) if had_request => Some(AdminRefusal::RequestTime),
             Err(_elapsed) => Some(AdminRefusal::HeadTime),
+        };
+        if let Some(why) = refusal {
+            self.stats.refused(why);
+        }
+        if ended.is_ok() {
+            linger(connection.into_parts().io.into_inner()).await;
         }
     }
 
