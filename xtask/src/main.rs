@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod detect;
 mod docs;
+mod dist;
 mod fuzz;
 mod probe;
 mod setup;
@@ -37,6 +38,8 @@ enum Command {
     Bench(bench::Options),
     /// Plant regressions in small applications and count which are found, next to Diffy's rule
     Detect(detect::Options),
+    /// Build the Debian package and the archive into target/dist, and check them where asked to
+    Dist(dist::Options),
     /// Run the fuzz targets over the borders of the core
     Fuzz(fuzz::Options),
     /// Let faults happen to captures, workers and Redis for a long time, and account for every exchange
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Demo => demo::run(),
         Command::Detect(options) => detect::run(&options),
+        Command::Dist(options) => dist::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Test => test::run(),

@@ -22,7 +22,7 @@ const COMPILER_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
 /// Programs that the demo and the tests run, with the package that holds each.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 16] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("nginx", "nginx-light"),
@@ -37,6 +37,10 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    // A package is checked in a Debian of its own, which is booted in a container.
+    ("debootstrap", "debootstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("lintian", "lintian"),
 ];
 
 /// Programs that boot kernels in virtual machines, with the package that holds each.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 use understudy_tests::prereq::required;
 
-use crate::{fuzz, probe, root, setup, soak, tidy};
+use crate::{dist, fuzz, probe, root, setup, soak, tidy};
 
 /// What came out of the parts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,14 @@ fn parts(tally: &mut Tally) -> anyhow::Result<()> {
             tally.skipped += 1;
         }
         None => tally.check("soak", soak::soak(&SOAK)),
+    }
+
+    match dist::missing() {
+        Some(reason) => {
+            eprintln!("test: package skipped: {reason}");
+            tally.skipped += 1;
+        }
+        None => tally.check("package", dist::run(&dist::FOR_TESTS)),
     }
 
     fuzz::build()?;

@@ -38,7 +38,7 @@ has_only_what_it_may() { # the capabilities that the process may ever have: none
     [ $((16#$bounding & ~((1 << 39) | (1 << 38) | (1 << 12)))) -eq 0 ]
 }
 no_privileges_to_gain() { [ "$(sed -n 's/^NoNewPrivs:\t//p' "/proc/$(property MainPID)/status")" = 1 ]; }
-not_root() { [ "$(stat -c %u "/proc/$(property MainPID)")" != 0 ]; }
+not_root() { [ "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$(property MainPID)/status")" != 0 ]; }
 
 systemd-run --quiet --unit=service-a understudy-lab-app --listen 127.0.0.1:8080
 systemd-run --quiet --unit=service-b understudy-lab-app --listen 127.0.0.1:9090

@@ -1,0 +1,88 @@
+//! The package under systemd: a Debian with the package in it is booted in a container, and `booted.sh` tells what holds there.
+//!
+//! The container has a network of its own, and ends when the script does or its time is over.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use xshell::cmd;
+
+use super::check::System;
+use crate::root;
+
+const SCRIPT: &str = include_str!("booted.sh");
+
+/// Runs the script when everything else has started.
+const UNIT: &str = "[Unit]\nAfter=multi-user.target\n\
+                    [Service]\nType=oneshot\nExecStart=/root/booted.sh\n\
+                    StandardOutput=file:/root/booted.txt\nStandardError=file:/root/errors.txt\n";
+
+/// The longest time that all of it may take, in seconds: the watchdog alone waits for 30.
+const BOOT_SECONDS_MAX: &str = "180";
+
+/// Installs the package, boots, and reads what came of it. `next` is the version that it is upgraded to there.
+///
+/// # Errors
+/// When it does not boot, or a claim does not hold; what the service wrote stands in the message.
+pub(super) fn check(system: &System<'_>, deb: &Path, next: &Path) -> anyhow::Result<()> {
+    let System { sh, folder } = system;
+    {
+        let _in_root = sh.push_dir(root());
+        cmd!(sh, "cargo build --quiet --package understudy-tests --bin understudy-lab-app").quiet().run()?;
+    }
+    system.copy_in(&root().join("target/debug/understudy-lab-app"), "usr/bin/understudy-lab-app")?;
+    system.copy_in(deb, "root/understudy.deb")?;
+    system.copy_in(next, "root/upgrade.deb")?;
+    system.run(&["dpkg", "--install", "/root/understudy.deb"])?;
+    let script = folder.join("root/booted.sh");
+    fs::write(&script, SCRIPT)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    fs::write(folder.join("etc/systemd/system/booted.service"), UNIT)?;
+    let wanted = folder.join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wanted)?;
+    std::os::unix::fs::symlink("/etc/systemd/system/booted.service", wanted.join("booted.service"))?;
+
+    eprintln!("dist: booting systemd with the package in it (a minute or two)");
+    // All capabilities and two more system calls, because the service is to load a probe; it drops what it does not need.
+    cmd!(
+        sh,
+        "timeout --kill-after=5 {BOOT_SECONDS_MAX} systemd-nspawn --quiet --directory={folder} --boot --keep-unit --register=no --private-network --capability=all --console=pipe"
+    )
+    .arg("--system-call-filter=bpf perf_event_open")
+    .quiet()
+    .ignore_status()
+    .ignore_stdout()
+    .ignore_stderr()
+    .run()?;
+    let read = |name: &str| fs::read_to_string(folder.join("root").join(name)).unwrap_or_default();
+    let said = read("booted.txt");
+    judge(&said).with_context(|| format!("{said}{}{}", read("errors.txt"), read("journal.txt")))?;
+    eprintln!("dist: {} claims hold under systemd", said.lines().count() - 1);
+    Ok(())
+}
+
+/// Every claim holds, and the script came to its end.
+fn judge(said: &str) -> anyhow::Result<()> {
+    let failed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("FAILED ")).collect();
+    ensure!(failed.is_empty(), "under systemd it is not so that: {}", failed.join("; "));
+    ensure!(said.lines().last() == Some("end"), "the script did not come to its end under systemd");
+    ensure!(said.lines().count() > 1, "the script claims nothing");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_breaks_off_or_fails_proves_nothing() {
+        let check = |said: &str, holds: bool| assert_eq!(judge(said).is_ok(), holds, "{said}");
+        check("ok a\nok b\nend\n", true);
+        check("ok a\nFAILED b\nend\n", false);
+        check("ok a\n", false);
+        check("end\n", false);
+        check("", false);
+    }
+}
