@@ -12,6 +12,7 @@
 
 mod header;
 mod host;
+pub mod redact;
 mod route;
 mod run_if;
 mod sample;

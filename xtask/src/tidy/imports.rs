@@ -30,8 +30,21 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "select",
-        modules: &["model"],
-        crates: &["base64", "bytes", "foldhash", "matchit", "regex", "serde_json", "thiserror"],
+        // What is coded must be decoded before a secret can be found in it, and `compare` is the place for that.
+        modules: &["compare", "model"],
+        crates: &[
+            "base64",
+            "bytes",
+            "flate2",
+            "foldhash",
+            "hmac",
+            "matchit",
+            "memchr",
+            "regex",
+            "serde_json",
+            "sha2",
+            "thiserror",
+        ],
     },
     Rule {
         module: "compare",

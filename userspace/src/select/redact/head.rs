@@ -1,0 +1,256 @@
+//! Heads: fields, cookies and the request target.
+//!
+//! Changes no name, and nothing that frames a message or says what it is.
+
+use bytes::Bytes;
+
+use super::form::{OF_PATHS, decoded, encoded};
+use super::splice::Splice;
+use super::{Allowed, Place, RedactTally, Redactor, Rule};
+use crate::model::{Headers, REPLAY_HEADER};
+
+/// Fields that say what a message is and where it goes, which pass in `strict` as well, and are looked into by nobody; in
+/// lower case and sorted.
+const PROTOCOL: [&str; 46] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "age",
+    "allow",
+    "alt-svc",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "keep-alive",
+    "last-modified",
+    "pragma",
+    "range",
+    "retry-after",
+    "server",
+    "strict-transport-security",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    REPLAY_HEADER,
+    "upgrade",
+    "upgrade-insecure-requests",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
+];
+
+fn is_protocol(name: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else { return false };
+    PROTOCOL.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
+}
+
+impl Redactor {
+    /// Fields without secrets, with this length of the body where they name one; none when nothing changes.
+    pub(super) fn fields(
+        &self,
+        headers: &Headers,
+        body_bytes: Option<u64>,
+        tally: &mut RedactTally,
+    ) -> Option<Headers> {
+        let length = body_bytes.map(|bytes| bytes.to_string().into_bytes());
+        let mut changed = false;
+        let mut fields: Vec<(&[u8], std::borrow::Cow<'_, [u8]>)> = Vec::with_capacity(headers.len());
+        for (name, value) in headers.iter() {
+            let hidden = match &length {
+                Some(length) if name.eq_ignore_ascii_case(b"content-length") => Some(length.clone()),
+                Some(_) | None => self.field(name, value, tally),
+            };
+            changed |= hidden.is_some();
+            fields.push((name, hidden.map_or(value.into(), Into::into)));
+        }
+        changed.then(|| Headers::from_pairs(fields))
+    }
+
+    /// The value of one field; none when nothing of it is hidden.
+    fn field(&self, name: &[u8], value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        if is_protocol(name) || self.allowed.field(name) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"cookie") {
+            return self.headers.hide_field(name).then(|| self.cookies(value, tally)).flatten();
+        }
+        if name.eq_ignore_ascii_case(b"set-cookie") {
+            return self.headers.hide_field(name).then(|| self.set_cookie(value, tally)).flatten();
+        }
+        if self.headers.hide_field(name) {
+            return self.credentials(value, tally);
+        }
+        if self.is_strict() {
+            let token = self.key.secret(value)?;
+            tally.count(Rule::Header);
+            return Some(token.into_bytes());
+        }
+        self.text(value, tally)
+    }
+
+    /// `Bearer …`, `Basic …`, or a value without a scheme (RFC 9110 section 11.4). The scheme is no secret.
+    fn credentials(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let space = memchr::memchr(b' ', value);
+        let scheme = space.and_then(|at| value.split_at_checked(at)).filter(|(scheme, _)| {
+            scheme.len() <= 16 && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        });
+        let (scheme, secret) = match scheme {
+            Some((scheme, rest)) => (scheme, rest.trim_ascii()),
+            None => (&b""[..], value),
+        };
+        let token = self.key.secret(secret)?;
+        tally.count(Rule::Header);
+        Some(if scheme.is_empty() { token.into_bytes() } else { [scheme, b" ", token.as_bytes()].concat() })
+    }
+
+    /// Every cookie's value; names stay (RFC 6265 section 4.2.1).
+    fn cookies(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let mut splice = Splice::new(value);
+        let mut start = 0_usize;
+        for pair in value.split(|byte| *byte == b';') {
+            self.cookie(pair, start, Rule::Cookie, &mut splice, tally);
+            start = start.saturating_add(pair.len()).saturating_add(1);
+        }
+        splice.finish()
+    }
+
+    /// The cookie's value; its name and attributes stay (RFC 6265 section 4.1.1).
+    fn set_cookie(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let mut splice = Splice::new(value);
+        let pair = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        self.cookie(pair, 0, Rule::SetCookie, &mut splice, tally);
+        splice.finish()
+    }
+
+    fn cookie(
+        &self,
+        pair: &[u8],
+        start: usize,
+        rule: Rule,
+        splice: &mut Splice<'_>,
+        tally: &mut RedactTally,
+    ) {
+        let equals = memchr::memchr(b'=', pair);
+        let (name, value) = match equals.and_then(|at| pair.split_at_checked(at)) {
+            Some((name, value)) => (name.trim_ascii(), value.get(1..).unwrap_or_default()),
+            None => (&b""[..], pair),
+        };
+        let value_start = start.saturating_add(pair.len().saturating_sub(value.len()));
+        let leading = value.len().saturating_sub(value.trim_ascii_start().len());
+        let value = value.trim_ascii();
+        let quoted = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
+        let (inner, quote) = quoted.map_or((value, 0), |inner| (inner, 1));
+        if self.allowed.cookie(name) {
+            return;
+        }
+        // Scripts send the decoded value of a cookie elsewhere, to show that they can read it.
+        if let Some(token) = self.key.secret(&decoded(inner, false)) {
+            tally.count(rule);
+            let at = value_start.saturating_add(leading).saturating_add(quote);
+            splice.replace(at..at.saturating_add(inner.len()), token.as_bytes());
+        }
+    }
+
+    /// The request target: its query by names, its path by looks, or by `path:` where only what is allowed passes.
+    pub(super) fn target(&self, target: &Bytes, tally: &mut RedactTally) -> Option<Bytes> {
+        let question = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let (path, query) = target.split_at_checked(question)?;
+        let hidden_path = self.path(path, tally);
+        let query = query.get(1..);
+        let hidden_query = query.and_then(|query| self.form(query, Place::Query, tally));
+        if hidden_path.is_none() && hidden_query.is_none() {
+            return None;
+        }
+        let mut whole = hidden_path.unwrap_or_else(|| path.to_vec());
+        if let Some(query) = query {
+            whole.push(b'?');
+            whole.extend_from_slice(hidden_query.as_deref().unwrap_or(query));
+        }
+        Some(whole.into())
+    }
+
+    fn path(&self, path: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        // The absolute form begins with a scheme and a host, which are no part of the path.
+        let host_end = match memchr::memmem::find(path, b"://") {
+            Some(scheme) if !path.starts_with(b"/") => {
+                let host = scheme.saturating_add(3);
+                let rest = path.get(host..).unwrap_or_default();
+                host.saturating_add(memchr::memchr(b'/', rest).unwrap_or(rest.len()))
+            }
+            Some(_) | None => 0,
+        };
+        let inner = path.get(host_end..).unwrap_or_default();
+        let pass = self.is_strict().then(|| self.allowed.path(inner));
+        let mut splice = Splice::new(path);
+        let mut start = host_end;
+        for (index, segment) in inner.split(|byte| *byte == b'/').enumerate() {
+            let end = start.saturating_add(segment.len());
+            let plain = decoded(segment, false);
+            let passes = pass.as_ref().is_none_or(|pass| pass.get(index).copied().unwrap_or(false));
+            let hidden = if passes || segment.is_empty() {
+                self.text(&plain, tally).map(|hidden| encoded(&hidden, OF_PATHS))
+            } else {
+                self.key.secret(&plain).map(|token| {
+                    tally.count(Rule::Path);
+                    token.into_bytes()
+                })
+            };
+            if let Some(hidden) = hidden {
+                splice.replace(start..end, &hidden);
+            }
+            start = end.saturating_add(1);
+        }
+        splice.finish()
+    }
+}
+
+// === impl Allowed ===
+
+impl Allowed {
+    /// Which segments of a path pass: by the first pattern that it fits. A pattern's words and its `*` pass, its `{…}` do
+    /// not.
+    fn path(&self, path: &[u8]) -> Vec<bool> {
+        let segments: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let fits = |pattern: &&Vec<String>| {
+            pattern.len() == segments.len()
+                && pattern.iter().zip(&segments).all(|(wanted, have)| {
+                    wanted == "*" || wanted.starts_with('{') || wanted.as_bytes() == *have
+                })
+        };
+        match self.paths.iter().find(fits) {
+            Some(pattern) => pattern.iter().map(|wanted| !wanted.starts_with('{')).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_the_protocol_are_sorted() {
+        assert!(PROTOCOL.is_sorted());
+    }
+}

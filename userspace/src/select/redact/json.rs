@@ -1,0 +1,274 @@
+//! JSON, member by member, as it stands in the text.
+//!
+//! Builds no document, so that everything that is not hidden stays byte for byte. Reads what is broken or cut as far as it
+//! goes: what would be hidden in a whole document is hidden in its first half as well.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::path::{Down, Progress};
+use super::splice::Splice;
+use super::{RedactTally, Redactor, Rule};
+
+/// JSON within a string within JSON: read so many times.
+const NESTED_MAX: u32 = 2;
+
+/// An object or an array that has begun.
+struct Level {
+    is_object: bool,
+    /// Everything in it is hidden.
+    hidden: bool,
+    /// Nothing in it is.
+    allowed: bool,
+    /// The same for the member that comes.
+    member_hidden: bool,
+    member_allowed: bool,
+    /// How far each rule's path has come, for the member or item that comes.
+    paths: Vec<Progress>,
+}
+
+/// What is known of a value before it is read.
+#[derive(Clone, Copy)]
+struct Fate {
+    hidden: bool,
+    allowed: bool,
+}
+
+struct Walk<'a, 't> {
+    redactor: &'a Redactor,
+    text: &'a [u8],
+    splice: Splice<'a>,
+    tally: &'t mut RedactTally,
+    levels: Vec<Level>,
+    /// Levels that are too deep to be kept.
+    beyond: usize,
+    nested: u32,
+    base: Vec<Progress>,
+}
+
+impl Redactor {
+    /// A document, or several; none when nothing of it is hidden.
+    pub(super) fn json(&self, text: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        self.json_nested(text, 0, tally)
+    }
+
+    fn json_nested(&self, text: &[u8], nested: u32, tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let base = self.json_paths.iter().map(|rule| rule.path.begin()).collect();
+        let splice = Splice::new(text);
+        Walk { redactor: self, text, splice, tally, levels: Vec::new(), beyond: 0, nested, base }.run()
+    }
+}
+
+// === impl Walk ===
+
+impl<'a> Walk<'a, '_> {
+    fn run(mut self) -> Option<Vec<u8>> {
+        let mut at = 0_usize;
+        while let Some(byte) = self.text.get(at) {
+            at = match byte {
+                b'"' => self.string(at),
+                b'{' | b'[' => {
+                    self.open(*byte == b'{');
+                    at.saturating_add(1)
+                }
+                b'}' | b']' => {
+                    self.close();
+                    at.saturating_add(1)
+                }
+                b'-' | b'0'..=b'9' => self.number(at),
+                b't' | b'f' | b'n' => self.word(at),
+                _ => at.saturating_add(1),
+            };
+        }
+        self.splice.finish()
+    }
+
+    fn open(&mut self, is_object: bool) {
+        if self.levels.len() >= self.redactor.limits.depth_max {
+            self.beyond = self.beyond.saturating_add(1);
+            return;
+        }
+        let Fate { hidden, allowed } = self.fate();
+        let above = self.levels.last().map_or(&self.base, |level| &level.paths);
+        let paths = if is_object {
+            above.clone()
+        } else {
+            let rules = self.redactor.json_paths.iter().zip(above);
+            rules.map(|(rule, progress)| rule.path.step(*progress, Down::Item)).collect()
+        };
+        let mut level =
+            Level { is_object, hidden, allowed, member_hidden: hidden, member_allowed: allowed, paths };
+        if !is_object {
+            self.redactor.mark(&level.paths, &mut level.member_hidden, &mut level.member_allowed);
+        }
+        self.levels.push(level);
+    }
+
+    fn close(&mut self) {
+        if self.beyond > 0 {
+            self.beyond = self.beyond.saturating_sub(1);
+        } else {
+            self.levels.pop();
+        }
+    }
+
+    /// What becomes of the value that comes.
+    fn fate(&self) -> Fate {
+        let strict = self.redactor.is_strict();
+        match self.levels.last() {
+            Some(level) => {
+                let allowed = level.member_allowed;
+                Fate { hidden: level.member_hidden || (strict && !allowed), allowed }
+            }
+            None => Fate { hidden: strict, allowed: false },
+        }
+    }
+
+    /// A string that begins at `at`: a name or a value. Gives the place behind it.
+    fn string(&mut self, at: usize) -> usize {
+        let start = at.saturating_add(1);
+        let mut end = start;
+        loop {
+            let rest = self.text.get(end..).unwrap_or_default();
+            match memchr::memchr2(b'"', b'\\', rest) {
+                None => {
+                    end = self.text.len();
+                    break;
+                }
+                Some(offset) => {
+                    end = end.saturating_add(offset);
+                    if self.text.get(end) == Some(&b'"') {
+                        break;
+                    }
+                    // Whatever is escaped is not the end.
+                    end = end.saturating_add(2).min(self.text.len());
+                }
+            }
+        }
+        let behind = end.saturating_add(1).min(self.text.len());
+        let is_name = self.beyond == 0
+            && self.levels.last().is_some_and(|level| level.is_object)
+            && self
+                .text
+                .get(behind..)
+                .is_some_and(|rest| rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'));
+        if is_name {
+            self.name(start..end);
+        } else {
+            self.value(start..end);
+        }
+        behind
+    }
+
+    fn name(&mut self, at: Range<usize>) {
+        let redactor = self.redactor;
+        let raw = self.text.get(at.clone()).unwrap_or_default();
+        let name = unescaped(raw);
+        let base = &self.base;
+        let count = self.levels.len();
+        let above: Vec<Progress> = match count.checked_sub(2).and_then(|above| self.levels.get(above)) {
+            Some(above) => above.paths.clone(),
+            None => base.clone(),
+        };
+        if let Some(level) = self.levels.last_mut() {
+            level.member_allowed = level.allowed;
+            level.member_hidden = level.hidden || redactor.json.hide(&name);
+            if !redactor.json_paths.is_empty() {
+                let rules = redactor.json_paths.iter().zip(&above);
+                level.paths =
+                    rules.map(|(rule, progress)| rule.path.step(*progress, Down::Member(&name))).collect();
+                redactor.mark(&level.paths, &mut level.member_hidden, &mut level.member_allowed);
+            }
+        }
+        // A map from addresses to something has its secrets in its names.
+        if self.looks_at(raw)
+            && let Some(hidden) = redactor.text(&name, self.tally)
+        {
+            self.splice.replace(at, &escaped(&hidden));
+        }
+    }
+
+    fn value(&mut self, at: Range<usize>) {
+        let redactor = self.redactor;
+        let raw = self.text.get(at.clone()).unwrap_or_default();
+        let Fate { hidden, allowed } = self.fate();
+        if allowed || raw.is_empty() {
+            return;
+        }
+        let plain = unescaped(raw);
+        if hidden {
+            if let Some(token) = redactor.key.secret(&plain) {
+                self.tally.count(Rule::Json);
+                self.splice.replace(at, token.as_bytes());
+            }
+            return;
+        }
+        let first = plain.trim_ascii_start().first();
+        let is_document = matches!(first, Some(b'{' | b'[')) && self.nested < NESTED_MAX;
+        let by_structure = if is_document {
+            redactor.json_nested(&plain, self.nested.saturating_add(1), self.tally)
+        } else {
+            None
+        };
+        let by_looks = if self.looks_at(raw) {
+            redactor.text(by_structure.as_deref().unwrap_or(&plain), self.tally)
+        } else {
+            None
+        };
+        if let Some(shown) = by_looks.or(by_structure) {
+            self.splice.replace(at, &escaped(&shown));
+        }
+    }
+
+    /// A number that begins at `at`. Gives the place behind it.
+    fn number(&mut self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        let end = at.saturating_add(rest.iter().take_while(|byte| is_number(byte)).count());
+        let digits = self.text.get(at..end).unwrap_or_default();
+        let Fate { hidden, allowed } = self.fate();
+        if hidden && !allowed {
+            if let Some(token) = self.redactor.key.number(digits) {
+                self.tally.count(Rule::Json);
+                self.splice.replace(at..end, token.as_bytes());
+            }
+        } else if !allowed
+            && self.redactor.has_json_allowed
+            && let Some(shown) = self.redactor.text(digits, self.tally)
+        {
+            self.splice.replace(at..end, &shown);
+        }
+        end.max(at.saturating_add(1))
+    }
+
+    /// Whether the looks of a string matter here. Where nothing is allowed by its place, the whole text is looked at once
+    /// more, which costs less; escapes would hide something from that.
+    fn looks_at(&self, raw: &[u8]) -> bool {
+        self.redactor.has_json_allowed || raw.contains(&b'\\')
+    }
+
+    /// `true`, `false`, `null`, which hold no secret; or what is no JSON.
+    fn word(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        at.saturating_add(rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count().max(1))
+    }
+}
+
+/// A string without its escapes. What has wrong ones is read as it stands.
+fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
+    if !raw.contains(&b'\\') {
+        return Cow::Borrowed(raw);
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    match serde_json::from_slice::<String>(&quoted) {
+        Ok(text) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(raw),
+    }
+}
+
+/// Text as it may stand between quotes. What is no UTF-8 had nothing to be escaped.
+fn escaped(plain: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(plain) else { return plain.to_vec() };
+    let quoted = serde_json::to_vec(text).unwrap_or_default();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_vec()
+}

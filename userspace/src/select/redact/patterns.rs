@@ -1,0 +1,278 @@
+//! Secrets that are known by how they look, anywhere in a text: addresses, card numbers, bearer tokens, and parameters of
+//! URLs by their names.
+//!
+//! Knows no format. Looks at each byte a bounded number of times.
+
+use std::ops::Range;
+
+use regex::bytes::Regex;
+
+use super::names::Names;
+use super::splice::Splice;
+use super::token::{ADDRESS_DOMAIN, RedactKey, is_luhn};
+use super::{RedactTally, Rule};
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub(super) struct Patterns {
+    pub(super) email: bool,
+    pub(super) card: bool,
+    pub(super) bearer: bool,
+    pub(super) jwt: bool,
+    /// The configuration's own, with their names.
+    pub(super) own: Vec<Regex>,
+}
+
+/// Bytes of an address before and behind the `@` (RFC 5321 section 4.5.3.1).
+const LOCAL_BYTES_MAX: usize = 64;
+const DOMAIN_BYTES_MAX: usize = 255;
+/// Least bytes of a bearer token: a shorter word behind `bearer` is prose.
+const BEARER_BYTES_MIN: usize = 8;
+/// Bytes of a parameter's name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// A piece of a text, and what is to stand there.
+struct Found {
+    at: Range<usize>,
+    rule: Rule,
+    with: String,
+}
+
+// === impl Patterns ===
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self { email: true, card: true, bearer: true, jwt: true, own: Vec::new() }
+    }
+}
+
+impl Patterns {
+    /// The text without what is known by its looks; none when nothing is. `names` says which parameters of URLs are secret.
+    pub(super) fn hide(
+        &self,
+        text: &[u8],
+        names: &Names,
+        key: &RedactKey,
+        tally: &mut RedactTally,
+    ) -> Option<Vec<u8>> {
+        let mut found = Vec::new();
+        if self.jwt {
+            jwts(text, key, &mut found);
+        }
+        if self.bearer {
+            bearers(text, key, &mut found);
+        }
+        parameters(text, names, key, &mut found);
+        if self.email {
+            addresses(text, key, &mut found);
+        }
+        if self.card {
+            cards(text, key, &mut found);
+        }
+        for own in &self.own {
+            let pieces = own.find_iter(text).filter(|piece| !piece.is_empty());
+            found.extend(pieces.filter_map(|piece| {
+                Some(Found { at: piece.range(), rule: Rule::Pattern, with: key.secret(piece.as_bytes())? })
+            }));
+        }
+        if found.is_empty() {
+            return None;
+        }
+        // The first that begins counts, and of those that begin together the longest.
+        found.sort_by_key(|found| (found.at.start, std::cmp::Reverse(found.at.end)));
+        let mut splice = Splice::new(text);
+        let mut end = 0;
+        for Found { at, rule, with } in found {
+            if at.start >= end {
+                end = at.end;
+                tally.count(rule);
+                splice.replace(at, with.as_bytes());
+            }
+        }
+        splice.finish()
+    }
+}
+
+/// The end of the bytes from `from` that are as wanted, at most `max` of them.
+fn run(text: &[u8], from: usize, max: usize, is_wanted: impl Fn(u8) -> bool) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    let count = rest.iter().take(max).take_while(|byte| is_wanted(**byte)).count();
+    from.saturating_add(count)
+}
+
+/// The start of the bytes before `to` that are as wanted, at most `max` of them.
+fn run_back(text: &[u8], to: usize, max: usize, is_wanted: impl Fn(u8) -> bool) -> usize {
+    let before = text.get(..to).unwrap_or_default();
+    let count = before.iter().rev().take(max).take_while(|byte| is_wanted(**byte)).count();
+    to.saturating_sub(count)
+}
+
+fn is_token68(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_=".contains(&byte)
+}
+
+/// JSON Web Tokens: parts in Base64, of which the first begins like a JSON object.
+fn jwts(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
+    let mut from = 0;
+    while let Some(start) = find(text, from, b"eyJ") {
+        let end = run(text, start, usize::MAX, |byte| is_base64url(byte) || byte == b'.');
+        from = end.max(start.saturating_add(3));
+        let piece = text.get(start..end).unwrap_or_default();
+        let begins = start
+            .checked_sub(1)
+            .and_then(|at| text.get(at))
+            .is_none_or(|byte| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.'));
+        // A full stop behind it ends a sentence.
+        let piece =
+            piece.strip_suffix(b".").filter(|_| piece.split(|b| *b == b'.').count() > 3).unwrap_or(piece);
+        if begins && piece.split(|byte| *byte == b'.').count() >= 3 && piece.len() >= 20 {
+            push(found, Rule::Jwt, start..start.saturating_add(piece.len()), key.secret(piece));
+        }
+    }
+}
+
+/// What stands behind the word `bearer` (RFC 6750 section 2.1).
+fn bearers(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
+    let mut from = 0;
+    while let Some(at) = find(text, from, b"earer ") {
+        let start = at.saturating_add(6);
+        from = start;
+        let is_word = at.checked_sub(1).and_then(|at| text.get(at)).is_some_and(|b| matches!(b, b'b' | b'B'));
+        let end = run(text, start, usize::MAX, is_token68);
+        let piece = text.get(start..end).unwrap_or_default();
+        // Prose has no digits in its words.
+        let looks_random = piece.iter().any(u8::is_ascii_digit) || piece.len() >= 24;
+        if is_word && piece.len() >= BEARER_BYTES_MIN && looks_random {
+            push(found, Rule::Bearer, start..end, key.secret(piece));
+        }
+    }
+}
+
+/// Parameters of URLs, wherever one stands: `?token=…`, `&token=…`, `;jsessionid=…`.
+fn parameters(text: &[u8], names: &Names, key: &RedactKey, found: &mut Vec<Found>) {
+    for at in memchr::memchr3_iter(b'?', b'&', b';', text) {
+        let start = at.saturating_add(1);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]%".contains(&byte);
+        let name_end = run(text, start, NAME_BYTES_MAX, is_name);
+        if name_end == start || text.get(name_end) != Some(&b'=') {
+            continue;
+        }
+        let value_start = name_end.saturating_add(1);
+        let ends = |byte: u8| byte.is_ascii_whitespace() || b"&;#\"'<>\\,)}".contains(&byte);
+        if !names.hide(text.get(start..name_end).unwrap_or_default()) {
+            continue;
+        }
+        let value_end = run(text, value_start, usize::MAX, |byte| !ends(byte));
+        let value = text.get(value_start..value_end).unwrap_or_default();
+        let plain = super::form::decoded(value, false);
+        push(found, Rule::Parameter, value_start..value_end, key.secret(&plain));
+    }
+}
+
+/// E-mail addresses, as most people write them.
+fn addresses(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
+    let is_local = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(&byte) || byte >= 0x80;
+    let is_domain = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte) || byte >= 0x80;
+    let mut last_end = 0;
+    for at in memchr::memchr_iter(b'@', text) {
+        let mut start = run_back(text, at, LOCAL_BYTES_MAX, is_local).max(last_end);
+        while text.get(start).is_some_and(|byte| matches!(byte, b'.' | b'\'' | b'%' | b'-')) && start < at {
+            start = start.saturating_add(1);
+        }
+        let domain_start = at.saturating_add(1);
+        let mut end = run(text, domain_start, DOMAIN_BYTES_MAX, is_domain);
+        while end > domain_start
+            && text.get(end.saturating_sub(1)).is_some_and(|byte| matches!(byte, b'.' | b'-'))
+        {
+            end = end.saturating_sub(1);
+        }
+        let domain = text.get(domain_start..end).unwrap_or_default();
+        let top = domain.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let sound = top.len() >= 2
+            && top.len() < domain.len()
+            && top.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
+        if start == at || !sound {
+            continue;
+        }
+        last_end = end;
+        if domain.eq_ignore_ascii_case(ADDRESS_DOMAIN.as_bytes()) {
+            continue;
+        }
+        let with = key.address(text.get(start..end).unwrap_or_default());
+        push(found, Rule::Email, start..end, Some(with));
+    }
+}
+
+/// Numbers of payment cards: 13 to 19 digits that check themselves, as one word or in the groups of a card.
+fn cards(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
+    let mut at = 0;
+    while at < text.len() {
+        let Some(next) = text.get(at..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) else {
+            return;
+        };
+        let start = at.saturating_add(next);
+        // 19 digits and four separators; a longer run is no card.
+        let end = run(text, start, 24, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
+        let word_end = run(text, start, usize::MAX, |byte| byte.is_ascii_alphanumeric());
+        let before = start.checked_sub(1).and_then(|at| text.get(at));
+        let begins =
+            before.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'.' && *byte != b'_');
+        let card = begins.then(|| card_end(text, start, end)).flatten();
+        match card {
+            Some(card_end) => {
+                let with = key.card(text.get(start..card_end).unwrap_or_default());
+                push(found, Rule::Card, start..card_end, Some(with));
+                at = card_end;
+            }
+            None => at = word_end.max(start.saturating_add(1)),
+        }
+    }
+}
+
+/// Where the card number ends that begins at `start`; none when there is none.
+fn card_end(text: &[u8], start: usize, end: usize) -> Option<usize> {
+    // The networks' numbers begin with 2 to 6; times and most counters do not.
+    text.get(start).filter(|byte| (b'2'..=b'6').contains(byte))?;
+    let is_end = |at: usize| {
+        let behind = text.get(at);
+        let fraction =
+            behind == Some(&b'.') && text.get(at.saturating_add(1)).is_some_and(u8::is_ascii_digit);
+        !fraction && behind.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+    };
+    let word_end = run(text, start, 24, |byte| byte.is_ascii_digit());
+    if is_luhn(text.get(start..word_end)?) {
+        return is_end(word_end).then_some(word_end);
+    }
+    // 4-4-4-4(-3) or 4-6-5, with one separator between.
+    let separator = *text.get(start.checked_add(4)?).filter(|byte| matches!(byte, b' ' | b'-'))?;
+    for groups in [&[4_usize, 4, 4, 4, 3][..], &[4, 4, 4, 4], &[4, 6, 5]] {
+        let width: usize = groups.iter().sum::<usize>().saturating_add(groups.len().saturating_sub(1));
+        let card_end = start.saturating_add(width);
+        let Some(piece) = text.get(start..card_end).filter(|_| card_end <= end) else { continue };
+        let parts: Vec<&[u8]> = piece.split(|byte| *byte == separator).collect();
+        let fits = parts.len() == groups.len()
+            && parts
+                .iter()
+                .zip(groups)
+                .all(|(part, chars)| part.len() == *chars && part.iter().all(u8::is_ascii_digit));
+        if fits && is_luhn(&parts.concat()) && is_end(card_end) {
+            return Some(card_end);
+        }
+    }
+    None
+}
+
+fn find(text: &[u8], from: usize, wanted: &[u8]) -> Option<usize> {
+    let at = memchr::memmem::find(text.get(from..)?, wanted)?;
+    from.checked_add(at)
+}
+
+fn push(found: &mut Vec<Found>, rule: Rule, at: Range<usize>, with: Option<String>) {
+    if let Some(with) = with {
+        found.push(Found { at, rule, with });
+    }
+}
