@@ -2,7 +2,10 @@
 //!
 //! Links nothing of it. Names of flags and keys that several tests use are written here and nowhere else.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +28,9 @@ const READY_WAIT_MAX: Duration = Duration::from_secs(15);
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(6);
 /// How long exchanges may stay in flight after the last answer.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What daemons of tests make tokens with.
+const REDACT_KEY: &str = "a key of tests, which keeps no secret of anybody";
 
 /// A configuration file under construction.
 #[derive(Clone, Debug)]
@@ -102,6 +108,7 @@ impl Settings {
         let routes = if routes.is_empty() { String::new() } else { format!("routes = {routes:?}\n") };
         format!(
             "[capture]\nports = [{port}]\nnice = 0\ncpu_max = \"100%\"\n\n[admin]\nlisten = \"{admin}\"\n\n[journal]\npath = \"journal.db\"\n\n\
+             [redact]\nkey = \"journal.db.key\"\n\n\
              [[experiment]]\nname = \"lab\"\nmethods = {methods}\n{routes}\
              candidate = {{ url = \"http://{candidate}\", isolated = {isolated} }}\n{more}\n"
         )
@@ -128,12 +135,19 @@ impl Workspace {
         let workspace = Self { folder, program };
         let text = configuration.replace("journal.db", &workspace.journal().display().to_string());
         std::fs::write(workspace.config(), text).context("failed to write the configuration")?;
+        let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(workspace.key())?;
+        key.write_all(REDACT_KEY.as_bytes()).context("failed to write the key")?;
         Ok(workspace)
     }
 
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("understudy.toml")
+    }
+
+    /// The key for tokens that [`Settings`] name.
+    pub fn key(&self) -> PathBuf {
+        self.journal().with_extension("db.key")
     }
 
     /// The journal that the configuration names.

@@ -31,8 +31,22 @@ pub struct HttpBranchConfig {
     pub headers: Vec<(String, String)>,
     /// Fields that show who asks, in place of captured ones. Default: none.
     pub credentials: Vec<CredentialConfig>,
+    /// Which secrets it is sent. Default: those that were captured where it is on this host, else tokens.
+    pub secrets: SentSecrets,
     /// Bounds.
     pub limits: BranchLimits,
+}
+
+/// Which secrets a candidate is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SentSecrets {
+    /// Those that were captured where all of its addresses are loopback, so that nothing leaves the host; else tokens.
+    #[default]
+    ByAddress,
+    /// Those that were captured.
+    Captured,
+    /// Tokens in their place.
+    Redacted,
 }
 
 /// What the `Host` field of a replayed request says.
@@ -151,7 +165,23 @@ impl HttpBranchConfig {
             host: HostPolicy::default(),
             headers: Vec::new(),
             credentials: Vec::new(),
+            secrets: SentSecrets::default(),
             limits: BranchLimits::default(),
+        }
+    }
+}
+
+// === impl SentSecrets ===
+
+impl SentSecrets {
+    /// True when a candidate at these addresses is sent tokens.
+    pub fn are_redacted(self, addresses: &[SocketAddr]) -> bool {
+        match self {
+            SentSecrets::ByAddress => {
+                !addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
+            }
+            SentSecrets::Captured => false,
+            SentSecrets::Redacted => true,
         }
     }
 }
@@ -179,7 +209,7 @@ impl HttpBranch {
     ///
     /// Names the part of the configuration that cannot be used.
     pub fn new(config: HttpBranchConfig, guard: CapturedPorts) -> Result<Self, BranchConfigError> {
-        let HttpBranchConfig { url, host, headers, credentials: _, limits } = config;
+        let HttpBranchConfig { url, host, headers, credentials: _, secrets: _, limits } = config;
         let BranchLimits { idle_connections_max, idle_max, body_kept_max, head_bytes_max, head_fields_max } =
             limits;
         let authority = parse_authority(&url)?;

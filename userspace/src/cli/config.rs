@@ -27,6 +27,8 @@ pub(super) enum Command {
     },
     /// Print a configuration with every key and its default.
     Template,
+    /// Print a new key for `key` under [redact]: `understudy config key | install -m 600 /dev/stdin FILE`.
+    Key,
 }
 
 /// Runs the command.
@@ -38,6 +40,7 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
             if let Some(queue) = &config.queue {
                 config::read_access(&queue.access, config::credentials_directory().as_deref())?;
             }
+            config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
             if let Some((experiment, program)) = config::missing_program(&config) {
                 bail!(
                     "`experiment.compare.comparator.command` of `{experiment}` names `{program}`, which is no program \
@@ -53,6 +56,10 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
             output::print(&format!("{}{own} is good. Experiments: {experiments}.\n", file.display()))?;
         }
         Command::Template => output::print(config::TEMPLATE)?,
+        Command::Key => {
+            let key = config::new_key().context("failed to read random bytes")?;
+            output::print(&format!("{key}\n"))?;
+        }
     }
     Ok(Exit::Success)
 }

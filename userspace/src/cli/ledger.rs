@@ -11,6 +11,7 @@ use crate::packet::{FragmentTally, PacketTally};
 use crate::pipeline::capture::{
     CaptureCounts, Foreign, HttpTally, PlaybackCounts, StreamTally, TeeCounts, ThrottleCounts, Upgraded,
 };
+use crate::pipeline::secrets::RedactStats;
 use crate::recording::Ending;
 
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
@@ -36,6 +37,20 @@ pub(super) fn of_experiments(ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
         text.push_str(&format!("  {label:<28}{value:>12}\n"));
     });
     format!("Ledger\n{}", text.trim_end())
+}
+
+/// What `mode = "standard"` would have hidden.
+pub(super) fn of_dry_run(stats: &RedactStats) -> String {
+    let found: Vec<(&str, u64)> = stats.counts().filter(|(_, count)| *count > 0).collect();
+    let mut text =
+        "Redaction, dry run: nothing was hidden; mode = \"standard\" would have hidden, by rule".to_owned();
+    for (rule, count) in &found {
+        text.push_str(&format!("\n  {rule:<28}{count:>12}"));
+    }
+    if found.is_empty() {
+        text.push_str("\n  nothing");
+    }
+    text
 }
 
 fn experiments(ledgers: &[(Arc<str>, LedgerSnapshot)], line: &mut Line<'_>) {

@@ -14,6 +14,7 @@ use crate::pipeline::capture_only::{CaptureEnd, CaptureOnly};
 use crate::pipeline::inspect::Admin;
 use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::{LOOPED, RunError};
+use crate::pipeline::secrets::RedactStats;
 
 /// What to capture, and where to.
 #[derive(Debug, Args)]
@@ -31,10 +32,16 @@ pub(super) struct Arguments {
 /// Where to record.
 #[derive(Debug, Args)]
 pub(super) struct RecordFlags {
-    /// Write every captured exchange to this new file, before any selection; `--recording FILE` reads it. It holds
-    /// requests and responses as they were, passwords and cookies included; only its owner can read it.
+    /// Write every captured exchange to this new file, before any selection; `--recording FILE` reads it. Secrets
+    /// in it are tokens, unless [redact] says otherwise; only its owner can read it.
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
+}
+
+/// Says what a dry run found.
+pub(super) fn complain_of(redact: Option<&RedactStats>) {
+    let Some(stats) = redact.filter(|stats| !stats.hides()) else { return };
+    output::complain(&ledger::of_dry_run(stats));
 }
 
 /// Captures until it is stopped, the input ends, or a recording alone is at its bound; then shows the counts.
@@ -57,6 +64,7 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
             None
         }
     };
+    config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
     if redis.is_none() && config.record.path.is_none() {
         return Err(RunError::NoQueue.into());
     }
@@ -77,8 +85,9 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, admin, stop).await?)
     })?;
-    let CaptureEnd { capture, ledgers, looped, broken } = end;
+    let CaptureEnd { capture, ledgers, looped, broken, redact } = end;
     output::complain(&ledger::text(&capture, &ledgers));
+    complain_of(redact.as_deref());
     if let Some(error) = broken {
         return Err(error.into());
     }

@@ -49,9 +49,10 @@ pub(super) fn replay(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { config: path, duration, until_verdict, journal, admin, format } = arguments;
     let flags = Flags { journal, admin, ..Flags::default() };
     let again = flags.clone();
-    let config = config::load(Some(&path), flags)?;
+    let mut config = config::load(Some(&path), flags)?;
     let queue = config.queue.as_ref().ok_or(RunError::NoQueue)?;
     let redis = config::read_access(&queue.access, config::credentials_directory().as_deref())?;
+    config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
     let end = start_runtime(&config.capture)?.block_on(async {
         let mut worker = Worker::prepare(config, &redis).await?;
         let load: Load = Box::new(move || Ok(config::load(Some(&path), again.clone())?));

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::capture::{CaptureFlags, open_feed, start_runtime, stopped_or};
 use super::progress::Progress;
-use super::record::RecordFlags;
+use super::record::{RecordFlags, complain_of};
 use super::report::{Format, show};
 use super::{Exit, ledger, output};
 use crate::config::{self, FlagExperiment, Flags};
@@ -124,7 +124,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let experiment = experiment.into_experiment();
     let flags = Flags { journal, admin, experiment, speed, record: record.record, ..capture.flags() };
     let again = flags.clone();
-    let config = config::load(capture.config.as_deref(), flags)?;
+    let mut config = config::load(capture.config.as_deref(), flags)?;
+    config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
     let input = config.capture.clone();
     let end = start_runtime(&input)?.block_on(async {
         let mut run = Run::prepare(config).await?;
@@ -149,8 +150,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         let stop = stopped_or(capture.duration, verdict);
         anyhow::Ok(run.run(feed, stop).await?)
     })?;
-    let RunEnd { journal, recorded, id, capture, ledgers, looped, broken } = end;
+    let RunEnd { journal, recorded, id, capture, ledgers, looped, broken, redact } = end;
     output::complain(&ledger::text(&capture, &ledgers));
+    complain_of(redact.as_deref());
     let report = Report::load(&journal, Some(id.0))?;
     show(&report, &format)?;
     if let Some(error) = broken {

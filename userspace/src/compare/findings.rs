@@ -310,19 +310,25 @@ impl<'c> Findings<'c> {
             omitted,
             uses,
         } = self;
-        if purpose == Purpose::Outcome {
-            rules.count(&uses);
-        }
         let hid = uses.iter().filter(|(_, used)| used.hid > 0);
         let ignored: Vec<(Arc<str>, u32)> =
             hid.filter_map(|(index, used)| Some((Arc::clone(rules.text(index)?), used.hid))).collect();
         let reason = reason.or(uses.any_failed().then_some(IncomparableReason::RuleError));
-        match reason {
+        let outcome = match reason {
             _ if !differences.is_empty() => Outcome::Mismatch { differences, ignored, omitted },
             Some(reason) => Outcome::Incomparable(reason),
             None if !ignored.is_empty() => Outcome::Ignored(ignored),
             None => Outcome::Match,
+        };
+        let counts = match purpose {
+            Purpose::Outcome => true,
+            Purpose::Glance => outcome == Outcome::Match,
+            Purpose::Evidence => false,
+        };
+        if counts {
+            rules.count(&uses);
         }
+        outcome
     }
 }
 

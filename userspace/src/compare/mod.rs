@@ -182,6 +182,8 @@ pub enum CompareConfigError {
 pub enum Purpose {
     /// To say what B did: what the rules met and hid is counted.
     Outcome,
+    /// To see whether they match as they are, before they are compared in another way: counted only if they do.
+    Glance,
     /// To see how one version differs from itself: nothing is counted.
     Evidence,
 }

@@ -15,6 +15,7 @@ use super::credentials::RawCredentials;
 use super::error::Fault;
 use super::noise::RawNoise;
 use super::raw::{fraction, set, set_duration};
+use super::redact::sent_secrets;
 use super::verdict::verdict;
 use crate::branch::{BranchConfigError, CapturedPorts, HostPolicy, HttpBranch, HttpBranchConfig};
 use crate::compare::CompareConfig;
@@ -81,6 +82,7 @@ pub(super) struct RawCandidate {
     pub(super) headers: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) credentials: RawCredentials,
+    pub(super) secrets: Option<Spanned<String>>,
     pub(super) idle_connections_max: Option<usize>,
     pub(super) idle_max: Option<Spanned<String>>,
     pub(super) body_kept_max: Option<usize>,
@@ -145,7 +147,7 @@ pub(super) fn span_of(text: &str, lists: &[&[Spanned<String>]]) -> Range<usize> 
 }
 
 /// An error's message with those of its sources.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -410,6 +412,7 @@ impl RawCandidate {
         };
         config.headers = self.headers.into_iter().collect();
         config.credentials = self.credentials.finish(part, &span)?;
+        config.secrets = sent_secrets(part, self.secrets.as_ref())?;
         let limits = &mut config.limits;
         set(&mut limits.idle_connections_max, self.idle_connections_max);
         set_duration(&mut limits.idle_max, &format!("experiment.{part}.idle_max"), self.idle_max.as_ref())?;

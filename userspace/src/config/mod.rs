@@ -16,6 +16,7 @@ mod layers;
 mod noise;
 mod queue;
 mod raw;
+mod redact;
 mod secrets;
 mod template;
 mod verdict;
@@ -33,6 +34,7 @@ pub use error::ConfigError;
 pub use flags::{FlagExperiment, Flags};
 pub use fleet::{FleetAccess, FleetAccessError};
 pub use instance::instance_file;
+pub use redact::{KeyFileError, new_key, read_redact_key};
 pub use secrets::{SecretError, credentials_directory, missing_program, read_access};
 pub use template::TEMPLATE;
 

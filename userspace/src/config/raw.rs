@@ -14,6 +14,7 @@ use super::error::Fault;
 use super::experiment::RawExperiment;
 use super::hook;
 use super::queue::{RawQueue, RawSpool};
+use super::redact::RawRedact;
 use super::secrets::credentials_directory;
 use crate::capture::FlowSample;
 use crate::journal::JournalLimits;
@@ -42,6 +43,9 @@ pub(super) struct RawConfig {
     /// Where exchanges wait while it cannot be reached.
     #[serde(default)]
     pub(super) spool: RawSpool,
+    /// What is hidden before anything leaves the process or is kept.
+    #[serde(default)]
+    pub(super) redact: RawRedact,
     /// What to find out.
     #[serde(default, rename = "experiment")]
     pub(super) experiments: Vec<RawExperiment>,
@@ -144,7 +148,7 @@ pub(super) fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> 
 impl RawConfig {
     /// Checks everything and fills in the defaults.
     pub(super) fn finish(self) -> Result<Config, Fault> {
-        let Self { capture, admin, journal, record, queue, spool, experiments } = self;
+        let Self { capture, admin, journal, record, queue, spool, redact, experiments } = self;
         let capture = capture.finish()?;
         let (admin, observe) = admin.finish(credentials_directory().as_deref())?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
@@ -169,6 +173,7 @@ impl RawConfig {
             record: record.finish(),
             queue: queue.map(RawQueue::finish).transpose()?,
             spool: spool.finish()?,
+            redact: redact.finish()?,
         })
     }
 }

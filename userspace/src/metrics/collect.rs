@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::table::{self, Descriptor};
-use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts, queue, replay};
+use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts, queue, redact, replay};
 use crate::capture::{SourceCounts, drop_reasons};
 use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::Unused;
@@ -86,7 +86,7 @@ where
 
 impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Status { capture, experiments, queue, pause, regressions } = &*self.0;
+        let Status { capture, experiments, queue, pause, redact, regressions } = &*self.0;
         let encoder = &mut encoder;
         one(encoder, &table::PAUSED, u64::from(pause.is_paused()))?;
         one(encoder, &table::PAUSED_SECONDS, pause.total().as_secs_f64())?;
@@ -98,6 +98,9 @@ impl Collector for StatusCollector {
         replay::encode(encoder, experiments)?;
         if let Some(regressions) = regressions {
             replay::encode_regressions(encoder, regressions)?;
+        }
+        if let Some(redact) = redact {
+            redact::encode(encoder, redact)?;
         }
         queue.as_deref().map_or(Ok(()), |queue| queue::encode(encoder, queue))
     }

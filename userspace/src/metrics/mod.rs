@@ -12,6 +12,7 @@ mod exposition;
 mod external;
 mod process;
 mod queue;
+mod redact;
 mod replay;
 mod table;
 
@@ -38,6 +39,7 @@ pub use document::document;
 pub use exposition::Format;
 pub use external::{ExternalFailure, ExternalStats};
 pub use queue::{QueueStatus, SpoolStats, UploadStats};
+pub use redact::RedactStats;
 pub use table::{Descriptor, Label, SECTIONS, Section, Values};
 
 /// What the names of all metrics begin with.
@@ -171,6 +173,8 @@ pub struct Status {
     pub pause: Arc<PauseStats>,
     /// Regressions; none where nothing is compared.
     pub regressions: Option<RegressionSource>,
+    /// What was hidden; none where nothing is looked for.
+    pub redact: Option<Arc<RedactStats>>,
 }
 
 /// What can be exported of one experiment.

@@ -63,6 +63,7 @@ pub(super) const BRANCHES: [&str; 2] = ["a", "b"];
 /// What came of reading the configuration again.
 pub(super) const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
+const RULE: Label = Label { name: "rule", values: Values::Given("what found the value: docs/security.md lists them") };
 const EXPERIMENT: Label = Label {
     name: "experiment",
     values: Values::Given(
@@ -107,6 +108,10 @@ metrics! {
         PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] "Resident memory of this process";
         PAUSED = Gauge "paused" [] "1 while this process is paused: nothing is copied, nothing is sent";
         PAUSED_SECONDS = Counter "paused_seconds" [] "Time that this process was paused";
+        REDACTED = Counter "redacted" [RULE]
+            "Values replaced by tokens before they were kept or sent, by rule; where secrets are looked for";
+        REDACT_DRY_RUN = Counter "redact_dry_run" [RULE]
+            "Values that `standard` would have replaced, by rule; only with `mode = \"dry-run\"`";
         CONFIG_RELOADS = Counter "config_reloads" [closed("result", || RELOAD_RESULTS.to_vec())]
             "Times that the configuration was read again while running; what failed was refused and changed nothing";
         ADMIN_REFUSED = Counter "admin_refused" [

@@ -35,6 +35,7 @@ fn everything() -> (Metrics, Arc<Ledger>, watch::Sender<CaptureCounts>, Comparis
         queue: Some(Arc::new(queue)),
         pause: Arc::default(),
         regressions: Some(regressions),
+        redact: Some(Arc::new(RedactStats::new(true, ["header"]))),
     };
     (Metrics::new(Arc::new(status), &comparisons), ledger, sender, comparisons)
 }

@@ -70,6 +70,7 @@ pub(super) enum Done {
 pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -> Done {
     let Shared { experiment, branch, twin, anchor, is_live, deadline, science, comparisons } = &*shared;
     let Question { exchange, route, repeat } = question;
+    let exchange = science.sent(exchange);
     let send = async |branch: &Arc<B>| {
         let (sent, answered_at, standing) = send(&**branch, &exchange, *deadline).await;
         ((sent, standing), answered_at)
@@ -99,12 +100,13 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
     let twin_failure = twin.as_ref().and_then(failure_of);
     let compared_at = anchor.wall_at(now());
 
-    let Judged { outcome, differing } = match standing {
+    let Judged { outcome, differing, kept } = match standing {
         Standing::Holds => science.compare(&exchange, &route, &candidate, twin.as_ref()).await,
-        Standing::Unknown | Standing::Replaced => {
-            let outcome = Outcome::Incomparable(IncomparableReason::CredentialsRefused);
-            Judged { outcome, differing: None }
-        }
+        Standing::Unknown | Standing::Replaced => Judged {
+            outcome: Outcome::Incomparable(IncomparableReason::CredentialsRefused),
+            differing: None,
+            kept: science.kept(&exchange, &candidate),
+        },
     };
     let mut again = None;
     if let Some(differing) = differing {
@@ -124,6 +126,7 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
     }
     let fate = fate_of(&outcome);
     let experiment = Arc::clone(experiment);
+    let (exchange, candidate) = kept.unwrap_or((exchange, candidate));
     let comparison = Comparison { experiment, route, exchange, candidate, compared_at, outcome };
     match comparisons.send(comparison).await {
         Ok(()) => Done::Compared { fate, failure, twin_failure, again },

@@ -19,6 +19,7 @@ use super::link::{Agreement, agree_on, connect, random_id};
 use super::notify::{Notifier, Presence};
 use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
+use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{Config, QueueConfig};
 use super::tape::{self, Tape, TapeWriter};
@@ -26,7 +27,8 @@ use super::tasks::{spawn, wait};
 use super::upload::{Channel, UploadParts, Uploader};
 use crate::branch::LoopGuard;
 use crate::metrics::{
-    CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, QueueStatus, SpoolStats, Status, UploadStats,
+    CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, QueueStatus, RedactStats, SpoolStats,
+    Status, UploadStats,
 };
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::entry::EntryEncoder;
@@ -49,6 +51,8 @@ pub struct CaptureEnd {
     pub looped: Vec<Arc<str>>,
     /// Why no more could be captured, if so. What was captured before is where it belongs.
     pub broken: Option<FeedError>,
+    /// What was hidden, or would have been; none where nothing was looked for.
+    pub redact: Option<Arc<RedactStats>>,
 }
 
 /// A capture that is set up: its files are made, nothing is captured yet.
@@ -57,6 +61,7 @@ pub struct CaptureOnly {
     upload: Option<Upload>,
     config: Config,
     reloads: Option<Reloads>,
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// The way into the queue, set up.
@@ -93,16 +98,20 @@ impl CaptureOnly {
     /// # Errors
     /// When there is nothing to capture into, or something of it cannot be used.
     pub async fn prepare(config: &Config, redis: Option<&RedisConfig>) -> Result<Self, RunError> {
+        let reach = if redis.is_some() { Reach::Fleet } else { Reach::Process };
+        let secrets = Secrets::of(&config.redact, reach)?;
         let upload = match (&config.queue, redis) {
-            (Some(queue), Some(redis)) => Some(Upload::prepare(config, queue, redis).await?),
+            (Some(queue), Some(redis)) => {
+                Some(Upload::prepare(config, queue, redis, secrets.as_ref()).await?)
+            }
             (Some(_), None) | (None, _) => None,
         };
         if upload.is_none() && config.record.path.is_none() {
             return Err(RunError::NoQueue);
         }
         // Last, so that nothing else can fail and leave an empty file behind.
-        let tape = tape::prepare(&config.record)?;
-        Ok(Self { tape, upload, config: config.clone(), reloads: None })
+        let tape = tape::prepare(&config.record, secrets.clone())?;
+        Ok(Self { tape, upload, config: config.clone(), reloads: None, secrets })
     }
 
     /// Reads the configuration again when it is asked to: what is selected for the queue can change.
@@ -121,7 +130,7 @@ impl CaptureOnly {
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let Self { tape, upload, config, reloads } = self;
+        let Self { tape, upload, config, reloads, secrets } = self;
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
         let (mut id, mut sources) = (String::new(), Vec::new());
@@ -137,6 +146,7 @@ impl CaptureOnly {
             capture: Some(capturing.counts()),
             experiments,
             queue: queue.clone(),
+            redact: secrets.as_ref().map(|secrets| secrets.stats()),
             ..Status::default()
         });
         let metrics = ComparisonMetrics::new([]);
@@ -191,14 +201,20 @@ impl CaptureOnly {
         written.and(uploaded)?;
         let looped =
             guards.into_iter().filter(|(_, guard)| guard.is_tripped()).map(|(name, _)| name).collect();
-        Ok(CaptureEnd { capture, ledgers: status.ledgers(), looped, broken })
+        Ok(CaptureEnd { capture, ledgers: status.ledgers(), looped, broken, redact: status.redact.clone() })
     }
 }
 
 // === impl Upload ===
 
 impl Upload {
-    async fn prepare(config: &Config, queue: &QueueConfig, redis: &RedisConfig) -> Result<Self, RunError> {
+    async fn prepare(
+        config: &Config,
+        queue: &QueueConfig,
+        redis: &RedisConfig,
+        secrets: Option<&Arc<Secrets>>,
+    ) -> Result<Self, RunError> {
+        let redact = Secrets::agreement(secrets);
         let Config { capture, experiments, spool, .. } = config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
@@ -229,7 +245,7 @@ impl Upload {
             let name: Arc<str> = experiment.name.as_str().into();
             let selector = Selector::new(experiment.select.clone())
                 .map_err(|error| PartError::from(error).of(&experiment.name))?;
-            agree_on(&redis, queue, &name, None).await?;
+            agree_on(&redis, queue, &name, (&redact, None)).await?;
             let (offer, waiting) = memory_queue(experiment.queue);
             let ledger = Arc::new(Ledger::default());
             let loop_guard = Arc::new(LoopGuard::default());
@@ -237,7 +253,7 @@ impl Upload {
             uploads.push((Arc::clone(&name), Arc::clone(&stats)));
             sources.push(Source {
                 results: Results::new(redis.clone(), &queue.prefix, &name, ResultsLimits::default()),
-                agreement: Agreement::new(&redis, queue, &name, None),
+                agreement: Agreement::new(&redis, queue, &name, (&redact, None)),
                 ledger: Arc::clone(&ledger),
                 loop_guard: Arc::clone(&loop_guard),
                 stats: Arc::clone(&stats),
@@ -280,6 +296,7 @@ impl Upload {
             producer,
             make_appender: Box::new(move |experiment, producer| appender(experiment, producer)),
             status: Arc::clone(&status),
+            secrets: secrets.cloned(),
         });
         let id = ProducerId::new(producer).to_string();
         Ok(Self { lanes, guards, statuses, queue: status, uploader, id, sources })

@@ -7,6 +7,7 @@ use std::io;
 use super::credentials::CredentialError;
 use super::feed::FeedError;
 use super::link::RANDOM;
+use super::secrets::RANDOM_BYTES;
 use super::tape;
 use crate::branch::BranchConfigError;
 use crate::compare::CompareConfigError;
@@ -17,6 +18,7 @@ use crate::queue::redis::RedisError;
 use crate::recording::RecordingError;
 use crate::report::PolicyError;
 use crate::select::SelectConfigError;
+use crate::select::redact::{RedactKeyError, RedactRulesError};
 use crate::serve::AdminError;
 use crate::spool::SpoolError;
 
@@ -74,6 +76,20 @@ pub enum RunError {
     /// A part of the pipeline panicked; its message is in the log.
     #[error("a part of the pipeline failed")]
     Task(#[source] tokio::task::JoinError),
+    /// What other hosts get would have other tokens on each.
+    #[error(
+        "secrets are hidden from Redis with a key that all hosts of an experiment share, and none is given: make one with `understudy config key`, put it where only the service can read it on each host, and name it with `key` under [redact] (or as systemd's credential `redact-key`); `mode = \"off\"` there sends secrets as they are"
+    )]
+    NoRedactKey,
+    /// The kernel gives no random bytes.
+    #[error("failed to read random bytes from `{RANDOM_BYTES}`")]
+    RandomKey(#[source] io::Error),
+    /// A key is of no use.
+    #[error("the key under [redact] cannot be used")]
+    RedactKey(#[source] RedactKeyError),
+    /// A rule of redaction makes no sense.
+    #[error("the rules under [redact] cannot be used")]
+    Redact(#[from] RedactRulesError),
     /// The kernel gives no thread.
     #[error("failed to start the capture thread")]
     Thread(#[source] io::Error),

@@ -15,6 +15,7 @@ use super::pace::{Anchor, Pace};
 use super::reload::Changeable;
 use super::replay::Replayer;
 use super::science::Science;
+use super::secrets::Secrets;
 use super::settings::ExperimentConfig;
 use crate::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
 use crate::compare::Comparator;
@@ -56,7 +57,7 @@ pub(super) struct Prepared<Q> {
 pub(super) async fn prepare<Q>(
     config: &ExperimentConfig,
     guard: CapturedPorts,
-    timing: Timing,
+    (timing, secrets): (Timing, Option<Arc<Secrets>>),
     anchor: Anchor,
     (queue, ledger): (Q, Arc<Ledger>),
     comparisons: ComparisonSender,
@@ -65,7 +66,7 @@ pub(super) async fn prepare<Q>(
     let experiment: Arc<str> = config.name.as_str().into();
     let stats = Arc::new(ReplayStats::default());
     let parts = Parts::build(config, guard, &experiment, &stats).await.map_err(wrong)?;
-    let Parts { selector, comparator, branch, twin, model } = parts;
+    let Parts { selector, comparator, branch, twin, model, sends_redacted } = parts;
     let ExperimentConfig {
         name: _,
         select,
@@ -102,7 +103,11 @@ pub(super) async fn prepare<Q>(
     });
     let judge = Arc::new(Judge::new(Judging::new(Arc::new(comparator), external)));
     let limits = compare.limits.clone();
-    let science = Arc::new(Science::new(judge, limits, twin.is_some(), noise.clone(), model));
+    if secrets.as_ref().is_some_and(|secrets| secrets.hides()) {
+        note_sent(&experiment, sends_redacted);
+    }
+    let science = Science::new(judge, limits, twin.is_some(), noise.clone(), model);
+    let science = Arc::new(science.hiding(secrets, sends_redacted));
     let changeable = Changeable {
         name: Arc::clone(&experiment),
         selector: Arc::new(ArcSwap::from_pointee(selector)),
@@ -142,6 +147,17 @@ struct Parts {
     branch: HttpBranch,
     twin: Option<HttpBranch>,
     model: NoiseModel,
+    /// Whether candidate and twin, which are asked the same, are sent tokens in the place of secrets.
+    sends_redacted: bool,
+}
+
+/// Says once what the candidate gets.
+fn note_sent(experiment: &str, sends_redacted: bool) {
+    if sends_redacted {
+        tracing::info!(experiment, "The candidate is sent tokens in the place of captured secrets.");
+    } else {
+        tracing::info!(experiment, "The candidate is sent secrets as they were captured.");
+    }
 }
 
 // === impl Parts ===
@@ -163,17 +179,19 @@ impl Parts {
         let comparator = Comparator::new(config.compare.clone())?;
         let branch =
             HttpBranch::new(config.candidate.clone(), guard.clone()).map_err(PartError::Candidate)?;
-        branch.resolve().await.map_err(PartError::Candidate)?;
+        let addresses = branch.resolve().await.map_err(PartError::Candidate)?;
+        let mut sends_redacted = config.candidate.secrets.are_redacted(&addresses);
         let branch = show(branch, &config.candidate, "candidate").await?;
         let twin = match &config.twin {
             Some(config) => {
                 let twin = HttpBranch::new(config.clone(), guard).map_err(PartError::Twin)?;
-                twin.resolve().await.map_err(PartError::Twin)?;
+                let addresses = twin.resolve().await.map_err(PartError::Twin)?;
+                sends_redacted |= config.secrets.are_redacted(&addresses);
                 Some(show(twin, config, "twin").await?)
             }
             None => None,
         };
         let model = NoiseModel::new(config.noise.model.clone())?;
-        Ok(Self { selector, comparator, branch, twin, model })
+        Ok(Self { selector, comparator, branch, twin, model, sends_redacted })
     }
 }

@@ -51,6 +51,11 @@ impl Judge {
         self.now.store(Arc::new(judging));
     }
 
+    /// True when somebody else's process is asked as well.
+    pub fn asks_others(&self) -> bool {
+        self.now.load().external.is_some()
+    }
+
     /// The outcome of one exchange. Safe to cancel.
     pub async fn judge(
         &self,

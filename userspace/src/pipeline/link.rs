@@ -15,6 +15,7 @@ pub(super) struct Agreement {
     redis: Redis,
     keys: Keys,
     shards: NonZeroU32,
+    redact: String,
     facts: Vec<(&'static str, String)>,
 }
 
@@ -50,9 +51,9 @@ pub(super) async fn agree_on(
     redis: &Redis,
     queue: &QueueConfig,
     experiment: &str,
-    start: Option<&ExperimentStart>,
+    said: (&str, Option<&ExperimentStart>),
 ) -> Result<Keys, RedisError> {
-    let agreement = Agreement::new(redis, queue, experiment, start);
+    let agreement = Agreement::new(redis, queue, experiment, said);
     pass(agreement.make().await)?;
     Ok(agreement.keys)
 }
@@ -60,16 +61,16 @@ pub(super) async fn agree_on(
 // === impl Agreement ===
 
 impl Agreement {
-    /// On one experiment; `start` is known to those that replay.
+    /// On one experiment. `redact` says with which key secrets are hidden; `start` is known to those that replay.
     pub(super) fn new(
         redis: &Redis,
         queue: &QueueConfig,
         experiment: &str,
-        start: Option<&ExperimentStart>,
+        (redact, start): (&str, Option<&ExperimentStart>),
     ) -> Self {
         let keys = Keys::new(&queue.prefix, experiment);
         let facts = start.map(facts).unwrap_or_default();
-        Self { redis: redis.clone(), keys, shards: queue.shards, facts }
+        Self { redis: redis.clone(), keys, shards: queue.shards, redact: redact.to_owned(), facts }
     }
 
     /// Says it to the others. Saying it again does no harm, and is needed where Redis was away, or was emptied.
@@ -77,7 +78,7 @@ impl Agreement {
     /// # Errors
     /// When they have agreed on something else, or Redis does not answer.
     pub(super) async fn make(&self) -> Result<(), RedisError> {
-        agree(&self.redis, &self.keys, self.shards, &self.facts).await
+        agree(&self.redis, &self.keys, (self.shards, &self.redact), &self.facts).await
     }
 }
 

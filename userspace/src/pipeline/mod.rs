@@ -35,6 +35,7 @@ pub mod replay;
 mod replaying;
 pub mod run;
 pub mod science;
+pub mod secrets;
 mod serving;
 pub mod settings;
 mod tape;

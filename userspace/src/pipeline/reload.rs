@@ -245,7 +245,8 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
 
 /// Names the first thing that differs and cannot.
 fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
-    let Config { capture, admin, observe, journal, experiments, speed, record, queue, spool } = running;
+    let Config { capture, admin, observe, journal, experiments, speed, record, queue, spool, redact } =
+        running;
     let parts = [
         ("capture", *capture == new.capture),
         ("admin", *admin == new.admin),
@@ -255,6 +256,7 @@ fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
         ("record", *record == new.record),
         ("queue", *queue == new.queue),
         ("spool", *spool == new.spool),
+        ("redact", *redact == new.redact),
     ];
     let fixed = |key: String| Err(ReloadError::Fixed { key });
     if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {

@@ -16,6 +16,7 @@ use super::live::Live;
 use super::record::{Noted, OnKept, Recorder};
 use super::reload::{Changeable, NoMore, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
+use super::secrets::Secrets;
 use super::settings::{Config, JournalConfig};
 use super::tasks::{spawn, wait};
 use crate::branch::{CapturedPorts, HttpBranch};
@@ -85,7 +86,7 @@ impl<Q: Queue + 'static> Replays<Q> {
     pub(super) async fn prepare(
         config: &Config,
         guard: &CapturedPorts,
-        timing: Timing,
+        (timing, secrets): (Timing, Option<Arc<Secrets>>),
         queues: Vec<(Q, Arc<Ledger>)>,
     ) -> Result<Self, RunError> {
         let Config { journal, experiments, .. } = config;
@@ -97,7 +98,10 @@ impl<Q: Queue + 'static> Replays<Q> {
         for (experiment, queue) in experiments.iter().zip(queues) {
             let (guard, comparisons) = (guard.clone(), comparison_tx.clone());
             let anchor = clock::anchor();
-            parts.push(experiment::prepare(experiment, guard, timing, anchor, queue, comparisons).await?);
+            parts.push(
+                experiment::prepare(experiment, guard, (timing, secrets.clone()), anchor, queue, comparisons)
+                    .await?,
+            );
         }
         let routes = experiments.iter().map(|experiment| experiment.select.route_labels());
         let names: Vec<_> = parts.iter().map(|part| Arc::clone(&part.start.name)).collect();

@@ -12,12 +12,13 @@ use super::live::Live;
 use super::notify::{Notifier, Presence};
 use super::reload::Reloads;
 use super::replaying::{Replaying, ReplayingEnd, Replays};
+use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{CaptureConfig, Config, Input, RecordConfig};
 use super::tape;
 use crate::branch::CapturedPorts;
 use crate::journal::{JournalError, RunId, SqliteJournal};
-use crate::metrics::{CaptureCounts, Metrics, Status};
+use crate::metrics::{CaptureCounts, Metrics, RedactStats, Status};
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
 use crate::serve::Admin;
@@ -33,6 +34,7 @@ pub struct Run {
     replays: Replays<MemoryQueue>,
     record: RecordConfig,
     observe: bool,
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// What a run came to.
@@ -51,6 +53,8 @@ pub struct RunEnd {
     pub looped: Vec<Arc<str>>,
     /// Why no more could be captured, if so. What was captured before has been replayed.
     pub broken: Option<FeedError>,
+    /// What was hidden, or would have been; none where nothing was looked for.
+    pub redact: Option<Arc<RedactStats>>,
 }
 
 // === impl Run ===
@@ -61,8 +65,18 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong.
     pub async fn prepare(config: Config) -> Result<Self, RunError> {
-        let Config { capture, admin, observe, journal: _, experiments, speed, record, queue: _, spool: _ } =
-            &config;
+        let Config {
+            capture,
+            admin,
+            observe,
+            journal: _,
+            experiments,
+            speed,
+            record,
+            queue: _,
+            spool: _,
+            redact,
+        } = &config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
@@ -84,7 +98,8 @@ impl Run {
             offers.push((offer, Arc::clone(&ledger)));
             queues.push((queue, ledger));
         }
-        let replays = Replays::prepare(&config, &guard, timing, queues).await?;
+        let secrets = Secrets::of(redact, Reach::Process)?;
+        let replays = Replays::prepare(&config, &guard, (timing, secrets.clone()), queues).await?;
         let parts = replays.changeable.iter().zip(&replays.replayers).zip(offers);
         let lanes = parts.map(|((changeable, replayer), (offer, ledger))| Lane {
             selector: Arc::clone(&changeable.selector),
@@ -97,7 +112,7 @@ impl Run {
         let observe = *observe;
         let admin = Admin::bind_if(admin.clone()).await?;
         let Config { capture, record, .. } = config;
-        Ok(Self { capture, admin, lanes, replays, record, observe })
+        Ok(Self { capture, admin, lanes, replays, record, observe, secrets })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -130,10 +145,10 @@ impl Run {
         feed: impl Into<Feed>,
         stop: impl Future<Output = ()>,
     ) -> Result<RunEnd, RunError> {
-        let Self { capture, admin, lanes, mut replays, record, observe } = self;
+        let Self { capture, admin, lanes, mut replays, record, observe, secrets } = self;
         // Not earlier, so that a run that cannot start leaves no trace.
         let journal = replays.open_journal()?;
-        let tape = tape::prepare(&record)?;
+        let tape = tape::prepare(&record, secrets.clone())?;
         let begun = replays.begin(journal, summary(&capture), capture.kernel.ports.clone())?;
         let id = begun.id;
         let mut capturing = Capturing::start(feed.into(), &capture, lanes, tape)?;
@@ -142,6 +157,7 @@ impl Run {
         let status = Arc::new(Status {
             capture: Some(capturing.counts()),
             experiments,
+            redact: secrets.as_ref().map(|secrets| secrets.stats()),
             regressions: Some(replays.regressions()),
             ..Status::default()
         });
@@ -172,7 +188,16 @@ impl Run {
             tracing::error!(error = &error as &dyn std::error::Error, "The recording is not whole.");
         }
         serving.end().await;
-        Ok(RunEnd { journal, recorded, id, capture, ledgers: status.ledgers(), looped, broken })
+        Ok(RunEnd {
+            journal,
+            recorded,
+            id,
+            capture,
+            ledgers: status.ledgers(),
+            looped,
+            broken,
+            redact: status.redact.clone(),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::judge::Judge;
+use super::secrets::{Kept, Secrets};
 use crate::compare::noise::{
     AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, NoiseShare, Repeat, RepeatConfig, RepeatIndex,
     Triple,
@@ -37,6 +38,10 @@ pub struct Science {
     again: Option<AgainConfig>,
     repeats: Option<Mutex<RepeatIndex>>,
     model: Mutex<NoiseModel>,
+    /// What hides secrets before anything is kept; none where nothing is hidden.
+    secrets: Option<Arc<Secrets>>,
+    /// Whether requests are sent without secrets, too.
+    sends_redacted: bool,
 }
 
 /// Which comparisons a source of evidence may say something about.
@@ -56,6 +61,8 @@ pub struct Judged {
     pub outcome: Outcome,
     /// Where they differ, noise or not; none where nothing could be compared.
     pub differing: Option<DifferingPaths>,
+    /// What may be kept of exchange and answer; none where that is all of it.
+    pub kept: Option<Kept>,
 }
 
 /// A comparison whose request the candidate is to be asked again.
@@ -130,12 +137,34 @@ impl Science {
             again: again.filter(|_| !has_twin),
             repeats: repeats.filter(|_| !has_twin).map(|config| Mutex::new(RepeatIndex::new(config))),
             model: Mutex::new(model),
+            secrets: None,
+            sends_redacted: false,
+        }
+    }
+
+    /// Hides secrets in what is kept, and where `sends_redacted` in what is sent as well.
+    #[must_use]
+    pub fn hiding(self, secrets: Option<Arc<Secrets>>, sends_redacted: bool) -> Self {
+        let hides = secrets.as_ref().is_some_and(|secrets| secrets.hides());
+        Self { secrets, sends_redacted: sends_redacted && hides, ..self }
+    }
+
+    /// The exchange with the request that candidate and twin are sent.
+    pub fn sent(&self, exchange: Arc<Exchange>) -> Arc<Exchange> {
+        match &self.secrets {
+            Some(secrets) if self.sends_redacted => secrets.sent(&exchange),
+            Some(_) | None => exchange,
         }
     }
 
     /// How answers are compared.
     pub fn judge(&self) -> &Judge {
         &self.judge
+    }
+
+    /// What may be kept of exchange and answer; none where that is all of it.
+    pub fn kept(&self, exchange: &Exchange, candidate: &Observation) -> Option<Kept> {
+        self.secrets.as_ref().and_then(|secrets| secrets.kept(exchange, candidate))
     }
 
     /// Takes note of an exchange, in the order of capture: gives A's earlier answer to the same request.
@@ -153,9 +182,9 @@ impl Science {
         candidate: &Observation,
         twin: Option<&Observation>,
     ) -> Judged {
-        let outcome = self.judge.judge(route, exchange, candidate, Purpose::Outcome).await;
+        let (outcome, kept) = self.judged(route, exchange, candidate, Purpose::Outcome).await;
         let differing = self.paths(&outcome);
-        let Some(paths) = &differing else { return Judged { outcome, differing } };
+        let Some(paths) = &differing else { return Judged { outcome, differing, kept } };
         let same_version = match twin {
             Some(twin) => self.differing(exchange, route, twin).await,
             None => None,
@@ -171,7 +200,35 @@ impl Science {
             matches!(model.state(route, path), PathState::Noise)
         });
         drop(model);
-        Judged { outcome, differing }
+        Judged { outcome, differing, kept }
+    }
+
+    /// The outcome of a comparison, and what may be kept of it. Answers that match as they are have nothing that would be
+    /// kept, and are looked at once. Of all others the outcome is that without secrets: what differed by a secret alone, as
+    /// A's answer and that to a request without secrets do, does not any more.
+    async fn judged(
+        &self,
+        route: &str,
+        exchange: &Exchange,
+        candidate: &Observation,
+        purpose: Purpose,
+    ) -> (Outcome, Option<Kept>) {
+        let Some(secrets) = &self.secrets else {
+            return (self.judge.judge(route, exchange, candidate, purpose).await, None);
+        };
+        // Somebody else's process is somewhere else.
+        if !self.judge.asks_others() {
+            let glance = if purpose == Purpose::Outcome { Purpose::Glance } else { purpose };
+            let plain = self.judge.judge(route, exchange, candidate, glance).await;
+            if plain == Outcome::Match {
+                return (plain, None);
+            }
+        }
+        let kept = secrets.kept(exchange, candidate);
+        let (exchange, candidate) =
+            kept.as_ref().map_or((exchange, candidate), |(exchange, candidate)| (&**exchange, candidate));
+        let outcome = self.judge.judge(route, exchange, candidate, purpose).await;
+        (outcome, kept)
     }
 
     /// What A's own earlier answer says about a comparison. False when it says nothing.
@@ -263,7 +320,7 @@ impl Science {
         route: &str,
         other: &Observation,
     ) -> Option<DifferingPaths> {
-        self.paths(&self.judge.judge(route, exchange, other, Purpose::Evidence).await)
+        self.paths(&self.judged(route, exchange, other, Purpose::Evidence).await.0)
     }
 
     fn paths(&self, outcome: &Outcome) -> Option<DifferingPaths> {

@@ -28,6 +28,7 @@ use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
 use crate::select::SessionBy;
 use crate::serve::AdminConfig;
+use crate::select::redact::{RedactKey, RedactRules};
 use crate::spool::SpoolConfig;
 use crate::stream::StreamLimits;
 
@@ -52,6 +53,19 @@ pub struct Config {
     pub queue: Option<QueueConfig>,
     /// Where exchanges wait while the queue cannot be reached.
     pub spool: SpoolConfig,
+    /// What is hidden before anything leaves the process or is kept.
+    pub redact: RedactConfig,
+}
+
+/// What is hidden, and with which key.
+#[derive(Clone, Debug, Default)]
+pub struct RedactConfig {
+    /// What is hidden.
+    pub rules: RedactRules,
+    /// The file with the key; it is not read yet. None: `redact-key` in systemd's `$CREDENTIALS_DIRECTORY`, if it is there.
+    pub key_file: Option<PathBuf>,
+    /// The key that was read. None: a new one for each process.
+    pub key: Option<RedactKey>,
 }
 
 /// The queue between hosts.
@@ -188,6 +202,16 @@ pub struct ExperimentConfig {
 
 /// Streams of an experiment when nothing else is said.
 const SHARDS_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+
+// === impl RedactConfig ===
+
+/// As the file says it: what was read from the key's file is no part of that.
+impl PartialEq for RedactConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { rules, key_file, key: _ } = self;
+        *rules == other.rules && *key_file == other.key_file
+    }
+}
 
 // === impl QueueConfig ===
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::clock;
 use super::error::RunError;
 use super::patience::Patience;
+use super::secrets::Secrets;
 use super::settings::RecordConfig;
 use crate::metrics::ExperimentStatus;
 use crate::model::{Exchange, Fate, Ledger};
@@ -36,6 +37,8 @@ pub(super) struct TapeWriter<W> {
     writer: RecordingWriter<W>,
     ledger: Arc<Ledger>,
     full: watch::Sender<bool>,
+    /// What hides secrets before anything is written; none where nothing is hidden.
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// A recording that is written.
@@ -61,6 +64,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// When its file cannot be made.
 pub(super) fn prepare(
     config: &RecordConfig,
+    secrets: Option<Arc<Secrets>>,
 ) -> Result<Option<(Tape, TapeWriter<file::Output>)>, RecordingError> {
     let RecordConfig { path, limits, queue } = config;
     let Some(path) = path else { return Ok(None) };
@@ -68,7 +72,7 @@ pub(super) fn prepare(
     let (offer, queue) = memory_queue(*queue);
     let ledger = Arc::new(Ledger::default());
     let tape = Tape { offer, ledger: Arc::clone(&ledger) };
-    Ok(Some((tape, TapeWriter { queue, writer, ledger, full: watch::Sender::new(false) })))
+    Ok(Some((tape, TapeWriter { queue, writer, ledger, full: watch::Sender::new(false), secrets })))
 }
 
 // === impl Tape ===
@@ -105,7 +109,7 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
     /// Runs until the capture has ended and everything is written. After an error, or at the bound of the file, it
     /// goes on to take exchanges, each with the fate that says so.
     fn run(self, runtime: &Handle, mut capture_ended: watch::Receiver<bool>) -> Result<(), RecordingError> {
-        let Self { mut queue, writer, ledger, full } = self;
+        let Self { mut queue, writer, ledger, full, secrets } = self;
         let mut writer = Ok(writer);
         let mut closed = false;
         let mut flush_at = clock::now() + FLUSH_EVERY;
@@ -131,7 +135,8 @@ impl<W: Write + Send + 'static> TapeWriter<W> {
                     Ok(())
                 }
                 (Next::Claim(Some(claim)), Ok(writer)) => {
-                    let written = writer.write(&claim.exchange);
+                    let hidden = secrets.as_ref().map(|secrets| secrets.exchange(&claim.exchange));
+                    let written = writer.write(hidden.as_ref().unwrap_or(&claim.exchange));
                     let recorded = matches!(written, Ok(Written::Yes));
                     claim.settle(if recorded { Fate::Recorded } else { Fate::NotRecorded });
                     written.map(|written| {

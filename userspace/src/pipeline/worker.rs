@@ -20,6 +20,7 @@ use super::notify::{Notifier, Presence};
 use super::record::OnKept;
 use super::reload::Reloads;
 use super::replaying::{ReplayingEnd, Replays};
+use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{Config, JournalConfig, QueueConfig};
 use super::tasks::{spawn, wait};
@@ -44,6 +45,7 @@ pub struct Worker {
     stats: Vec<(Arc<str>, Arc<QueueStats>)>,
     summary: String,
     publishers: Vec<Publisher<WorkerTeller>>,
+    secrets: Option<Arc<Secrets>>,
 }
 
 /// What a worker came to.
@@ -73,13 +75,15 @@ impl Worker {
         if config.experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
+        let secrets = Secrets::of(&config.redact, Reach::Fleet)?;
+        let redact = Secrets::agreement(secrets.as_ref());
         let connection = connect(redis).await?;
         let id: Arc<str> = format!("{:032x}", random_id()?).into();
         let (mut queues, mut workers, mut kept, mut stats) =
             (Vec::new(), Vec::new(), BTreeMap::new(), Vec::new());
         for experiment in &config.experiments {
             let name: Arc<str> = experiment.name.as_str().into();
-            let keys = agree_on(&connection, queue, &name, None).await?;
+            let keys = agree_on(&connection, queue, &name, (&redact, None)).await?;
             let (ledger, counts) = (Arc::new(Ledger::default()), Arc::new(QueueStats::default()));
             let worker = WorkerConfig {
                 experiment: Arc::clone(&name),
@@ -101,15 +105,16 @@ impl Worker {
         }
         // What listens here has nothing to do with what is captured elsewhere; a way back to A is seen there.
         let guard = CapturedPorts::default();
-        let mut replays = Replays::prepare(&config, &guard, Timing::Queued, queues).await?;
+        let mut replays =
+            Replays::prepare(&config, &guard, (Timing::Queued, secrets.clone()), queues).await?;
         for start in replays.starts() {
-            agree_on(&connection, queue, &start.name, Some(start)).await?;
+            agree_on(&connection, queue, &start.name, (&redact, Some(start))).await?;
         }
         replays.tell(telling(&config.journal, kept));
         let publisher = |teller: WorkerTeller| {
             let limits = ResultsLimits::default();
             let start = replays.starts().iter().find(|start| start.name == *teller.experiment());
-            let agreement = Agreement::new(&connection, queue, teller.experiment(), start);
+            let agreement = Agreement::new(&connection, queue, teller.experiment(), (&redact, start));
             let results = Results::new(connection.clone(), &queue.prefix, teller.experiment(), limits);
             Publisher::new(results, Role::Worker, id.to_string(), teller, PublishLimits::default())
                 .agreeing(agreement)
@@ -117,7 +122,7 @@ impl Worker {
         let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);
         let admin = Admin::bind_if(config.admin).await?;
-        Ok(Self { admin, replays, workers, stats, summary, publishers })
+        Ok(Self { admin, replays, workers, stats, summary, publishers, secrets })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -146,7 +151,7 @@ impl Worker {
     /// # Errors
     /// When it cannot start.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<WorkerEnd, RunError> {
-        let Self { admin, mut replays, workers, stats, summary, publishers } = self;
+        let Self { admin, mut replays, workers, stats, summary, publishers, secrets } = self;
         let journal = replays.open_journal()?;
         let begun = replays.begin(journal, summary, Vec::new())?;
         let id = begun.id;
@@ -155,6 +160,7 @@ impl Worker {
             capture: None,
             experiments: replays.take_statuses(),
             queue: Some(Arc::clone(&queue)),
+            redact: secrets.as_ref().map(|secrets| secrets.stats()),
             regressions: Some(replays.regressions()),
             ..Status::default()
         });

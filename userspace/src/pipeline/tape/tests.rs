@@ -34,7 +34,7 @@ fn tape(disk: Disk, file_bytes_max: u64, exchanges_max: usize) -> (Tape, TapeWri
     let (offer, queue) = memory_queue(MemoryQueueLimits { exchanges_max, ..MemoryQueueLimits::default() });
     let ledger = Arc::new(Ledger::default());
     let tape = Tape { offer, ledger: Arc::clone(&ledger) };
-    (tape, TapeWriter { queue, writer, ledger, full: watch::Sender::new(false) })
+    (tape, TapeWriter { queue, writer, ledger, full: watch::Sender::new(false), secrets: None })
 }
 
 fn exchange(number: u64) -> Arc<Exchange> {

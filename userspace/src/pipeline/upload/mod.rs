@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::now;
+use super::secrets::Secrets;
 use crate::metrics::{QueueStatus, SpoolStats, UploadStats};
 use crate::model::{Fate, Ledger, TicketBundle};
 use crate::queue::entry::{EncodedEntry, EntryEncoder, EntryError};
@@ -105,6 +106,8 @@ pub struct UploadParts<A> {
     pub make_appender: MakeAppender<A>,
     /// Whether Redis does its part.
     pub status: Arc<QueueStatus>,
+    /// What hides secrets before an entry is made; none where nothing is hidden.
+    pub secrets: Option<Arc<Secrets>>,
 }
 
 /// Uploads.
@@ -121,6 +124,7 @@ pub struct Uploader<A> {
     /// Appenders of earlier processes, whose entries lie in the spool.
     former: HashMap<(u128, Arc<str>), A>,
     status: Arc<QueueStatus>,
+    secrets: Option<Arc<Secrets>>,
     rounds: JoinSet<RoundEnd<A>>,
     /// None while entries go straight to Redis.
     drain: Option<Drain>,
@@ -188,6 +192,7 @@ impl<A: Append> Uploader<A> {
             producer,
             make_appender,
             status,
+            secrets,
         } = parts;
         let lanes = || (0..shards.get()).map(|_| ShardLane::default()).collect();
         let experiments = channels.into_iter().map(|channel| {
@@ -220,6 +225,7 @@ impl<A: Append> Uploader<A> {
             make_appender,
             former: HashMap::new(),
             status,
+            secrets,
             rounds: JoinSet::new(),
             drain,
             former_left,
@@ -278,6 +284,9 @@ impl<A: Append> Uploader<A> {
         let Offered { exchange, route, ticket } = offered;
         let Some(experiment) = self.experiments.get_mut(index) else { return ticket.settle(Fate::Lost) };
         let shard = self.session.shard(&exchange, self.shards);
+        // From here on it may come to the disk, and to Redis.
+        let exchange =
+            self.secrets.as_ref().map_or(Arc::clone(&exchange), |secrets| secrets.exchange(&exchange));
         let entry = match self.encoder.encode(&exchange, &route) {
             Ok(entry) => entry,
             Err(error) => {

@@ -122,6 +122,7 @@ fn stage(folder: tempfile::TempDir, store: Arc<Mutex<Store>>, producer: u128, sp
         producer,
         make_appender: Box::new(move |_, producer| Fake { producer, ..fake.clone() }),
         status: Arc::default(),
+        secrets: None,
     });
     Stage { folder, store, ledger, offer, uploader }
 }

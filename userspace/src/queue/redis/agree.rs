@@ -14,17 +14,18 @@ use super::keys::Keys;
 /// How long it is remembered after the last start of a process.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Says how many shards the experiment has, and sets these facts, which a report shows.
+/// Says how many shards the experiment has and which key hides secrets in it (its fingerprint, or `none`), and sets these
+/// facts, which a report shows.
 ///
 /// # Errors
-/// [`RedisError::Settings`] when another process has said another number of shards; otherwise as any command.
+/// [`RedisError::Settings`] when another process has said something else of the first two; otherwise as any command.
 pub async fn agree(
     redis: &Redis,
     keys: &Keys,
-    shards: NonZeroU32,
+    (shards, redact): (NonZeroU32, &str),
     facts: &[(&str, String)],
 ) -> Result<(), RedisError> {
-    const OPERATION: &str = "agree on the number of shards";
+    const OPERATION: &str = "agree on shards and key";
     let settings = keys.settings();
     let mut first = redis::cmd("HSETNX");
     first.arg(&settings).arg("shards").arg(shards.get());
@@ -42,6 +43,25 @@ pub async fn agree(
             ),
         });
     }
+    let mut first = redis::cmd("HSETNX");
+    first.arg(&settings).arg("redact").arg(redact);
+    redis.query::<Value>(OPERATION, &first).await?;
+    let mut get = redis::cmd("HGET");
+    get.arg(&settings).arg("redact");
+    let agreed: Option<String> = redis.query(OPERATION, &get).await?;
+    if agreed.as_deref() != Some(redact) {
+        let agreed = agreed.unwrap_or_default();
+        return Err(RedisError::Settings {
+            address: redis.address().to_owned(),
+            said: format!(
+                "secrets of the experiment are hidden with {} there and with {} in this configuration (`{settings}`), so \
+                 that nothing could be compared; use the same file for `key` under [redact] on all of its hosts, or, for a \
+                 new key, another `prefix`",
+                key_in_words(&agreed),
+                key_in_words(redact)
+            ),
+        });
+    }
     let mut set = redis::cmd("HSET");
     set.arg(&settings);
     for (name, value) in facts {
@@ -54,4 +74,11 @@ pub async fn agree(
     }
     redis.query::<Value>(OPERATION, &keep).await?;
     Ok(())
+}
+
+fn key_in_words(fingerprint: &str) -> String {
+    match fingerprint {
+        "none" => "no key".to_owned(),
+        fingerprint => format!("the key {fingerprint}"),
+    }
 }
