@@ -38,6 +38,8 @@ mod queue;
 mod recording;
 #[path = "e2e/rules.rs"]
 mod rules;
+#[path = "e2e/secrets.rs"]
+mod secrets;
 #[path = "e2e/service.rs"]
 mod service;
 #[path = "e2e/throttle.rs"]
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         ("noise", noise::CASES),
         ("candidate", candidate::CASES),
         ("rules", rules::CASES),
+        ("secrets", secrets::CASES),
         ("faults", faults::CASES),
         ("doctor", doctor::CASES),
         ("service", service::CASES),

@@ -314,3 +314,16 @@ fn the_template_shows_the_defaults_of_a_queue() {
     let queue = |text: &str| parse(text, None, Flags::default()).unwrap().queue.unwrap();
     assert_eq!(queue(&spelled), queue("[queue]\nredis = \"redis://redis.internal:6379/0\"\n"));
 }
+
+#[test]
+fn redaction_is_refused_with_line_and_key() {
+    let with = |lines: &str| format!("[redact]\n{lines}\n");
+    check(&with("mode = \"some\""), "line 2, key `redact.mode`: must be off, standard, strict, dry-run");
+    check(&with("json = [\"a\",\n\"$a\"]"), "line 3, key `redact.json`");
+    check(&with("headers = [\"a b\"]"), "line 2, key `redact.headers`");
+    check(&with("patterns = [\"(\"]"), "key `redact.patterns`");
+    check(&with("allow = [\"cookie\"]"), "key `redact.allow`");
+    check(&with("keys = \"x\""), "unknown field `keys`");
+    let candidate = "candidate = { url = \"http://127.0.0.1:9\", secrets = \"some\" }";
+    check(&format!("{START}{candidate}"), "line 5, key `experiment.candidate.secrets`");
+}

@@ -89,9 +89,9 @@ impl Redactor {
             return None;
         }
         if names.hide(&name) || self.is_strict() {
-            let token = self.key.secret(&plain)?;
+            let token = self.secret(&plain)?;
             tally.count(rule);
-            return Some(token.into_bytes());
+            return Some(encoded(&token, OF_FORMS));
         }
         self.text(&plain, tally).map(|hidden| encoded(&hidden, OF_FORMS))
     }

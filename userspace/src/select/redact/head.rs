@@ -60,6 +60,26 @@ const PROTOCOL: [&str; 46] = [
     "x-frame-options",
 ];
 
+/// Schemes of credentials, in lower case: those of IANA's registry that are in use, and those that are used without it.
+const SCHEMES: [&str; 12] = [
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "digest",
+    "hawk",
+    "key",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "signature",
+    "token",
+];
+
+fn is_scheme(word: &[u8]) -> bool {
+    SCHEMES.iter().any(|scheme| scheme.as_bytes().eq_ignore_ascii_case(word))
+}
+
 fn is_protocol(name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else { return false };
     PROTOCOL.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
@@ -109,19 +129,23 @@ impl Redactor {
         self.text(value, tally)
     }
 
-    /// `Bearer …`, `Basic …`, or a value without a scheme (RFC 9110 section 11.4). The scheme is no secret.
+    /// `Bearer …`, `Basic …`, or a value without a scheme (RFC 9110 section 11.4).
     fn credentials(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
-        let space = memchr::memchr(b' ', value);
-        let scheme = space.and_then(|at| value.split_at_checked(at)).filter(|(scheme, _)| {
-            scheme.len() <= 16 && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
-        });
-        let (scheme, secret) = match scheme {
-            Some((scheme, rest)) => (scheme, rest.trim_ascii()),
-            None => (&b""[..], value),
-        };
-        let token = self.key.secret(secret)?;
+        let token = self.secret(value)?;
         tally.count(Rule::Header);
-        Some(if scheme.is_empty() { token.into_bytes() } else { [scheme, b" ", token.as_bytes()].concat() })
+        Some(token)
+    }
+
+    /// The token of a secret, wherever it stands. A scheme before it is none, and stays, also where somebody repeats it.
+    pub(super) fn secret(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let space = memchr::memchr(b' ', value).and_then(|at| value.split_at_checked(at));
+        match space.filter(|(scheme, _)| is_scheme(scheme)) {
+            Some((scheme, rest)) => {
+                let token = self.key.secret(rest.trim_ascii())?;
+                Some([scheme, b" ", token.as_bytes()].concat())
+            }
+            None => self.key.secret(value).map(String::into_bytes),
+        }
     }
 
     /// Every cookie's value; names stay (RFC 6265 section 4.2.1).

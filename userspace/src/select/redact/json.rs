@@ -197,9 +197,9 @@ impl<'a> Walk<'a, '_> {
         }
         let plain = unescaped(raw);
         if hidden {
-            if let Some(token) = redactor.key.secret(&plain) {
+            if let Some(token) = redactor.secret(&plain) {
                 self.tally.count(Rule::Json);
-                self.splice.replace(at, token.as_bytes());
+                self.splice.replace(at, &token);
             }
             return;
         }

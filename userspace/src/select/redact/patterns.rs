@@ -1,5 +1,5 @@
-//! Secrets that are known by how they look, anywhere in a text: addresses, card numbers, bearer tokens, and parameters of
-//! URLs by their names.
+//! Secrets that are known by how they look, anywhere in a text: addresses, card numbers, bearer tokens, and `name=value` by
+//! its name.
 //!
 //! Knows no format. Looks at each byte a bounded number of times.
 
@@ -152,23 +152,25 @@ fn bearers(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
     }
 }
 
-/// Parameters of URLs, wherever one stands: `?token=…`, `&token=…`, `;jsessionid=…`.
+/// `name=value` wherever it stands: a parameter of a URL within a text, a line of a log.
 fn parameters(text: &[u8], names: &Names, key: &RedactKey, found: &mut Vec<Found>) {
-    for at in memchr::memchr3_iter(b'?', b'&', b';', text) {
-        let start = at.saturating_add(1);
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]%".contains(&byte);
-        let name_end = run(text, start, NAME_BYTES_MAX, is_name);
-        if name_end == start || text.get(name_end) != Some(&b'=') {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]%".contains(&byte);
+    let ends = |byte: u8| byte.is_ascii_whitespace() || b"&;#\"'<>\\,)}".contains(&byte);
+    let mut last_end = 0;
+    for name_end in memchr::memchr_iter(b'=', text) {
+        let name_start = run_back(text, name_end, NAME_BYTES_MAX, is_name).max(last_end);
+        let value_start = name_end.saturating_add(1);
+        let first = text.get(value_start);
+        // A comparison or an attribute without a value is none.
+        if name_start >= name_end || first.is_none_or(|byte| ends(*byte) || *byte == b'=') {
             continue;
         }
-        let value_start = name_end.saturating_add(1);
-        let ends = |byte: u8| byte.is_ascii_whitespace() || b"&;#\"'<>\\,)}".contains(&byte);
-        if !names.hide(text.get(start..name_end).unwrap_or_default()) {
+        if !names.hide(text.get(name_start..name_end).unwrap_or_default()) {
             continue;
         }
         let value_end = run(text, value_start, usize::MAX, |byte| !ends(byte));
-        let value = text.get(value_start..value_end).unwrap_or_default();
-        let plain = super::form::decoded(value, false);
+        last_end = value_end;
+        let plain = super::form::decoded(text.get(value_start..value_end).unwrap_or_default(), false);
         push(found, Rule::Parameter, value_start..value_end, key.secret(&plain));
     }
 }

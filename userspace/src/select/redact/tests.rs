@@ -164,6 +164,12 @@ fn json_is_hidden_member_by_member() {
         &["\n"],
     );
     check_body("text/plain", "[INFO] bob@example.org logged in", &["bob@"], &["[INFO] ", " logged in"]);
+    check_body(
+        kind,
+        r#"{"said":"token=abc12345&x=1","authorization":"Bearer abc12345"}"#,
+        &["abc12345"],
+        &["&x=1", "\"Bearer "],
+    );
     check_body(kind, r#"{"next":"/p?page=2&token=abc123"}"#, &["abc123"], &["/p?page=2&token="]);
     let deep = format!("{}{{\"password\":\"hunter2\"}}", "[".repeat(100));
     check_body(kind, &deep, &["hunter2"], &[]);
@@ -208,6 +214,12 @@ fn cards_and_tokens_are_known_by_their_looks() {
     );
     check_body(text, "id-a4111111111111111 stays", &[], &["a4111111111111111"]);
     check_body(text, "curl -H 'Authorization: Bearer abc123DEF456'", &["abc123DEF456"], &["Bearer "]);
+    check_body(
+        text,
+        "user=al password=hunter2, token==x",
+        &["hunter2"],
+        &["user=al password=", ", token==x"],
+    );
     check_body(text, "the bearer delivers it", &[], &["the bearer delivers it"]);
     check_body(text, "t=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln and so on", &["eyJhIjoxfQ"], &[" and so on"]);
     check_body(text, "a@b, @c.de, x@redacted.invalid", &[], &["a@b, @c.de, x@redacted.invalid"]);

@@ -1,0 +1,623 @@
+//! Secrets stay home: what is planted in requests and answers is searched for in everything that leaves the daemon or that
+//! it keeps.
+//!
+//! Believes no silence: each search must find a marker that is no secret, and with redaction off it must find the secrets.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use understudy_tests::client::{Client, get_text};
+use understudy_tests::clock::wait_until;
+use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish};
+use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
+use understudy_tests::process::Place;
+use understudy_tests::redis;
+use understudy_tests::server::free_address;
+use understudy_tests::wire::{Fields, Reader, field};
+
+use crate::Case;
+
+const FLEET: &[Prerequisite] =
+    &[KERNEL[0], KERNEL[1], KERNEL[2], Prerequisite::Tool("redis-server"), Prerequisite::Tool("redis-cli")];
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "no_secret_leaves_a_fleet", needs: FLEET, run: fleet },
+    Case { name: "without_redaction_the_search_finds_them", needs: FLEET, run: control },
+    Case { name: "no_secret_is_kept_by_a_run_whose_candidate_gets_them", needs: KERNEL, run: beside },
+    Case { name: "a_candidate_elsewhere_gets_tokens", needs: KERNEL, run: elsewhere },
+    Case { name: "strict_keeps_what_has_no_name", needs: KERNEL, run: strict },
+    Case { name: "a_dry_run_says_what_it_would_hide", needs: KERNEL, run: dry_run },
+    Case { name: "a_fleet_without_a_common_key_is_refused", needs: FLEET, run: refused },
+];
+
+/// One secret of each kind. Requests carry them, A and B repeat them, and each makes some of its own.
+const SECRETS: [&str; 13] = [
+    "b3arer.S3cr3t-token_99",
+    "QWxhZGRpbjpvcGVuLXMzczRtZQ==",
+    "c00kieS3cretValue77",
+    "ap1keyOfSomebody4711",
+    "f0rmPassw0rdOfAlice",
+    "js0nPassw0rdOfBob",
+    "qu3ryTok3nOfCarol",
+    "multipartS3cret2025",
+    "gz1ppedS3cretOfDave",
+    "4111111111111111",
+    "5500 0055 5555 5559",
+    "erin.secret@example.org",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJmcmFuay1zZWNyZXQifQ.c2lnbmF0dXJlLXNlY3JldA",
+];
+
+/// What only A's and B's answers have: a session, a token against forgery, a token in a URL.
+const OF_SERVERS: [&str; 3] = ["setC00kieOfTheServer5", "csrfOfTheServer31337", "redirectT0ken99887"];
+
+/// No secret: it must be found wherever secrets are searched for.
+const MARKER: &str = "marker-of-no-secret";
+
+/// How long entries may take from the capture to the journal.
+const DONE_WAIT_MAX: Duration = Duration::from_secs(60);
+const END_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// A server that repeats what it is told, in the ways that applications do.
+struct Vault {
+    address: SocketAddr,
+    /// Every byte that it was sent, in readable form.
+    received: Arc<Mutex<String>>,
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// `price` is what `/price` answers: no secret, and wrong in B.
+    fn start(price: u32) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let received = Arc::new(Mutex::new(String::new()));
+        let log = Arc::clone(&received);
+        // Ends with the test program, as its connections do.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = Arc::clone(&log);
+                std::thread::spawn(move || serve(stream, price, &log));
+            }
+        });
+        Ok(Self { address, received })
+    }
+
+    fn received(&self) -> String {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Answers until the connection ends. What goes wrong on it is seen by whoever waits for the answer.
+fn serve(stream: TcpStream, price: u32, log: &Mutex<String>) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut writer = stream.try_clone().ok()?;
+    let mut reader = Reader::new(stream);
+    loop {
+        let head = reader.request_head().ok()??;
+        let body = reader.body_bytes(head.framing().ok()?).ok()?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let line = format!("{} {} {:?} {text}\n", head.method, head.target, head.fields);
+        log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+        writer.write_all(&answer(&head.target, &head.fields, &text, price)).ok()?;
+    }
+}
+
+fn answer(target: &str, fields: &Fields, body: &str, price: u32) -> Vec<u8> {
+    let of = |name: &str| field(fields, name).unwrap_or_default().to_owned();
+    let session = of("cookie").split("sid=").nth(1).unwrap_or_default().to_owned();
+    let [set, csrf, redirect] = OF_SERVERS;
+    let (kind, body) = if target.starts_with("/page") {
+        let page = format!(
+            "<p>{MARKER} {}</p><input type=\"hidden\" name=\"csrf_token\" value=\"{csrf}\">\
+             <a href=\"/go?a=1&amp;access_token={redirect}\">go</a>",
+            of("x-mail")
+        );
+        ("text/html", page)
+    } else {
+        let json = serde_json::json!({
+            "marker": MARKER,
+            "price": if target.starts_with("/price") { price } else { 100 },
+            "session": session,
+            "authorization": of("authorization"),
+            "api_key": of("x-api-key"),
+            "mail": of("x-mail"),
+            "note": format!("paid with {}, card on file", of("x-card")),
+            "target": target,
+            "said": body,
+            "next": format!("/go?page=2&token={redirect}"),
+        });
+        ("application/json", json.to_string())
+    };
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nSet-Cookie: sid={set}; Path=/; HttpOnly\r\n\
+         Location: /go?access_token={redirect}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+/// Requests that carry every secret, the last one to `/price`.
+fn requests() -> Vec<Vec<u8>> {
+    let [bearer, basic, cookie, key, form, json, query, multipart, gzipped, card, grouped, mail, jwt] =
+        SECRETS;
+    let coded = |value: &str| value.replace('@', "%40").replace(' ', "+");
+    let request = |method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]| {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: vault\r\nX-Marker: {MARKER}\r\n");
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        [head.as_bytes(), b"\r\n", body].concat()
+    };
+    let bearer = format!("Bearer {bearer}");
+    let basic = format!("Basic {basic}");
+    let with_jwt = format!("Bearer {jwt}");
+    let cookies = format!("theme=dark; sid={cookie}");
+    let json = serde_json::json!({
+        "user": {"name": "bob", "password": json},
+        "cards": [{"number": card}],
+        "mail": mail,
+        "id_token": jwt,
+        "marker": MARKER,
+    });
+    let parts = format!(
+        "--XX\r\nContent-Disposition: form-data; name=\"secret\"\r\n\r\n{multipart}\r\n--XX\r\n\
+         Content-Disposition: form-data; name=\"marker\"\r\n\r\n{MARKER}\r\n--XX--\r\n"
+    );
+    vec![
+        request("GET", "/json", &[("Authorization", &bearer), ("Cookie", &cookies), ("X-Api-Key", key)], b""),
+        request("GET", "/json", &[("Authorization", &basic), ("X-Mail", mail), ("X-Card", grouped)], b""),
+        request("GET", "/page", &[("Authorization", &with_jwt), ("X-Mail", mail)], b""),
+        request("GET", &format!("/json?token={query}&mail={}&page=2", coded(mail)), &[], b""),
+        request("GET", &format!("/users/{}/orders", coded(mail)), &[("Cookie", &cookies)], b""),
+        request(
+            "POST",
+            "/json",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            format!("user=alice&password={form}&card={}&marker={MARKER}", coded(grouped)).as_bytes(),
+        ),
+        request("POST", "/json", &[("Content-Type", "application/json")], json.to_string().as_bytes()),
+        request("POST", "/json", &[("Content-Type", "multipart/form-data; boundary=XX")], parts.as_bytes()),
+        request(
+            "POST",
+            "/page",
+            &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
+            &gzip(format!("{{\"client_secret\":\"{gzipped}\",\"marker\":\"{MARKER}\"}}").as_bytes()),
+        ),
+        request("GET", "/price", &[("Authorization", &bearer), ("Cookie", &cookies), ("X-Mail", mail)], b""),
+    ]
+}
+
+/// One stored block (RFC 1951 section 3.2.4, RFC 1952), so that the secret can be searched for.
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(plain.len()).unwrap_or(u16::MAX);
+    let crc = crc32(plain);
+    [
+        &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1][..],
+        &length.to_le_bytes(),
+        &(!length).to_le_bytes(),
+        plain,
+        &crc.to_le_bytes(),
+        &u32::from(length).to_le_bytes(),
+    ]
+    .concat()
+}
+
+/// CRC-32 bit by bit (RFC 1952 section 8).
+fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
+/// Sends all requests so many times, each on the connection of its round.
+fn send(to: &Vault, rounds: usize) -> anyhow::Result<u64> {
+    let requests = requests();
+    for _ in 0..rounds {
+        let mut client = Client::connect(to.address)?;
+        for request in &requests {
+            client.send(request)?;
+            let answer = client.answer("GET")?;
+            ensure!(answer.status == 200, "A answered {}", answer.status);
+        }
+    }
+    Ok((rounds * requests.len()) as u64)
+}
+
+/// In which ways a secret may be written: raw, URL-encoded, and in Base64 at each of its three alignments.
+fn spellings(secret: &str) -> Vec<String> {
+    let mut spellings = vec![secret.to_owned()];
+    let url: String = secret
+        .bytes()
+        .map(|byte| match byte {
+            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    spellings.push(url.clone());
+    spellings.push(url.replace("%20", "+"));
+    spellings.push(secret.bytes().map(|byte| format!("{byte:02x}")).collect());
+    for skip in 0..3 {
+        // Whole groups of three bytes have the same letters whatever stands around them.
+        let bytes = secret.as_bytes().get(skip..).unwrap_or_default();
+        let whole = bytes.get(..bytes.len() / 3 * 3).unwrap_or_default();
+        spellings.push(base64(whole));
+    }
+    spellings.retain(|spelling| spelling.len() >= 8);
+    spellings.sort();
+    spellings.dedup();
+    spellings
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = bytes.chunks_exact(3).flat_map(|group| {
+        let number = group.iter().fold(0_usize, |number, byte| (number << 8) | usize::from(*byte));
+        [18, 12, 6, 0].map(|shift| char::from(LETTERS[(number >> shift) & 63]))
+    });
+    letters.collect()
+}
+
+/// Everything of one kind that the daemon let go, and its name.
+type Haystack = (String, Vec<u8>);
+
+/// The secrets that are in one of these, with the name of where.
+fn found(haystacks: &[Haystack]) -> Vec<String> {
+    let mut found = Vec::new();
+    for secret in SECRETS.iter().chain(&OF_SERVERS) {
+        for spelling in spellings(secret) {
+            for (name, bytes) in haystacks {
+                if contains(bytes, spelling.as_bytes()) {
+                    found.push(format!("`{spelling}` in {name}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Fails when a secret is in one of these, or the marker is not in one that is said to have it.
+fn search(haystacks: &[Haystack], with_marker: &[&str]) -> anyhow::Result<()> {
+    for name in with_marker {
+        let has = haystacks
+            .iter()
+            .any(|(have, bytes)| have.starts_with(name) && contains(bytes, MARKER.as_bytes()));
+        ensure!(has, "the search in {name} finds nothing at all");
+    }
+    let found = found(haystacks);
+    ensure!(found.is_empty(), "secrets got out: {}", found.join("; "));
+    Ok(())
+}
+
+/// All files below a folder, but for those that only the operator writes.
+fn files(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            all.extend(files(&path)?);
+        } else {
+            all.push((path.clone(), std::fs::read(&path)?));
+        }
+    }
+    Ok(all)
+}
+
+fn of_folder(folder: &Path) -> anyhow::Result<Vec<Haystack>> {
+    let named = |(path, bytes): (PathBuf, Vec<u8>)| {
+        let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+        (format!("file {name}"), bytes)
+    };
+    Ok(files(folder)?.into_iter().map(named).collect())
+}
+
+/// Files are for their owner alone, and folders.
+fn check_modes(folder: &Path, expected: &[&str]) -> anyhow::Result<()> {
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if name == "understudy.toml" {
+            continue;
+        }
+        let mode = std::fs::metadata(&path)?.permissions().mode() & 0o777;
+        let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+        ensure!(mode == wanted, "{} has mode {mode:o}", path.display());
+        if path.is_dir() {
+            check_modes(&path, &[])?;
+        }
+        seen.push(name);
+    }
+    for name in expected {
+        ensure!(seen.iter().any(|have| have == name), "there is no {name} among {seen:?}");
+    }
+    Ok(())
+}
+
+/// Everything that Redis holds.
+fn of_redis(redis: &redis::Server) -> anyhow::Result<Vec<Haystack>> {
+    let mut all = Vec::new();
+    for key in redis.command(&["KEYS", "*"])?.lines().map(str::trim).filter(|key| !key.is_empty()) {
+        let kind = redis.command(&["TYPE", key])?;
+        let value = match kind.trim() {
+            "stream" => redis.command(&["XRANGE", key, "-", "+"])?,
+            "hash" => redis.command(&["HGETALL", key])?,
+            "zset" => redis.command(&["ZRANGE", key, "0", "-1"])?,
+            "set" => redis.command(&["SMEMBERS", key])?,
+            "list" => redis.command(&["LRANGE", key, "0", "-1"])?,
+            _ => redis.command(&["GET", key])?,
+        };
+        all.push((format!("redis {key}"), value.into_bytes()));
+    }
+    Ok(all)
+}
+
+fn of_text(name: &str, text: impl Into<Vec<u8>>) -> Haystack {
+    (name.to_owned(), text.into())
+}
+
+fn of_end(name: &str, finished: &Finished) -> [Haystack; 2] {
+    let Finished { code: _, stdout, stderr } = finished;
+    [
+        of_text(&format!("stdout of {name}"), stdout.clone()),
+        of_text(&format!("stderr of {name}"), stderr.clone()),
+    ]
+}
+
+fn settings(a: &Vault, b: &Vault, admin: SocketAddr, more: String) -> Settings {
+    Settings { port: a.address.port(), admin, candidate: b.address, isolated: true, routes: Vec::new(), more }
+}
+
+/// A workspace with a queue whose entries can be read, and these lines of `[redact]` in the place of none.
+fn workspace(
+    a: &Vault,
+    b: &Vault,
+    admin: SocketAddr,
+    redis: &redis::Server,
+    redact: &str,
+) -> anyhow::Result<Workspace> {
+    let queue = format!(
+        "noise.again = \"off\"\n[queue]\nredis = \"{}\"\nshards = 2\ncompress_bytes_min = 100000000\n\
+         [spool]\npath = \"journal.db.spool\"",
+        redis.url()
+    );
+    Workspace::new(&settings(a, b, admin, queue).text().replace("[redact]\n", &format!("[redact]\n{redact}")))
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.journal().parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+fn command(workspace: &Workspace, what: &str) -> Command {
+    let mut command = Place::Here.command(daemon_program());
+    // Everything that a log can say.
+    command.arg(what).arg("--config").arg(workspace.config()).env("RUST_LOG", "trace,hyper=info");
+    command
+}
+
+/// Every mismatch of the newest run is at `/price`, and there is one.
+fn only_the_price(report: &Finished) -> anyhow::Result<()> {
+    let findings: serde_json::Value = serde_json::from_str(&report.stdout)
+        .with_context(|| format!("no report: {}{}", report.stdout, report.stderr))?;
+    let text = findings.to_string();
+    ensure!(text.contains("$.price"), "the planted difference was not found: {text}");
+    for other in [
+        "$.session",
+        "$.authorization",
+        "$.api_key",
+        "$.mail",
+        "$.note",
+        "$.said",
+        "$.target",
+        "set-cookie",
+        "$.next",
+    ] {
+        let path = format!("json:{other}");
+        ensure!(!text.contains(&path), "{path} differs only by redaction: {text}");
+    }
+    Ok(())
+}
+
+fn fleet() -> anyhow::Result<()> {
+    let (a, b) = (Vault::start(100)?, Vault::start(101)?);
+    let mut redis = redis::Server::start()?;
+    let admin = free_address()?;
+    let workspace = workspace(&a, &b, admin, &redis, "")?;
+    let folder = folder(&workspace);
+    let mut start = command(&workspace, "capture");
+    start.arg("--record").arg(folder.join("x.understudy"));
+    let capture = Daemon::start(&Place::Here, &mut start, admin)?;
+    let mut sent = send(&a, 3)?;
+    capture.settle(2 * sent)?;
+    search(&of_redis(&redis)?, &["redis {understudy:lab:"])?;
+
+    // Without Redis, what is captured lies on the disk.
+    redis.kill()?;
+    sent += send(&a, 1)?;
+    wait_until("entries in the spool", DONE_WAIT_MAX, || {
+        Ok((capture.scrape()?.sum("understudy_spool_entries", &[])? > 0).then_some(()))
+    })?;
+    search(&of_folder(&folder)?, &["file journal.db.spool"])?;
+    redis.restart()?;
+    sent += send(&a, 1)?;
+    wait_until("an empty spool", DONE_WAIT_MAX, || {
+        Ok((capture.scrape()?.sum("understudy_spool_entries", &[])? == 0).then_some(()))
+    })?;
+    capture.settle(2 * sent)?;
+
+    let worker_admin = free_address()?;
+    let mut start = command(&workspace, "replay");
+    start.args(["--admin", &worker_admin.to_string()]);
+    let worker = Daemon::start(&Place::Here, &mut start, worker_admin)?;
+    wait_until("comparisons", DONE_WAIT_MAX, || {
+        Ok((worker.scrape()?.sum("understudy_comparisons_total", &[])? >= 20).then_some(()))
+    })?;
+    worker.settle(20)?;
+    let mut haystacks = of_redis(&redis)?;
+    for (name, admin) in [("metrics of capture", admin), ("metrics of replay", worker_admin)] {
+        haystacks.push(of_text(name, get_text(admin, "/metrics")?.1));
+    }
+    let hidden = capture.scrape()?.sum("understudy_redacted_total", &[("rule", "email")])?;
+    ensure!(hidden > 0, "no address was counted");
+    worker.signal(Signal::INT)?;
+    let worker = worker.join(END_WAIT_MAX)?;
+    capture.signal(Signal::INT)?;
+    let capture = capture.join(END_WAIT_MAX)?;
+    ensure!(capture.code == 0, "capture ended with {}: {}", capture.code, capture.stderr);
+    haystacks.extend(of_end("replay", &worker));
+    haystacks.extend(of_end("capture", &capture));
+    let report = workspace.report(&["--json"])?;
+    let of_all =
+        finish(command(&workspace, "report").args(["--redis", &redis.url(), "--json"]), END_WAIT_MAX)?;
+    haystacks.extend(of_end("report", &report));
+    haystacks.extend(of_end("report of the fleet", &of_all));
+    haystacks.extend(of_end("report as text", &workspace.report(&[])?));
+    haystacks.extend(of_folder(&folder)?);
+    haystacks.push(of_text("what B received", b.received()));
+    haystacks.retain(|(name, _)| name != "file understudy.toml" && name != "file journal.db.key");
+    search(&haystacks, &["file journal.db", "file x.understudy", "what B received"])?;
+    only_the_price(&report)?;
+    check_modes(&folder, &["journal.db", "journal.db.spool", "x.understudy", "journal.db.key"])
+}
+
+/// With redaction off, nearly every secret is in Redis: the search of the other tests can find them.
+fn control() -> anyhow::Result<()> {
+    let (a, b) = (Vault::start(100)?, Vault::start(100)?);
+    let redis = redis::Server::start()?;
+    let admin = free_address()?;
+    let workspace = workspace(&a, &b, admin, &redis, "mode = \"off\"\n")?;
+    let capture = Daemon::start(&Place::Here, &mut command(&workspace, "capture"), admin)?;
+    capture.settle(send(&a, 1)?)?;
+    let (haystacks, mut missing) = (of_redis(&redis)?, Vec::new());
+    for secret in SECRETS.iter().chain(&OF_SERVERS) {
+        let spellings = spellings(secret);
+        let is_there =
+            |(_, bytes): &Haystack| spellings.iter().any(|spelling| contains(bytes, spelling.as_bytes()));
+        if !haystacks.iter().any(is_there) {
+            missing.push(*secret);
+        }
+    }
+    ensure!(missing.is_empty(), "the search does not find {missing:?} where nothing is hidden");
+    capture.interrupt().map(drop)
+}
+
+/// A run with these lines more, after everything was sent: where to look, the report, what B received.
+fn run(redact: &str, more: &str) -> anyhow::Result<(Vec<Haystack>, Finished, String, PathBuf, Workspace)> {
+    let (a, b) = (Vault::start(100)?, Vault::start(101)?);
+    let admin = free_address()?;
+    let text = settings(&a, &b, admin, format!("noise.again = \"off\"\n{more}")).text();
+    let text = text.replace("[redact]\nkey", &format!("[redact]\n{redact}\nkey"));
+    let workspace = Workspace::new(&text)?;
+    let folder = folder(&workspace);
+    let mut start = command(&workspace, "run");
+    start.arg("--record").arg(folder.join("x.understudy"));
+    let daemon = Daemon::start(&Place::Here, &mut start, admin)?;
+    let sent = send(&a, 3)?;
+    daemon.settle(2 * sent)?;
+    let mut haystacks = vec![of_text("metrics", get_text(admin, "/metrics")?.1)];
+    haystacks.extend(of_folder(&folder)?);
+    let finished = daemon.interrupt()?;
+    haystacks.extend(of_end("run", &finished));
+    haystacks.extend(of_folder(&folder)?);
+    let report = workspace.report(&["--json"])?;
+    haystacks.extend(of_end("report", &report));
+    haystacks.retain(|(name, _)| name != "file understudy.toml" && name != "file journal.db.key");
+    Ok((haystacks, report, b.received(), folder, workspace))
+}
+
+/// B is on this host: it gets what A got, and nothing else does.
+fn beside() -> anyhow::Result<()> {
+    let (haystacks, report, received, folder, _workspace) = run("", "")?;
+    search(&haystacks, &["file journal.db", "file x.understudy"])?;
+    only_the_price(&report)?;
+    let missing: Vec<_> = SECRETS
+        .iter()
+        .filter(|secret| !spellings(secret).iter().any(|spelling| received.contains(spelling)))
+        .collect();
+    ensure!(missing.is_empty(), "B did not get {missing:?}");
+    check_modes(&folder, &["journal.db", "x.understudy"])
+}
+
+fn elsewhere() -> anyhow::Result<()> {
+    let (mut haystacks, report, received, _folder, _workspace) = run("", "candidate.secrets = \"redacted\"")?;
+    haystacks.push(of_text("what B received", received));
+    search(&haystacks, &["what B received"])?;
+    only_the_price(&report)
+}
+
+fn strict() -> anyhow::Result<()> {
+    let allow = "mode = \"strict\"\nallow = [\"header:x-marker\", \"json:$.marker\", \"json:$.price\", \"path:/price\", \
+                 \"path:/json\", \"path:/page\"]";
+    let (mut haystacks, report, received, _folder, _workspace) =
+        run(allow, "candidate.secrets = \"redacted\"")?;
+    haystacks.push(of_text("what B received", received));
+    search(&haystacks, &["what B received"])?;
+    // Names of people have neither a name nor a look that says so.
+    let alice =
+        haystacks.iter().find(|(_, bytes)| contains(bytes, b"alice") || contains(bytes, b"theme=dark"));
+    ensure!(alice.is_none(), "a value that nobody allowed is in {:?}", alice.map(|(name, _)| name));
+    only_the_price(&report)
+}
+
+fn dry_run() -> anyhow::Result<()> {
+    let (haystacks, report, _received, _folder, _workspace) = run("mode = \"dry-run\"", "")?;
+    ensure!(!found(&haystacks).is_empty(), "a dry run hides nothing");
+    let said = haystacks.iter().find(|(name, _)| name == "stderr of run").context("no output")?;
+    let said = String::from_utf8_lossy(&said.1);
+    for part in ["dry run", "cookie", "email", "card", "json"] {
+        ensure!(said.contains(part), "it does not say `{part}`: {said}");
+    }
+    only_the_price(&report)
+}
+
+/// Runs a command to its end, which must be a refusal.
+fn refusal(command: &mut Command, parts: &[&str]) -> anyhow::Result<()> {
+    let Finished { code, stdout, stderr } = finish(command, END_WAIT_MAX)?;
+    ensure!(code == 2, "ended with {code}: {stdout}{stderr}");
+    for part in parts {
+        ensure!(stderr.contains(part), "it does not say `{part}`: {stderr}");
+    }
+    Ok(())
+}
+
+fn refused() -> anyhow::Result<()> {
+    let (a, b) = (Vault::start(100)?, Vault::start(100)?);
+    let redis = redis::Server::start()?;
+    let admin = free_address()?;
+    let with_key = workspace(&a, &b, admin, &redis, "")?;
+    let key = with_key.key();
+    let text = std::fs::read_to_string(with_key.config())?;
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("key = ")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(with_key.config(), &without)?;
+    for what in ["capture", "replay"] {
+        refusal(&mut command(&with_key, what), &["understudy config key", "[redact]", "redact-key"])?;
+    }
+    std::fs::write(with_key.config(), &text)?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640))?;
+    refusal(&mut command(&with_key, "capture"), &["chmod 600"])?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+
+    let capture = Daemon::start(&Place::Here, &mut command(&with_key, "capture"), admin)?;
+    let printed = finish(Place::Here.command(daemon_program()).args(["config", "key"]), END_WAIT_MAX)?;
+    ensure!(printed.code == 0 && printed.stdout.trim().len() == 64, "{printed:?}");
+    std::fs::write(&key, &printed.stdout)?;
+    refusal(command(&with_key, "replay").args(["--admin", "off"]), &["the key", "under [redact]", "prefix"])?;
+    let settings =
+        redis.command(&["HGETALL", "understudy:lab:settings"]).or_else(|_| redis.command(&["KEYS", "*"]))?;
+    ensure!(!settings.contains(printed.stdout.trim()), "the key itself is in Redis");
+    capture.interrupt().map(drop)
+}
