@@ -6,8 +6,8 @@
 mod bench;
 mod demo;
 mod detect;
-mod docs;
 mod dist;
+mod docs;
 mod fuzz;
 mod probe;
 mod setup;
@@ -49,7 +49,7 @@ enum Command {
     /// Build the eBPF probe into target/probe
     Probe,
     /// Write the pages of docs/ that come from the program
-    Docs(docs::Options),
+    Docs,
     /// Check what no compiler checks: imports, module docs, sizes, unused dependencies
     Tidy,
     /// Boot kernels of the distribution and run the end-to-end tests of the probe in each
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&options),
         Command::Test => test::run(),
         Command::Probe => probe::run(),
-        Command::Docs(options) => docs::run(&options),
+        Command::Docs => docs::run(),
         Command::Tidy => tidy::run(),
         Command::Vm(options) => vm::run(&options),
     };

@@ -150,6 +150,12 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_is_what_the_template_says() {
+        let page = include_str!("../../../docs/configuration.md");
+        assert!(page == document(), "docs/configuration.md is out of date: `cargo xtask docs` writes it");
+    }
+
+    #[test]
     fn every_key_of_the_template_is_on_the_page() {
         let page = document();
         for line in TEMPLATE.lines() {

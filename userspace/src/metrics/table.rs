@@ -63,7 +63,8 @@ pub(super) const BRANCHES: [&str; 2] = ["a", "b"];
 /// What came of reading the configuration again.
 pub(super) const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
-const RULE: Label = Label { name: "rule", values: Values::Given("what found the value: docs/security.md lists them") };
+const RULE: Label =
+    Label { name: "rule", values: Values::Given("what found the value: docs/security.md lists them") };
 const EXPERIMENT: Label = Label {
     name: "experiment",
     values: Values::Given(

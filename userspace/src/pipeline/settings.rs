@@ -27,8 +27,8 @@ use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
 use crate::select::SessionBy;
-use crate::serve::AdminConfig;
 use crate::select::redact::{RedactKey, RedactRules};
+use crate::serve::AdminConfig;
 use crate::spool::SpoolConfig;
 use crate::stream::StreamLimits;
 
