@@ -25,8 +25,8 @@ The sums that always hold, once the ring is empty:
 In OpenMetrics, `understudy_mismatch_total` and the buckets of `understudy_response_duration_seconds` carry the id of a latest
 mismatch as exemplar `exchange`. It is the id of the journal, and of the field `Understudy-Replay` that B was sent.
 
-Alerts on these metrics are in `deploy/prometheus/alerts.yml`, with a [runbook](runbooks.md); a dashboard for Grafana is in
-`deploy/grafana/dashboard.json`.
+Alerts on these metrics are in `deploy/prometheus/alerts.yml`, with a [runbook](runbooks.md) each; what Prometheus needs to be told
+is in `deploy/prometheus/scrape.yml`, and a dashboard for Grafana is in `deploy/grafana/dashboard.json`.
 ";
 
 const REGRESSIONS: &str = "

@@ -239,8 +239,8 @@ metrics! {
         REGRESSION_DETECTED = Gauge "regression_detected" [EXPERIMENT, ROUTE, KIND]
             "1 while the evidence says that B does not do as A does; what evidence, stands below";
         REGRESSION_EVALUE = Gauge "regression_evalue" [EXPERIMENT, ROUTE, KIND]
-            "The strongest evidence for it as an e-value, at most 1e12: the odds that a bet on B doing as A does \
-             would have lost";
+            "The strongest evidence for it as an e-value, at most 1e12: by what a bet against B doing as A does would \
+             have multiplied its stake";
         JOURNAL_LOST = Counter "journal_lost_comparisons" [] "Comparisons that the journal could not keep";
         COMPARATOR_ANSWERS = Counter "comparator_answers" [EXPERIMENT] "Answers of the external comparator";
         COMPARATOR_FAILURES = Counter "comparator_failures" [
