@@ -168,7 +168,7 @@ impl Pulse {
 
 /// How things stand, in one line for `systemctl status`.
 fn line(status: &Status) -> String {
-    let Status { capture, experiments, queue: _, pause, regressions: _ } = status;
+    let Status { capture, experiments, queue: _, pause, regressions: _, redact: _ } = status;
     let mut parts = Vec::new();
     if pause.is_paused() {
         parts.push("paused".to_owned());
