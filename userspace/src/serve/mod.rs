@@ -11,6 +11,7 @@ mod listen;
 mod observe;
 mod tls;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -57,6 +58,10 @@ struct Shared {
     ready: watch::Receiver<bool>,
 }
 
+/// Connections that the kernel holds until they are accepted. The usual 128 is full after a burst, and then a scrape waits
+/// for the next attempt of its own kernel, a second later.
+const BACKLOG: u32 = 1024;
+
 // === impl Admin ===
 
 impl Admin {
@@ -79,8 +84,7 @@ impl Admin {
         let gate = Gate::new(&config)?;
         let AdminConfig { listen: address, token: _, tls, hosts: _, limits } = &config;
         let tls = tls.as_ref().map(tls::acceptor).transpose()?;
-        let listened = TcpListener::bind(*address).await;
-        let listener = listened.map_err(|source| AdminError::Listen { address: *address, source })?;
+        let listener = listen(*address).map_err(|source| AdminError::Listen { address: *address, source })?;
         if tls.is_none() && !config.is_local() {
             tracing::warn!(%address, "The admin listener speaks plain HTTP here, and its token can be read on the way; set `cert` and `key` under [admin].");
         }
@@ -100,6 +104,14 @@ impl Admin {
         let router = router(routes, &limits);
         listen::serve(listener, &Desk { tls, gate, router, body_bytes_max, limits, stats }, stop).await;
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A listener that ended a moment ago must not keep the next one from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Every route. Whoever adds one needs to think of no bound and of nobody who may not ask: whatever comes here has passed
