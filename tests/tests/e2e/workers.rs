@@ -168,12 +168,16 @@ fn culprit() -> anyhow::Result<()> {
     let shown = fleet.report(&["--set-aside"])?;
     ensure!(shown.code == 0, "report ended with {}: {}", shown.code, shown.stderr);
     let lines: Vec<&str> = shown.stdout.lines().collect();
-    let has = |part: &str| lines.len() == 1 && lines[0].contains(part);
+    let has = |line: usize, part: &str| lines.get(line).is_some_and(|line| line.contains(part));
+    let deliveries = format!("deliveries={DELIVERIES_MAX}");
     ensure!(
-        has("lab") && has("route=/items/{id}") && has(&format!("deliveries={DELIVERIES_MAX}")),
-        "{}",
-        shown.stdout
+        lines.len() == 3 && has(0, "lab") && has(0, "route=/items/{id}") && has(0, &deliveries),
+        "{lines:?}"
     );
+    let to_b = format!("http://{}/items/culprit", fleet.b.address);
+    ensure!(has(1, "GET /items/culprit") && has(2, "Repeat against B: curl") && has(2, &to_b), "{lines:?}");
+    let shown = fleet.report(&["--set-aside", "--json"])?;
+    ensure!(shown.stdout.contains("\"target\":\"/items/culprit\""), "{}", shown.stdout);
     let account = fleet.balance()?;
     let sent = check(&account)?;
     ensure!(

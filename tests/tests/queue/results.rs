@@ -249,9 +249,10 @@ fn aside() -> anyhow::Result<()> {
     let output = shown()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
-        text.lines().count() == 2 && text.contains("why=unreadable") && text.contains("shard 1"),
+        text.lines().count() == 4 && text.contains("why=unreadable") && text.contains("shard 1"),
         "{text}"
     );
+    ensure!(text.matches("Its request cannot be shown: ").count() == 2, "{text}");
     ensure!(!text.contains("exchange="), "an exchange is long, and no text: {text}");
     Ok(())
 }

@@ -12,8 +12,8 @@ use super::report::{Format, exit_of, show, show_side, side_limits};
 use super::{Exit, output};
 use crate::config::{self, FleetAccess};
 use crate::model::AsideEntry;
-use crate::pipeline::fleet::{read_aside, read_fleet};
-use crate::report::{Report, SideBySide, plain};
+use crate::pipeline::fleet::{Aside, read_aside, read_fleet};
+use crate::report::{RepeatedRequest, Report, SideBySide, plain};
 
 /// Where a fleet's results are.
 #[derive(Debug, Args)]
@@ -90,9 +90,9 @@ pub(super) fn report(
     show_side(&side, format, &limits)
 }
 
-fn show_aside(entries: &[(String, AsideEntry)], format: &Format) -> anyhow::Result<Exit> {
+fn show_aside(entries: &[Aside], format: &Format) -> anyhow::Result<Exit> {
     let mut text = String::new();
-    for (experiment, AsideEntry { shard, at, fields }) in entries {
+    for Aside { experiment, entry: AsideEntry { shard, at, fields }, request } in entries {
         let at = humantime::format_rfc3339_seconds(at.to_system_time()).to_string();
         let shown = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         // The exchange itself is long, and not text.
@@ -103,14 +103,17 @@ fn show_aside(entries: &[(String, AsideEntry)], format: &Format) -> anyhow::Resu
             .map(|(name, value)| (name.as_str(), shown(value)))
             .collect();
         if format.json {
+            let (request, problem) = (request.as_ref().ok(), request.as_ref().err());
             let entry = serde_json::json!({
-                "experiment": experiment, "shard": shard, "set_aside_at": at, "fields": fields
+                "experiment": experiment, "shard": shard, "set_aside_at": at, "fields": fields,
+                "request": request, "request_problem": problem,
             });
             text += &format!("{entry}\n");
         } else {
             let fields: Vec<_> =
                 fields.iter().map(|(name, value)| format!("{}={}", plain(name), plain(value))).collect();
             text += &format!("{at}  {}  shard {shard}  {}\n", plain(experiment), fields.join("  "));
+            text += &shown_request(request);
         }
     }
     if entries.is_empty() && !format.json {
@@ -118,4 +121,15 @@ fn show_aside(entries: &[(String, AsideEntry)], format: &Format) -> anyhow::Resu
     }
     output::print(&text)?;
     Ok(Exit::Success)
+}
+
+fn shown_request(request: &Result<RepeatedRequest, String>) -> String {
+    match request {
+        Ok(RepeatedRequest { method, target, curl, curl_notes }) => {
+            let notes = curl_notes.iter().map(|note| format!("    {}\n", plain(note)));
+            let notes: String = notes.collect();
+            format!("  {} {}\n  Repeat against B: {curl}\n{notes}", plain(method), plain(target))
+        }
+        Err(problem) => format!("  Its request cannot be shown: {}\n", plain(problem)),
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::{Answer, Answers, Example, JournalLimits, StoredDifference};
 use crate::model::{
-    Body, Comparison, Difference, Headers, Observation, Outcome, REDACTED, Response, is_secret,
+    Body, Comparison, Difference, Exchange, Headers, Observation, Outcome, REDACTED, Response, is_secret,
 };
 
 /// Bytes of the request and of both answers, roughly; what makes one example smaller than another: it has to be sent
@@ -56,24 +56,39 @@ pub(super) fn example(comparison: &Comparison, cause: &str, limits: &JournalLimi
         Outcome::Mismatch { differences, ignored: _, omitted } => (differences, *omitted),
         Outcome::Match | Outcome::Ignored(_) | Outcome::Incomparable(_) => return None,
     };
-    let request = &comparison.exchange.request;
-    let (headers, headers_omitted) = kept_headers(&request.headers, limits.example_head_bytes_max);
-    let kept = request.body.kept.len().min(limits.example_body_bytes_max);
     Some(Example {
         cause: cause.to_owned(),
         bytes: example_bytes(comparison),
-        exchange: comparison.exchange.id.to_string(),
-        method: String::from_utf8_lossy(&request.method).into_owned(),
-        target: String::from_utf8_lossy(&request.target).into_owned(),
-        headers,
-        headers_omitted,
-        body: request.body.kept.slice(..kept).to_vec(),
-        body_bytes: request.body.bytes,
-        control_status: comparison.exchange.response.as_ref().map_or(0, |response| response.status),
         candidate_status: candidate(comparison).map_or(0, |response| response.status),
         differences: differences.iter().map(stored).collect(),
         differences_omitted: omitted.into(),
+        ..Example::of_exchange(&comparison.exchange, limits)
     })
+}
+
+impl Example {
+    /// The request of an exchange that was not compared, within the limits and without secrets: of no cause, and nothing
+    /// differs.
+    pub fn of_exchange(exchange: &Exchange, limits: &JournalLimits) -> Self {
+        let request = &exchange.request;
+        let (headers, headers_omitted) = kept_headers(&request.headers, limits.example_head_bytes_max);
+        let kept = request.body.kept.len().min(limits.example_body_bytes_max);
+        Self {
+            cause: String::new(),
+            bytes: 0,
+            exchange: exchange.id.to_string(),
+            method: String::from_utf8_lossy(&request.method).into_owned(),
+            target: String::from_utf8_lossy(&request.target).into_owned(),
+            headers,
+            headers_omitted,
+            body: request.body.kept.slice(..kept).to_vec(),
+            body_bytes: request.body.bytes,
+            control_status: exchange.response.as_ref().map_or(0, |response| response.status),
+            candidate_status: 0,
+            differences: Vec::new(),
+            differences_omitted: 0,
+        }
+    }
 }
 
 fn kept_headers(headers: &Headers, bytes_max: usize) -> (Vec<(String, String)>, u64) {

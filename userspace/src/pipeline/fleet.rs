@@ -18,9 +18,10 @@ use crate::branch::LoopGuard;
 use crate::compare::noise::PathShare;
 use crate::journal::RuleTotals;
 use crate::model::{AsideEntry, FleetCopy, Ledger};
+use crate::queue::entry::{Encoding, EntryDecoder, EntryError, EntryLimits};
 use crate::queue::redis::results::{ResultsLimits, listed};
 use crate::queue::redis::{Redis, RedisConfig, RedisError, Results, Role};
-use crate::report::{CaptureShare, Field, MemberName, WorkerShare};
+use crate::report::{CaptureShare, Field, MemberName, RepeatedRequest, WorkerShare};
 
 /// How often to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +293,9 @@ pub enum FleetError {
     /// Redis does not answer, or not as it should.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// There is no memory to read an entry.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// Nobody has written anything there.
     #[error(
         "Redis at {address} holds no experiment under the prefix `{prefix}`: `understudy capture` or `replay` has not \
@@ -336,6 +340,33 @@ pub async fn read_fleet(
     }
 }
 
+/// An entry that stands aside.
+#[derive(Debug)]
+pub struct Aside {
+    /// The experiment.
+    pub experiment: String,
+    /// The entry as it lies in Redis.
+    pub entry: AsideEntry,
+    /// Its request, or why it cannot be shown.
+    pub request: Result<RepeatedRequest, String>,
+}
+
+/// Where a request goes to when nobody has said where the candidate is.
+const UNKNOWN_CANDIDATE: &str = "http://CANDIDATE";
+
+/// The request of an entry, for the candidate at `base`.
+fn request(decoder: &mut EntryDecoder, entry: &AsideEntry, base: &str) -> Result<RepeatedRequest, String> {
+    let value = |encoding: &Encoding| Some((*encoding, entry.fields.get(encoding.field())?));
+    let Some((encoding, value)) = Encoding::ALL.iter().find_map(value) else {
+        return Err(match entry.fields.contains_key("parts") {
+            true => "it was so large that it came in parts, which are not kept".to_owned(),
+            false => "nothing of it is kept".to_owned(),
+        });
+    };
+    let exchange = decoder.decode(encoding, value).map_err(|error| error.to_string())?;
+    Ok(RepeatedRequest::of(&exchange, base))
+}
+
 /// Entries that stand aside, the newest of each shard.
 ///
 /// # Errors
@@ -345,8 +376,9 @@ pub async fn read_aside(
     prefix: &str,
     experiment: Option<&str>,
     per_shard_max: u32,
-) -> Result<Vec<(String, AsideEntry)>, FleetError> {
+) -> Result<Vec<Aside>, FleetError> {
     let redis = Redis::connect(config).await?;
+    let mut decoder = EntryDecoder::new(EntryLimits::default())?;
     let mut entries = Vec::new();
     let names = names(&redis, prefix, experiment).await?;
     if names.is_empty() {
@@ -354,8 +386,12 @@ pub async fn read_aside(
     }
     for name in names {
         let results = Results::new(redis.clone(), prefix, &name, ResultsLimits::default());
-        let of_experiment = results.aside(per_shard_max).await?;
-        entries.extend(of_experiment.into_iter().map(|entry| (name.clone(), entry)));
+        let candidate = results.candidate().await?;
+        let base = candidate.as_deref().unwrap_or(UNKNOWN_CANDIDATE);
+        entries.extend(results.aside(per_shard_max).await?.into_iter().map(|entry| {
+            let request = request(&mut decoder, &entry, base);
+            Aside { experiment: name.clone(), entry, request }
+        }));
     }
     // That nothing stands aside is no answer about an experiment that there is not.
     if entries.is_empty()

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use crate::journal::Example;
-use crate::model::{REDACTED, is_per_connection};
+use crate::journal::{Example, JournalLimits};
+use crate::model::{Exchange, REDACTED, is_per_connection};
 
 /// Bytes of body that are still readable on a command line.
 const BODY_BYTES_MAX: usize = 4096;
@@ -18,6 +18,29 @@ pub(super) struct Curl {
     pub(super) command: String,
     /// What the command lacks, one sentence each.
     pub(super) notes: Vec<String>,
+}
+
+/// How a request can be sent again by hand.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RepeatedRequest {
+    /// Its method.
+    pub method: String,
+    /// Its target.
+    pub target: String,
+    /// The shell command that sends it to a candidate.
+    pub curl: String,
+    /// What must be known before the command is run.
+    pub curl_notes: Vec<String>,
+}
+
+impl RepeatedRequest {
+    /// The request of an exchange, for the candidate at `base`. Secrets in its header fields are left out.
+    pub fn of(exchange: &Exchange, base: &str) -> Self {
+        let example = Example::of_exchange(exchange, &JournalLimits::default());
+        let Curl { command: curl, notes: curl_notes } = curl(&example, base);
+        let Example { method, target, .. } = example;
+        Self { method, target, curl, curl_notes }
+    }
 }
 
 /// The command that sends the request of `example` to the branch at `base`.

@@ -22,6 +22,7 @@ mod verdict;
 mod words;
 
 pub use causes::{JudgePath, PathName, UnknownCause};
+pub use curl::RepeatedRequest;
 pub use facts::{
     CauseReport, ChangeReport, Count, DifferenceReport, ExampleReport, ExperimentReport, IntervalReport,
     LatencyReport, Report, ReportError, RequestReport, RouteReport, RuleReport, RunReport, ShareReport,

@@ -173,6 +173,15 @@ impl Results {
         }))
     }
 
+    /// The address of the candidate, as a worker has told it.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn candidate(&self) -> Result<Option<String>, RedisError> {
+        let mut get = redis::cmd("HGET");
+        self.redis.query("read settings", get.arg(self.keys.settings()).arg("candidate")).await
+    }
+
     /// The newest entries of each shard that stand aside, at most this many of each.
     ///
     /// # Errors
