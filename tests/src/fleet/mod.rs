@@ -177,13 +177,26 @@ impl Fleet {
         let capture = self.capture.take().context("no capture runs")?;
         check_memory(&capture)?;
         capture.signal(Signal::INT)?;
+        self.note_end(capture, 0).map(drop)
+    }
+
+    /// Waits for the capture to end by itself with this code, and keeps what it says. Gives what it wrote.
+    ///
+    /// # Errors
+    /// When it does not end, or in another way.
+    pub fn wait_capture_end(&mut self, code: i32) -> anyhow::Result<String> {
+        let capture = self.capture.take().context("no capture runs")?;
+        self.note_end(capture, code)
+    }
+
+    fn note_end(&mut self, capture: Daemon, expected: i32) -> anyhow::Result<String> {
         let Finished { code, stdout, stderr } = capture.join(CAPTURE_END_MAX)?;
-        ensure!(code == 0 && !stderr.contains("panicked"), "the capture ended with {code}: {stderr}");
+        ensure!(code == expected && !stderr.contains("panicked"), "the capture ended with {code}: {stderr}");
         let said = [stdout, stderr].concat();
         let captured = Captured::of_text(&said)
             .with_context(|| format!("no ledger in what the capture wrote: {said}"))?;
         self.ended.add(&captured);
-        Ok(())
+        Ok(said)
     }
 
     /// Ends the capture at once, as `kill -9` does. What it had counted is not known any more.

@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "the_network_to_redis_is_cut", needs: APART, run: cut },
     Case { name: "the_capture_is_killed_with_a_full_spool", needs: FLEET, run: capture_killed },
     Case { name: "the_capture_is_killed_under_load", needs: FLEET, run: capture_killed_under_load },
+    Case { name: "others_have_agreed_on_another_number_of_shards", needs: FLEET, run: disagreement },
     Case { name: "the_disk_of_the_spool_is_full", needs: FLEET, run: disk_full },
 ];
 
@@ -201,6 +202,39 @@ fn capture_killed_under_load() -> anyhow::Result<()> {
     let recovered = account.capture.sum("understudy_queue_recovered_total", &[])?;
     ensure!(recovered + account.book.of("duplicates") > 200, "only {recovered} were recovered");
     Ok(())
+}
+
+/// Capture and worker find out while they run: they end and say so, and what is captured meanwhile waits in the spool.
+fn disagreement() -> anyhow::Result<()> {
+    const SETTINGS: &str = "{understudy:lab}:settings";
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(prompt(&redis))?;
+    fleet.load(100, 100)?;
+    fleet.settle()?;
+    let said = fleet.under_load(600, 100, |fleet| {
+        redis.command(&["HSET", SETTINGS, "shards", "8"])?;
+        // What all agree on is said again once Redis was away.
+        redis.freeze()?;
+        pause(Duration::from_secs(3));
+        redis.thaw()?;
+        let of_capture = fleet.wait_capture_end(2)?;
+        let worker = fleet.workers.remove(0).join(NOTICE_WAIT_MAX)?;
+        ensure!(worker.code == 2, "the worker ended with {}: {}", worker.code, worker.stderr);
+        Ok([of_capture, worker.stderr])
+    })?;
+    for said in said {
+        let names_both = said.contains("8 shards there and 4 in this configuration");
+        ensure!(names_both && said.contains("set `[queue] shards = 8` here"), "{said}");
+    }
+    redis.command(&["HSET", SETTINGS, "shards", "4"])?;
+    fleet.start_worker()?;
+    fleet.start_capture()?;
+    let first = fleet.sent;
+    fleet.load(100, 100)?;
+    let account = fleet.balance()?;
+    ensure!(account.captured.of("spooled") > 0, "nothing was spooled: {:?}", account.captured);
+    ensure!(account.captured.given() == account.captured.seen, "{:?}", account.captured);
+    account.arrived_once(first..account.sent)
 }
 
 /// Redis is away and the disk takes nothing, then something, then Redis is back.

@@ -85,11 +85,15 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, admin, stop).await?)
     })?;
-    let CaptureEnd { capture, ledgers, looped, broken, redact } = end;
+    let CaptureEnd { capture, ledgers, looped, disagreement, broken, redact } = end;
     output::complain(&ledger::text(&capture, &ledgers));
     complain_of(redact.as_deref());
     if let Some(error) = broken {
         return Err(error.into());
+    }
+    if let Some(error) = disagreement {
+        return Err(error)
+            .context("the capture ended, and what was not sent waits in the spool for the next one");
     }
     if !looped.is_empty() {
         bail!("experiment {}: {LOOPED} Nothing more was queued.", looped.join(", "));

@@ -15,7 +15,7 @@ use super::error::{PartError, RunError};
 use super::feed::{Feed, FeedError};
 use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
-use super::link::{Agreement, agree_on, connect, random_id};
+use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::notify::{Notifier, Presence};
 use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
@@ -49,6 +49,8 @@ pub struct CaptureEnd {
     pub ledgers: Vec<(Arc<str>, LedgerSnapshot)>,
     /// Experiments that were stopped because their own requests came back.
     pub looped: Vec<Arc<str>>,
+    /// Why it ended by itself, if others have agreed on another number of shards. What could not be sent is in the spool.
+    pub disagreement: Option<RunError>,
     /// Why no more could be captured, if so. What was captured before is where it belongs.
     pub broken: Option<FeedError>,
     /// What was hidden, or would have been; none where nothing was looked for.
@@ -74,6 +76,7 @@ struct Upload {
     /// This process's name in Redis.
     id: String,
     sources: Vec<Source>,
+    disagreement: Disagreement,
 }
 
 /// What a capture tells the others of one experiment, and where.
@@ -133,11 +136,11 @@ impl CaptureOnly {
         let Self { tape, upload, config, reloads, secrets } = self;
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
-        let (mut id, mut sources) = (String::new(), Vec::new());
+        let (mut id, mut sources, mut disagreement) = (String::new(), Vec::new(), Disagreement::default());
         if let Some(upload) = upload {
             (lanes, guards, experiments) = (upload.lanes, upload.guards, upload.statuses);
             (queue, uploader) = (Some(upload.queue), Some(upload.uploader));
-            (id, sources) = (upload.id, upload.sources);
+            (id, sources, disagreement) = (upload.id, upload.sources, upload.disagreement);
         }
         let selectors = lanes.iter().map(|lane| Arc::clone(&lane.selector)).collect();
         let mut capturing = Capturing::start(feed.into(), &config.capture, lanes, tape)?;
@@ -175,6 +178,7 @@ impl CaptureOnly {
             () = over => {}
             () = stop => {}
             () = hung_up(&mut reloader) => {}
+            () = disagreement.found() => {}
             () = watch_queue(&serving, queue.as_deref()) => {}
         }
         serving.set_ready(false);
@@ -201,7 +205,8 @@ impl CaptureOnly {
         written.and(uploaded)?;
         let looped =
             guards.into_iter().filter(|(_, guard)| guard.is_tripped()).map(|(name, _)| name).collect();
-        Ok(CaptureEnd { capture, ledgers: status.ledgers(), looped, broken, redact: status.redact.clone() })
+        let (disagreement, redact) = (disagreement.error(), status.redact.clone());
+        Ok(CaptureEnd { capture, ledgers: status.ledgers(), looped, disagreement, broken, redact })
     }
 }
 
@@ -239,6 +244,7 @@ impl Upload {
         };
         let (mut lanes, mut guards, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
         let (mut channels, mut uploads, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+        let disagreement = Disagreement::default();
         let spool_stats = Arc::new(SpoolStats::default());
         let of_spool = (experiments.len() == 1).then(|| Arc::clone(&spool_stats));
         for experiment in experiments {
@@ -253,7 +259,7 @@ impl Upload {
             uploads.push((Arc::clone(&name), Arc::clone(&stats)));
             sources.push(Source {
                 results: Results::new(redis.clone(), &queue.prefix, &name, ResultsLimits::default()),
-                agreement: Agreement::new(&redis, queue, &name, (&redact, None)),
+                agreement: Agreement::new(&redis, queue, &name, (&redact, None)).watched_by(&disagreement),
                 ledger: Arc::clone(&ledger),
                 loop_guard: Arc::clone(&loop_guard),
                 stats: Arc::clone(&stats),
@@ -298,8 +304,9 @@ impl Upload {
             status: Arc::clone(&status),
             secrets: secrets.cloned(),
         });
+        let uploader = uploader.watching(&disagreement);
         let id = ProducerId::new(producer).to_string();
-        Ok(Self { lanes, guards, statuses, queue: status, uploader, id, sources })
+        Ok(Self { lanes, guards, statuses, queue: status, uploader, id, sources, disagreement })
     }
 }
 

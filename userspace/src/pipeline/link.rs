@@ -4,6 +4,9 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::error::RunError;
 use super::settings::QueueConfig;
@@ -17,7 +20,14 @@ pub(super) struct Agreement {
     shards: NonZeroU32,
     redact: String,
     facts: Vec<(&'static str, String)>,
+    /// Where it is said when others have agreed on something else.
+    disagreement: Disagreement,
 }
+
+/// Others have agreed on something else, as was found while this process ran: it ends, and sends nothing more, since nobody
+/// would look for it. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Disagreement(Arc<watch::Sender<Option<RedisError>>>);
 
 /// Where random numbers come from: 122 random bits as text (random(4)).
 pub(super) const RANDOM: &str = "/proc/sys/kernel/random/uuid";
@@ -70,7 +80,19 @@ impl Agreement {
     ) -> Self {
         let keys = Keys::new(&queue.prefix, experiment);
         let facts = start.map(facts).unwrap_or_default();
-        Self { redis: redis.clone(), keys, shards: queue.shards, redact: redact.to_owned(), facts }
+        Self {
+            redis: redis.clone(),
+            keys,
+            shards: queue.shards,
+            redact: redact.to_owned(),
+            facts,
+            disagreement: Disagreement::default(),
+        }
+    }
+
+    /// Says it here when others have agreed on something else.
+    pub(super) fn watched_by(self, disagreement: &Disagreement) -> Self {
+        Self { disagreement: disagreement.clone(), ..self }
     }
 
     /// Says it to the others. Saying it again does no harm, and is needed where Redis was away, or was emptied.
@@ -78,7 +100,46 @@ impl Agreement {
     /// # Errors
     /// When they have agreed on something else, or Redis does not answer.
     pub(super) async fn make(&self) -> Result<(), RedisError> {
-        agree(&self.redis, &self.keys, (self.shards, &self.redact), &self.facts).await
+        let agreed = agree(&self.redis, &self.keys, (self.shards, &self.redact), &self.facts).await;
+        if let Err(error @ RedisError::Settings { address: _, said: _ }) = &agreed {
+            self.disagreement.say(error);
+        }
+        agreed
+    }
+}
+
+// === impl Disagreement ===
+
+impl Default for Disagreement {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Disagreement {
+    /// Says it; what was said first stays.
+    pub(super) fn say(&self, error: &RedisError) {
+        self.0.send_if_modified(|said| {
+            let is_first = said.is_none();
+            said.get_or_insert_with(|| error.clone());
+            is_first
+        });
+    }
+
+    /// True once it was said.
+    pub(super) fn is_said(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Ends once it is said.
+    pub(super) async fn found(&self) {
+        // This is a sender, so that there always is one.
+        drop(self.0.subscribe().wait_for(Option::is_some).await.map(|_| ()));
+    }
+
+    /// What was said.
+    pub(super) fn error(&self) -> Option<RunError> {
+        self.0.borrow().clone().map(RunError::Redis)
     }
 }
 
@@ -96,9 +157,8 @@ fn pass(done: Result<(), RedisError>) -> Result<(), RedisError> {
 /// What a report says of an experiment.
 fn facts(start: &ExperimentStart) -> Vec<(&'static str, String)> {
     let ExperimentStart { name: _, candidate, rules, policy, routes, context } = start;
-    let list = |texts: &[std::sync::Arc<str>]| {
-        serde_json::Value::from_iter(texts.iter().map(|text| &**text)).to_string()
-    };
+    let list =
+        |texts: &[Arc<str>]| serde_json::Value::from_iter(texts.iter().map(|text| &**text)).to_string();
     let context =
         serde_json::Value::from_iter(context.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     vec![

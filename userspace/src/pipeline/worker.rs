@@ -14,7 +14,7 @@ use super::clock;
 use super::error::RunError;
 use super::experiment::Timing;
 use super::fleet::{PublishLimits, Publisher, WorkerTeller, member_name};
-use super::link::{Agreement, agree_on, connect, random_id};
+use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::live::Live;
 use super::notify::{Notifier, Presence};
 use super::record::OnKept;
@@ -46,6 +46,7 @@ pub struct Worker {
     summary: String,
     publishers: Vec<Publisher<WorkerTeller>>,
     secrets: Option<Arc<Secrets>>,
+    disagreement: Disagreement,
 }
 
 /// What a worker came to.
@@ -54,6 +55,8 @@ pub struct WorkerEnd {
     pub journal: SqliteJournal,
     /// The first thing that could not be kept.
     pub recorded: Result<(), JournalError>,
+    /// Why it ended by itself, if others have agreed on another number of shards.
+    pub disagreement: Option<RunError>,
     /// Its run there.
     pub id: RunId,
     /// The ledgers by experiment.
@@ -111,10 +114,12 @@ impl Worker {
             agree_on(&connection, queue, &start.name, (&redact, Some(start))).await?;
         }
         replays.tell(telling(&config.journal, kept));
+        let disagreement = Disagreement::default();
         let publisher = |teller: WorkerTeller| {
             let limits = ResultsLimits::default();
             let start = replays.starts().iter().find(|start| start.name == *teller.experiment());
-            let agreement = Agreement::new(&connection, queue, teller.experiment(), (&redact, start));
+            let agreement = Agreement::new(&connection, queue, teller.experiment(), (&redact, start))
+                .watched_by(&disagreement);
             let results = Results::new(connection.clone(), &queue.prefix, teller.experiment(), limits);
             Publisher::new(results, Role::Worker, id.to_string(), teller, PublishLimits::default())
                 .agreeing(agreement)
@@ -122,7 +127,7 @@ impl Worker {
         let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);
         let admin = Admin::bind_if(config.admin).await?;
-        Ok(Self { admin, replays, workers, stats, summary, publishers, secrets })
+        Ok(Self { admin, replays, workers, stats, summary, publishers, secrets, disagreement })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -145,13 +150,13 @@ impl Worker {
         self.admin.as_ref().and_then(Admin::address)
     }
 
-    /// Replays until `stop` ends or the journal fails; then what is under way is finished within the limits, and the rest
+    /// Replays until `stop` ends, the journal fails, or others have agreed on another number of shards; then what is under way is finished within the limits, and the rest
     /// goes back to the queue.
     ///
     /// # Errors
     /// When it cannot start.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<WorkerEnd, RunError> {
-        let Self { admin, mut replays, workers, stats, summary, publishers, secrets } = self;
+        let Self { admin, mut replays, workers, stats, summary, publishers, secrets, disagreement } = self;
         let journal = replays.open_journal()?;
         let begun = replays.begin(journal, summary, Vec::new())?;
         let id = begun.id;
@@ -174,6 +179,7 @@ impl Worker {
         tokio::select! {
             () = replaying.over() => {}
             () = stop => {}
+            () = disagreement.found() => {}
             () = watch_queue(&serving, &queue) => {}
         }
         serving.set_ready(false);
@@ -194,7 +200,8 @@ impl Worker {
             }
         }
         serving.end().await;
-        Ok(WorkerEnd { journal, recorded, id, ledgers: status.ledgers() })
+        let disagreement = disagreement.error();
+        Ok(WorkerEnd { journal, recorded, disagreement, id, ledgers: status.ledgers() })
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::now;
+use super::link::Disagreement;
 use super::secrets::Secrets;
 use crate::metrics::{QueueStatus, SpoolStats, UploadStats};
 use crate::model::{Fate, Ledger, TicketBundle};
@@ -125,6 +126,7 @@ pub struct Uploader<A> {
     former: HashMap<(u128, Arc<str>), A>,
     status: Arc<QueueStatus>,
     secrets: Option<Arc<Secrets>>,
+    disagreement: Disagreement,
     rounds: JoinSet<RoundEnd<A>>,
     /// None while entries go straight to Redis.
     drain: Option<Drain>,
@@ -226,11 +228,17 @@ impl<A: Append> Uploader<A> {
             former: HashMap::new(),
             status,
             secrets,
+            disagreement: Disagreement::default(),
             rounds: JoinSet::new(),
             drain,
             former_left,
             turn: 0,
         }
+    }
+
+    /// Once it is said, everything goes into the spool, and nothing from there.
+    pub(super) fn watching(self, disagreement: &Disagreement) -> Self {
+        Self { disagreement: disagreement.clone(), ..self }
     }
 
     /// Runs until the capture side is gone, or `stop` says so, and everything is where it belongs or the time is over. Every
@@ -247,7 +255,8 @@ impl<A: Append> Uploader<A> {
             }
             self.advance(now(), all_ended);
             self.show();
-            if all_ended && self.is_done() || until.is_some_and(|until| until <= now()) {
+            let is_over = until.is_some_and(|until| until <= now() || self.disagreement.is_said());
+            if all_ended && self.is_done() || is_over {
                 break;
             }
             let wake = [self.wake_at(), until].into_iter().flatten().min();
@@ -307,6 +316,9 @@ impl<A: Append> Uploader<A> {
 
     /// Starts what is due.
     fn advance(&mut self, now: Instant, all_ended: bool) {
+        if self.disagreement.is_said() {
+            return self.spool_waiting();
+        }
         if self.drain.is_some() {
             self.spool_waiting();
             self.advance_drain(now);
@@ -332,6 +344,7 @@ impl<A: Append> Uploader<A> {
     /// When there is something to do at the latest; the end of what is under way wakes by itself.
     fn wake_at(&self) -> Option<Instant> {
         match &self.drain {
+            _ if self.disagreement.is_said() => None,
             Some(drain) => drain.wake_at().filter(|_| self.rounds.is_empty()),
             None => {
                 let idle = self.experiments.iter().filter(|experiment| experiment.round.is_empty());

@@ -330,3 +330,26 @@ fn an_entry_that_panics_each_time_is_given_up_alone() {
     check_panics(1 << 20, |store| store.poison = Some(6), &[(Fate::Queued, 37), (Fate::Lost, 3)], 13);
     check_panics(0, |store| store.poison = Some(2), &[(Fate::SpoolFull, 32), (Fate::Lost, 8)], 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_where_others_have_agreed_on_something_else() {
+    let stage = new_stage(1 << 20);
+    let disagreement = stage.uploader.disagreement.clone();
+    stage.offer(0..20);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let said = RedisError::Settings { address: "test".to_owned(), said: "8 shards".to_owned() };
+        disagreement.say(&said);
+        for number in 20..50 {
+            let offered =
+                Offered { exchange: exchange(number), route: "other".into(), ticket: ledger.admit() };
+            assert!(offer.offer(offered).is_ok());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(offer);
+    };
+    tokio::join!(uploader.run(std::future::pending()), later);
+    check(&ledger.snapshot(), &[(Fate::Queued, 20), (Fate::Spooled, 30)]);
+    assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 20);
+}
