@@ -9,6 +9,8 @@ mod connect;
 mod harness;
 #[path = "queue/reader.rs"]
 mod reader;
+#[path = "queue/refusals.rs"]
+mod refusals;
 #[path = "queue/results.rs"]
 mod results;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ("connect", connect::CASES),
         ("append", append::CASES),
         ("reader", reader::CASES),
+        ("refusals", refusals::CASES),
         ("results", results::CASES),
     ])
 }

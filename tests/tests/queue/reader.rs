@@ -3,7 +3,7 @@
 //! Replays nothing: a claim gets the fate that the test gives it.
 
 #[path = "reader/field.rs"]
-mod field;
+pub(crate) mod field;
 #[path = "reader/random.rs"]
 mod random;
 
@@ -27,7 +27,6 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "what_was_not_begun_goes_back_at_once", needs: REDIS, run: goes_back },
     Case { name: "nothing_counts_before_the_journal_has_it", needs: REDIS, run: waits_for_the_journal },
     Case { name: "a_deleted_group_is_made_again", needs: REDIS, run: group_deleted },
-    Case { name: "a_key_of_another_type_is_named", needs: REDIS, run: wrong_type },
     Case { name: "garbage_is_counted_and_set_aside", needs: REDIS, run: garbage },
     Case { name: "a_huge_value_is_not_transferred", needs: REDIS, run: huge },
     Case { name: "a_newer_version_is_left_for_others", needs: REDIS, run: newer },
@@ -40,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "whoever_comes_goes_or_dies_the_book_balances", needs: REDIS, run: random::random },
 ];
 
-fn options(arguments: &[&str]) -> Options {
+pub(crate) fn options(arguments: &[&str]) -> Options {
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     Options { arguments, ..Options::default() }
 }
@@ -236,29 +235,6 @@ fn group_deleted() -> anyhow::Result<()> {
         field.produce(20).await?;
         worker.finish_all(20, Fate::Matched).await?;
         field.settled(&[("matched", 40)]).await
-    })
-}
-
-fn wrong_type() -> anyhow::Result<()> {
-    block_on(async {
-        let mut field = Field::new(2).await?;
-        let key = field.keys.shard(1).stream();
-        field.server.command(&["SET", &key, "somebody's"])?;
-        let refused = field.worker("w1").await.err().context("it was not refused")?;
-        ensure!(refused.to_string().contains(&key), "{refused}");
-        field.server.command(&["DEL", &key])?;
-        let mut worker = field.worker("w1").await?;
-        // While it runs, the other shard goes on, and nothing is counted that could not be.
-        let outcomes = field.keys.shard(1).outcomes();
-        field.server.command(&["SET", &outcomes, "somebody's"])?;
-        field.produce(10).await?;
-        worker.finish_all(10, Fate::Matched).await?;
-        until("trouble", async || Ok(worker.failing() == 1 && worker.told() == 5)).await?;
-        let book = field.book().await?;
-        ensure!(book.fates.get("matched") == Some(&5) && book.waiting == 5, "{book:?}");
-        field.server.command(&["DEL", &outcomes])?;
-        field.settled(&[("matched", 10)]).await?;
-        until("an end of trouble", async || Ok(worker.failing() == 0)).await
     })
 }
 

@@ -124,7 +124,7 @@ fn encode_workers(
     encoder: &mut DescriptorEncoder<'_>,
     workers: &[(Arc<str>, Arc<QueueStats>)],
 ) -> fmt::Result {
-    let all: [Count<QueueStats>; 11] = [
+    let all: [Count<QueueStats>; 13] = [
         (&table::QUEUE_READ_ENTRIES, |stats| &stats.entries),
         (&table::QUEUE_READ_BYTES, |stats| &stats.entry_bytes),
         (&table::QUEUE_TAKEN_OVER, |stats| &stats.taken_over),
@@ -132,6 +132,8 @@ fn encode_workers(
         (&table::QUEUE_NEWER, |stats| &stats.newer),
         (&table::QUEUE_SETTLED, |stats| &stats.settled),
         (&table::QUEUE_SETTLED_BEFORE, |stats| &stats.settled_before),
+        (&table::QUEUE_REFUSED, |stats| &stats.refused),
+        (&table::QUEUE_HELD, |stats| &stats.held),
         (&table::QUEUE_UNSETTLED, |stats| &stats.unsettled),
         (&table::QUEUE_UNDER_WAY, |stats| &stats.under_way),
         (&table::QUEUE_SHARDS, |stats| &stats.shards),

@@ -280,6 +280,11 @@ metrics! {
         QUEUE_SETTLED = Counter "queue_settled" [EXPERIMENT] "Settlements that Redis has counted";
         QUEUE_SETTLED_BEFORE = Counter "queue_settled_before" [EXPERIMENT]
             "Settlements that Redis has not counted, since somebody had settled the entry";
+        QUEUE_REFUSED = Counter "queue_refused" [EXPERIMENT]
+            "Settlements that Redis refused five times with others and once alone; the entry was set aside in their place";
+        QUEUE_HELD = Gauge "queue_held" [EXPERIMENT]
+            "Settlements that Redis refuses in a shard whatever is tried, as with a key of another type in the way; they \
+             are told again every 30 s";
         QUEUE_UNSETTLED = Gauge "queue_unsettled" [EXPERIMENT]
             "Entries that are done here and not yet confirmed by Redis";
         QUEUE_UNDER_WAY = Gauge "queue_under_way" [EXPERIMENT] "Entries that this worker has now";

@@ -16,7 +16,7 @@ use understudy::model::{
 use understudy::queue::entry::{EncodedEntry, Encoding, EntryEncoder, EntryLimits};
 use understudy::queue::redis::{
     AppendLimits, Appender, Book, Kept, Keys, Numbered, ProducerId, QueueStats, Redis, RedisConfig,
-    RedisError, RedisQueue, WorkerConfig, WorkerLimits, redis_queue,
+    RedisError, RedisQueue, SettleLimits, WorkerConfig, WorkerLimits, redis_queue,
 };
 use understudy::queue::{Claim, Queue as _};
 use understudy::wire::{self as form, WireLimits};
@@ -31,11 +31,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const PRODUCER: u128 = 1;
 
 /// One experiment.
-pub(super) struct Field {
-    pub(super) server: Server,
-    pub(super) keys: Keys,
+pub(crate) struct Field {
+    pub(crate) server: Server,
+    pub(crate) keys: Keys,
     /// Workers that were killed, as far as a test counts them.
-    pub(super) deaths: usize,
+    pub(crate) deaths: usize,
     redis: Redis,
     shards: u32,
     appender: Appender,
@@ -43,31 +43,36 @@ pub(super) struct Field {
 }
 
 /// One worker: what runs for it, and what it has.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     name: String,
     queue: RedisQueue,
     kept: Option<Kept>,
     run: JoinHandle<()>,
     ledger: Arc<Ledger>,
-    pub(super) stats: Arc<QueueStats>,
+    pub(crate) stats: Arc<QueueStats>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test that needs a real server needs a real clock")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Short times, so that tests are.
-pub(super) fn limits() -> WorkerLimits {
+pub(crate) fn limits() -> WorkerLimits {
     WorkerLimits {
         lease: Duration::from_millis(600),
         claim_after: Duration::from_millis(1_500),
+        settle: SettleLimits {
+            refusals_max: 2,
+            refused_pause: Duration::from_secs(1),
+            ..SettleLimits::default()
+        },
         ..WorkerLimits::default()
     }
 }
 
 /// Waits until it is so.
-pub(super) async fn until(
+pub(crate) async fn until(
     what: &str,
     mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
@@ -80,14 +85,14 @@ pub(super) async fn until(
 }
 
 /// The wire form of an exchange with this number.
-pub(super) fn wire(number: u64, body_bytes: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn wire(number: u64, body_bytes: usize) -> anyhow::Result<Vec<u8>> {
     let mut value = Vec::new();
     form::encode(&exchange(number, body_bytes), &WireLimits::default(), &mut value)?;
     Ok(value)
 }
 
 /// What the journal says of an exchange that had this fate; its number stands for its size.
-pub(super) fn finding(exchange: ExchangeId, route: &Arc<str>, fate: Fate) -> Finding {
+pub(crate) fn finding(exchange: ExchangeId, route: &Arc<str>, fate: Fate) -> Finding {
     let bytes = exchange.offset;
     let cause = FoundCause {
         id: "c1".into(),
@@ -134,11 +139,11 @@ fn exchange(number: u64, body_bytes: usize) -> Exchange {
 // === impl Field ===
 
 impl Field {
-    pub(super) async fn new(shards: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn new(shards: u32) -> anyhow::Result<Self> {
         Self::with(shards, Options::default()).await
     }
 
-    pub(super) async fn with(shards: u32, options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn with(shards: u32, options: Options) -> anyhow::Result<Self> {
         let server = Server::start_with(options)?;
         // A huge entry keeps a busy machine's Redis from answering for seconds.
         let config = RedisConfig { answer_wait_max: WAIT_MAX, ..config(&server.url())? };
@@ -150,24 +155,24 @@ impl Field {
     }
 
     /// From now on streams hold no more entries than this.
-    pub(super) async fn entries_max(&mut self, entries: u64) -> anyhow::Result<()> {
+    pub(crate) async fn entries_max(&mut self, entries: u64) -> anyhow::Result<()> {
         let limits = AppendLimits { stream_entries_max: entries, ..AppendLimits::default() };
         let (redis, keys) = (self.redis.clone(), self.keys.clone());
         self.appender = Appender::new(redis, keys, limits, ProducerId::new(PRODUCER));
         Ok(())
     }
 
-    pub(super) fn producer(&self) -> String {
+    pub(crate) fn producer(&self) -> String {
         ProducerId::new(PRODUCER).to_string()
     }
 
     /// Exchanges that were produced so far.
-    pub(super) fn made(&self) -> u64 {
+    pub(crate) fn made(&self) -> u64 {
         self.made
     }
 
     /// Puts so many exchanges into the shards in turn, numbered from where it stopped last.
-    pub(super) async fn produce(&mut self, count: u64) -> anyhow::Result<()> {
+    pub(crate) async fn produce(&mut self, count: u64) -> anyhow::Result<()> {
         let mut encoder = EntryEncoder::new(EntryLimits::default())?;
         let route = Arc::from("/");
         let mut shards = vec![Vec::new(); self.shards as usize];
@@ -184,7 +189,7 @@ impl Field {
     }
 
     /// Puts a value into the first shard as it is.
-    pub(super) async fn produce_value(&mut self, value: &[u8], seq: u64) -> anyhow::Result<()> {
+    pub(crate) async fn produce_value(&mut self, value: &[u8], seq: u64) -> anyhow::Result<()> {
         let value = value.to_vec().into();
         let entry = EncodedEntry { route: "/".into(), encoding: Encoding::Plain, value };
         self.appender.append(0, &[Numbered { seq, entry }]).await?;
@@ -192,11 +197,11 @@ impl Field {
         Ok(())
     }
 
-    pub(super) async fn worker(&self, name: &str) -> Result<Worker, RedisError> {
+    pub(crate) async fn worker(&self, name: &str) -> Result<Worker, RedisError> {
         self.worker_with(name, limits(), 1).await
     }
 
-    pub(super) async fn worker_with(
+    pub(crate) async fn worker_with(
         &self,
         name: &str,
         limits: WorkerLimits,
@@ -221,12 +226,12 @@ impl Field {
         Ok(Worker { name: name.to_owned(), queue, kept: Some(kept), run, ledger, stats })
     }
 
-    pub(super) async fn book(&self) -> anyhow::Result<Book> {
+    pub(crate) async fn book(&self) -> anyhow::Result<Book> {
         Ok(Book::read(&self.redis, &self.keys, self.shards).await?)
     }
 
     /// Waits until all that came in has its fate, and checks that it adds up to these fates.
-    pub(super) async fn settled(&self, fates: &[(&str, u64)]) -> anyhow::Result<()> {
+    pub(crate) async fn settled(&self, fates: &[(&str, u64)]) -> anyhow::Result<()> {
         // Redis may be away when it is asked.
         until("an empty stream", async || Ok(self.book().await.is_ok_and(|book| book.waiting == 0))).await?;
         let book = self.book().await?;
@@ -240,15 +245,15 @@ impl Field {
 // === impl Worker ===
 
 impl Worker {
-    pub(super) async fn claim_within(&mut self, wait_max: Duration) -> Option<Claim> {
+    pub(crate) async fn claim_within(&mut self, wait_max: Duration) -> Option<Claim> {
         tokio::time::timeout(wait_max, self.queue.claim()).await.ok().flatten()
     }
 
-    pub(super) async fn claim(&mut self) -> anyhow::Result<Claim> {
+    pub(crate) async fn claim(&mut self) -> anyhow::Result<Claim> {
         self.claim_within(WAIT_MAX).await.with_context(|| format!("{} got nothing", self.name))
     }
 
-    pub(super) async fn claim_all(&mut self, count: usize) -> anyhow::Result<Vec<Claim>> {
+    pub(crate) async fn claim_all(&mut self, count: usize) -> anyhow::Result<Vec<Claim>> {
         let mut claims = Vec::new();
         while claims.len() < count {
             claims.push(self.claim().await?);
@@ -256,19 +261,19 @@ impl Worker {
         Ok(claims)
     }
 
-    pub(super) fn keep(&self, findings: impl IntoIterator<Item = Finding>) {
+    pub(crate) fn keep(&self, findings: impl IntoIterator<Item = Finding>) {
         if let Some(kept) = &self.kept {
             kept.keep(findings);
         }
     }
 
-    pub(super) fn finish(&self, claim: Claim, fate: Fate) {
+    pub(crate) fn finish(&self, claim: Claim, fate: Fate) {
         let finding = finding(claim.exchange.id, &claim.route, fate);
         claim.settle(fate);
         self.keep([finding]);
     }
 
-    pub(super) async fn finish_all(&mut self, count: usize, fate: Fate) -> anyhow::Result<()> {
+    pub(crate) async fn finish_all(&mut self, count: usize, fate: Fate) -> anyhow::Result<()> {
         for _ in 0..count {
             let claim = self.claim().await?;
             self.finish(claim, fate);
@@ -277,7 +282,7 @@ impl Worker {
     }
 
     /// Does what comes until nothing has come for a while; gives the numbers of the exchanges.
-    pub(super) async fn work(&mut self, quiet: Duration) -> Vec<u64> {
+    pub(crate) async fn work(&mut self, quiet: Duration) -> Vec<u64> {
         let mut done = Vec::new();
         while let Some(claim) = self.claim_within(quiet).await {
             done.push(claim.exchange.id.offset);
@@ -287,7 +292,7 @@ impl Worker {
     }
 
     /// Ends as a worker does that is told to.
-    pub(super) async fn stop(mut self) -> anyhow::Result<LedgerSnapshot> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<LedgerSnapshot> {
         self.queue.close();
         while let Some(claim) = self.queue.claim().await {
             claim.settle(Fate::Drained);
@@ -298,25 +303,25 @@ impl Worker {
     }
 
     /// Ends as one that is killed: nothing of it is told to anybody.
-    pub(super) async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.run.abort();
         drop(self.run.await);
     }
 
-    pub(super) fn count(&self, fate: Fate) -> u64 {
+    pub(crate) fn count(&self, fate: Fate) -> u64 {
         self.ledger.snapshot().count(fate)
     }
 
-    pub(super) fn shards(&self) -> u64 {
+    pub(crate) fn shards(&self) -> u64 {
         self.stats.shards.load(Ordering::Relaxed)
     }
 
-    pub(super) fn failing(&self) -> u64 {
+    pub(crate) fn failing(&self) -> u64 {
         self.stats.failing.load(Ordering::Relaxed)
     }
 
     /// Settlements that Redis has answered.
-    pub(super) fn told(&self) -> u64 {
+    pub(crate) fn told(&self) -> u64 {
         self.stats.settled.load(Ordering::Relaxed) + self.stats.settled_before.load(Ordering::Relaxed)
     }
 }

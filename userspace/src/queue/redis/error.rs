@@ -247,6 +247,14 @@ impl RedisError {
         }
     }
 
+    /// True when Redis will not do what it was asked to, however often: something about the request, or a key in its way.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.kind(),
+            RedisErrorKind::WrongType | RedisErrorKind::Permission | RedisErrorKind::Protocol
+        )
+    }
+
     /// True when Redis may have run the command all the same: only asking again, in a way that does not double, tells.
     pub fn is_unsettled(&self) -> bool {
         matches!(

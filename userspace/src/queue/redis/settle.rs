@@ -4,19 +4,22 @@
 //! told to nobody for fear of telling it twice.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::Value;
+use tokio::time::Sleep;
 
 use super::connect::Redis;
-use super::deliveries::{HandBack, Order, Recipient, Settlement};
-use super::error::RedisError;
+use super::deliveries::{HandBack, Order, Recipient, Settlement, Why};
+use super::error::{RedisError, RedisErrorKind};
 use super::hold::Shared;
 use super::keys::{GROUP, Keys};
 use super::script::{Call, Script};
-use super::stats::add;
+use super::stats::{add, set};
 use super::trouble::Trouble;
+use super::worker::WorkerConfig;
 use crate::model::{Change, Fate, FoundCause};
 
 /// Bounds of what is kept in Redis about what was settled, and of one message to it.
@@ -26,6 +29,11 @@ pub struct SettleLimits {
     pub gather: Duration,
     /// Orders of one shard in one message. Default: 256.
     pub batch_max: usize,
+    /// Messages of a shard in a row that Redis may refuse for a reason that does not pass, or break off. Then its orders are
+    /// told one by one; where Redis takes others, the entry of one that it does not take is set aside instead. Default: 5.
+    pub refusals_max: u32,
+    /// How long orders are held that Redis refuses whatever is tried, before they are told again. Default: 30 s.
+    pub refused_pause: Duration,
     /// Causes of mismatches kept for one shard; more are counted as omitted. Default: 1,000.
     pub causes_max: usize,
     /// Examples kept for one shard. Default: 100.
@@ -43,14 +51,30 @@ pub struct SettleLimits {
 /// Tells Redis what became of entries.
 #[derive(Debug)]
 pub(super) struct Settler {
-    pub(super) redis: Redis,
-    pub(super) keys: Keys,
+    redis: Redis,
+    keys: Keys,
     /// The name of this worker.
-    pub(super) worker: Arc<str>,
-    pub(super) limits: SettleLimits,
-    pub(super) shared: Arc<Shared>,
-    pub(super) trouble: Trouble,
+    worker: Arc<str>,
+    limits: SettleLimits,
+    shared: Arc<Shared>,
+    trouble: Trouble,
+    /// Messages in a row that Redis refused, of each shard where it did.
+    refusals: HashMap<u32, u32>,
+    held: Option<Held>,
 }
+
+/// Orders that Redis refuses whatever is tried, until they are told again.
+#[derive(Debug)]
+struct Held {
+    orders: Vec<Order>,
+    over: Pin<Box<Sleep>>,
+}
+
+/// What Redis did not take, and why.
+type Failed = (Order, RedisError);
+
+/// Failures in a row of orders told one by one after which Redis itself is to blame.
+const ALONE_FAILURES_MAX: usize = 3;
 
 /// The name of the consumer that has what anybody may take.
 pub(super) const RETURNED: &str = "returned";
@@ -70,6 +94,8 @@ impl Default for SettleLimits {
         Self {
             gather: Duration::from_millis(10),
             batch_max: 256,
+            refusals_max: 5,
+            refused_pause: Duration::from_secs(30),
             causes_max: 1_000,
             examples_max: 100,
             aside_max: 1_000,
@@ -83,10 +109,28 @@ impl Default for SettleLimits {
 // === impl Settler ===
 
 impl Settler {
+    /// Has told nothing yet.
+    pub(super) fn new(redis: Redis, config: &WorkerConfig, shared: Arc<Shared>) -> Self {
+        Self {
+            redis,
+            keys: config.keys.clone(),
+            worker: Arc::clone(&config.worker),
+            limits: config.limits.settle.clone(),
+            shared,
+            trouble: Trouble::new("settle", &config.experiment),
+            refusals: HashMap::new(),
+            held: None,
+        }
+    }
+
     /// Runs until nothing more is wanted and everything is told and confirmed.
     pub(super) async fn run(mut self) {
         while !self.shared.is_over() {
-            self.shared.due.notified().await;
+            let is_holding = self.held.is_some();
+            tokio::select! {
+                () = self.shared.due.notified() => {}
+                () = over(&mut self.held), if is_holding => self.release(),
+            }
             loop {
                 tokio::time::sleep(self.limits.gather).await;
                 if !self.tell().await {
@@ -106,38 +150,29 @@ impl Settler {
         if batches.is_empty() {
             return false;
         }
-        let mut settle_calls = Vec::new();
-        let mut hand_back_calls = Vec::new();
-        let mut settled = Vec::new();
-        let mut handed_back = Vec::new();
+        let (mut together, mut hand_backs, mut failure) = (Vec::new(), Vec::new(), None);
         for (shard, orders) in batches {
-            let (settlements, hand_backs): (Vec<Order>, Vec<Order>) =
+            let (settled, handed_back): (Vec<Order>, Vec<Order>) =
                 orders.into_iter().partition(|order| matches!(order, Order::Settle(_)));
-            if !settlements.is_empty() {
-                settle_calls.push(self.settle_call(shard, &settlements));
-                settled.push(settlements);
+            let refusals = self.refusals.get(&shard).copied().unwrap_or_default();
+            if refusals >= self.limits.refusals_max {
+                self.refusals.remove(&shard);
+                failure = self.tell_one_by_one(shard, settled).await.or(failure);
+            } else if !settled.is_empty() {
+                together.push((shard, settled));
             }
-            if !hand_backs.is_empty() {
-                hand_back_calls.push(self.hand_back_call(shard, &hand_backs));
-                handed_back.push(hand_backs);
+            if !handed_back.is_empty() {
+                hand_backs.push((shard, handed_back));
             }
         }
-        let answers = self.redis.invoke_all(&SETTLE, settle_calls).await;
-        let mut failed = Ok(());
-        for (orders, answer) in settled.into_iter().zip(answers) {
-            let outcome = answer.and_then(|answer| self.note_settled(&answer));
-            failed = self.conclude(orders, outcome).and(failed);
-        }
-        let answers = self.redis.invoke_all(&HAND_BACK, hand_back_calls).await;
-        for (orders, answer) in handed_back.into_iter().zip(answers) {
-            let outcome = answer.map(|_given| add(&self.shared.stats.handed_back, orders.len()));
-            failed = self.conclude(orders, outcome).and(failed);
-        }
+        failure = self.tell_together(together).await.or(failure);
+        failure = self.tell_hand_backs(hand_backs).await.or(failure);
         self.shared.publish(&self.shared.deliveries());
         self.shared.changed.notify_one();
-        match failed {
-            Ok(()) => self.trouble.pass(&self.shared.stats),
-            Err(error) => {
+        match failure {
+            None if self.held.is_some() => {}
+            None => self.trouble.pass(&self.shared.stats),
+            Some(error) => {
                 let pause = self.trouble.meet(&self.shared.stats, &error);
                 tokio::time::sleep(pause).await;
             }
@@ -145,13 +180,127 @@ impl Settler {
         true
     }
 
-    fn conclude(&self, orders: Vec<Order>, outcome: Result<(), RedisError>) -> Result<(), RedisError> {
-        let mut deliveries = self.shared.deliveries();
-        match &outcome {
-            Ok(()) => deliveries.confirm(orders.iter().map(Order::key)),
-            Err(_) => deliveries.retry(orders),
+    /// Tells a batch of each shard. Says what is tried again.
+    async fn tell_together(&mut self, batches: Vec<(u32, Vec<Order>)>) -> Option<RedisError> {
+        let calls = batches.iter().map(|(shard, orders)| self.settle_call(*shard, orders)).collect();
+        let answers = self.redis.invoke_all(&SETTLE, calls).await;
+        let mut failure = None;
+        for ((shard, orders), answer) in batches.into_iter().zip(answers) {
+            match answer.and_then(|answer| self.note_settled(&answer)) {
+                Ok(()) => {
+                    self.confirm(&orders);
+                    self.refusals.remove(&shard);
+                }
+                Err(error) => {
+                    // Redis also breaks the connection off when a word is longer than it takes.
+                    if error.is_refusal() || error.kind() == RedisErrorKind::Unreachable {
+                        let refusals = self.refusals.entry(shard).or_default();
+                        *refusals = refusals.saturating_add(1);
+                    }
+                    self.shared.deliveries().retry(orders);
+                    failure = Some(error);
+                }
+            }
         }
-        outcome
+        failure
+    }
+
+    /// Finds out which of these orders Redis does not take. Says what is tried again.
+    async fn tell_one_by_one(&mut self, shard: u32, orders: Vec<Order>) -> Option<RedisError> {
+        let (mut failed, mut left) = (Vec::<Failed>::new(), Vec::new());
+        let (mut in_a_row, mut is_taking) = (0_usize, orders.len() == 1);
+        for order in orders {
+            if in_a_row >= ALONE_FAILURES_MAX {
+                left.push(order);
+                continue;
+            }
+            match self.tell_one(shard, &order).await {
+                Ok(()) => {
+                    self.confirm(&[order]);
+                    (in_a_row, is_taking) = (0, true);
+                }
+                Err(error) => {
+                    in_a_row = if error.is_refusal() { 0 } else { in_a_row.saturating_add(1) };
+                    failed.push((order, error));
+                }
+            }
+        }
+        self.shared.deliveries().retry(left);
+        let (mut held, mut failure) = (Vec::new(), None);
+        for (order, error) in failed {
+            let error = if is_taking { self.set_aside(shard, &order, error).await } else { Err(error) };
+            match error {
+                Ok(()) => self.confirm(&[order]),
+                Err(error) if error.is_refusal() => held.push((order, error)),
+                Err(error) => {
+                    self.shared.deliveries().retry(vec![order]);
+                    failure = Some(error);
+                }
+            }
+        }
+        self.hold(held);
+        failure
+    }
+
+    async fn tell_one(&self, shard: u32, order: &Order) -> Result<(), RedisError> {
+        let call = self.settle_call(shard, std::slice::from_ref(order));
+        self.redis.invoke(&SETTLE, call).await.and_then(|answer| self.note_settled(&answer))
+    }
+
+    /// Tells an order once more, and where Redis still does not take it, that its entry is set aside.
+    async fn set_aside(&self, shard: u32, order: &Order, error: RedisError) -> Result<(), RedisError> {
+        let Order::Settle(settlement) = order else { return Err(error) };
+        let Err(error) = self.tell_one(shard, order).await else { return Ok(()) };
+        let text = format!("Redis does not take what became of it: {error}");
+        let Settlement { key, receipt, fate: _, finding: _, why: _ } = settlement.clone();
+        let why = Some(Why { text, with_fields: true });
+        let bare = Order::Settle(Settlement { key, receipt, fate: Fate::SetAside, finding: None, why });
+        self.tell_one(shard, &bare).await?;
+        add(&self.shared.stats.refused, 1);
+        Ok(())
+    }
+
+    fn hold(&mut self, refused: Vec<Failed>) {
+        let Some((_, error)) = refused.first() else { return };
+        // Says it once, and lets the gauge show that something is wrong; there is nothing to wait for here.
+        self.trouble.meet(&self.shared.stats, error);
+        let pause = self.limits.refused_pause;
+        let held = self
+            .held
+            .get_or_insert_with(|| Held { orders: Vec::new(), over: Box::pin(tokio::time::sleep(pause)) });
+        held.orders.extend(refused.into_iter().map(|(order, _)| order));
+        set(&self.shared.stats.held, held.orders.len());
+    }
+
+    /// What was held is due again.
+    fn release(&mut self) {
+        let Some(Held { mut orders, over: _ }) = self.held.take() else { return };
+        orders.sort_by_key(Order::key);
+        self.shared.deliveries().retry(orders);
+        set(&self.shared.stats.held, 0);
+    }
+
+    async fn tell_hand_backs(&self, batches: Vec<(u32, Vec<Order>)>) -> Option<RedisError> {
+        let calls = batches.iter().map(|(shard, orders)| self.hand_back_call(*shard, orders)).collect();
+        let answers = self.redis.invoke_all(&HAND_BACK, calls).await;
+        let mut failure = None;
+        for ((_, orders), answer) in batches.into_iter().zip(answers) {
+            match answer {
+                Ok(_given) => {
+                    add(&self.shared.stats.handed_back, orders.len());
+                    self.confirm(&orders);
+                }
+                Err(error) => {
+                    self.shared.deliveries().retry(orders);
+                    failure = Some(error);
+                }
+            }
+        }
+        failure
+    }
+
+    fn confirm(&self, orders: &[Order]) {
+        self.shared.deliveries().confirm(orders.iter().map(Order::key));
     }
 
     fn note_settled(&self, answer: &Value) -> Result<(), RedisError> {
@@ -184,6 +333,8 @@ impl Settler {
         let SettleLimits {
             gather: _,
             batch_max: _,
+            refusals_max: _,
+            refused_pause: _,
             causes_max,
             examples_max,
             aside_max,
@@ -288,6 +439,14 @@ fn rest_of_json(cause: &FoundCause) -> String {
         cause.changes.iter().map(|Change { path, kind, classes }| (path, kind, classes)).collect();
     let signature = serde_json::Value::from(cause.signature.as_str());
     format!("\"signature\":{signature},\"changes\":{}}}", serde_json::json!(changes))
+}
+
+/// Ends when what is held is to be told again; never when nothing is.
+async fn over(held: &mut Option<Held>) {
+    match held {
+        Some(held) => held.over.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn three(answer: &Value) -> Option<[usize; 3]> {

@@ -35,6 +35,10 @@ pub struct QueueStats {
     pub settled_trimmed: AtomicU64,
     /// Settlements that Redis has not counted, since somebody had settled the entry.
     pub settled_before: AtomicU64,
+    /// Settlements that Redis refused each time, and which were set aside instead.
+    pub refused: AtomicU64,
+    /// Settlements that Redis refuses now, though they were told one by one; they are told again later.
+    pub held: AtomicU64,
     /// Groups of workers that had to be made again.
     pub groups_made: AtomicU64,
     /// Shards owned now.

@@ -15,7 +15,6 @@ use super::keys::Keys;
 use super::reader::Reader;
 use super::settle::{SettleLimits, Settler};
 use super::stats::QueueStats;
-use super::trouble::Trouble;
 use crate::model::Ledger;
 use crate::queue::entry::{EntryError, EntryLimits};
 use crate::queue::{Claim, Queue};
@@ -112,14 +111,7 @@ pub async fn redis_queue(
     let shared = Arc::new(Shared::new(Arc::clone(&config.stats)));
     let (sender, claims) = mpsc::channel(config.limits.entries_max.max(1));
     let flush_max = config.limits.flush_max;
-    let settler = Settler {
-        redis: redis.clone(),
-        keys: config.keys.clone(),
-        worker: Arc::clone(&config.worker),
-        limits: config.limits.settle.clone(),
-        shared: Arc::clone(&shared),
-        trouble: Trouble::new("settle", &config.experiment),
-    };
+    let settler = Settler::new(redis.clone(), &config, Arc::clone(&shared));
     let mut reader =
         Reader::new(redis, config, sender, Arc::clone(&shared)).map_err(|error: EntryError| {
             RedisError::Settings { address: "this host".to_owned(), said: error.to_string() }

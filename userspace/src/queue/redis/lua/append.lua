@@ -69,7 +69,7 @@ end
 count, bytes = count + taken, bytes + taken_bytes
 -- The oldest go first. One call removes some more than it brought, so that a lowered bound is reached without keeping
 -- Redis busy for long.
-local trimmed, trims_max = 0, taken + 64
+local trimmed, trims_max, foreign = 0, taken + 64, 0
 while trimmed < trims_max and count > 0 and (count > entries_max or bytes > bytes_max) do
   local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   local fields, size, seq, by, pieces = oldest[2], 0, '', '', 0
@@ -89,14 +89,21 @@ while trimmed < trims_max and count > 0 and (count > entries_max or bytes > byte
     redis.call('DEL', parts .. by .. ':' .. seq .. ':' .. string.format('%.0f', piece))
   end
   redis.call('XDEL', stream, oldest[1])
+  if by == '' or not string.match(seq, '^%d+$') then
+    -- No producer of ours has written it, so it was not counted when it came.
+    foreign = foreign + 1
+  end
   count, bytes, trimmed = count - 1, bytes - size, trimmed + 1
 end
 if count == 0 or bytes < 0 then
   bytes = 0
 end
-redis.call('HINCRBY', book, 'accepted', taken)
+redis.call('HINCRBY', book, 'accepted', taken + foreign)
 redis.call('HINCRBY', book, 'accepted_bytes', taken_bytes)
 redis.call('HSET', book, 'bytes', string.format('%.0f', bytes))
+if foreign > 0 then
+  redis.call('HINCRBY', book, 'foreign', foreign)
+end
 if trimmed > 0 then
   redis.call('HINCRBY', book, 'trimmed', trimmed)
 end

@@ -101,11 +101,12 @@ while next_argument <= #ARGV do
     end
     if redis.call('XDEL', stream, id) == 1 then
       bytes = bytes + size
+      -- One that was trimmed has been counted in then.
+      if is_foreign == '1' then
+        foreign = foreign + 1
+      end
     else
       trimmed = trimmed + 1
-    end
-    if is_foreign == '1' then
-      foreign = foreign + 1
     end
     for part = 0, parts - 1 do
       redis.call('UNLINK', part_prefix .. part_of .. ':' .. part)
