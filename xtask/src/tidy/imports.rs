@@ -205,6 +205,7 @@ const TABLE: &[Rule] = &[
             "base64",
             "bytes",
             "foldhash",
+            "futures_util",
             "rustix",
             "sd_notify",
             "serde",
