@@ -127,6 +127,7 @@ impl Log {
             Chunk::Bytes(bytes) => *stream += &bytes.escape_ascii().to_string(),
             Chunk::Gap { bytes } => *stream += &format!("[{bytes}]"),
             Chunk::End => stream.push('|'),
+            Chunk::Again(_) => {}
             Chunk::Disputed { bytes } => *stream += &format!("{{{bytes}}}"),
             Chunk::Abort => stream.push('!'),
         }

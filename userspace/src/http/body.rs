@@ -51,6 +51,11 @@ impl BodyBuilder {
         }
     }
 
+    /// The first bytes, as far as they are kept.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
     /// Notes that bytes are missing here.
     pub(super) fn hole(&mut self) {
         self.holed = true;

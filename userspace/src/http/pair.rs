@@ -4,6 +4,7 @@
 //! client had received everything before that response, and nothing after, when it sent the request, and no other
 //! request can have been open then; what cannot be shown so stays alone.
 
+mod again;
 mod doubt;
 mod responses;
 mod unsent;
@@ -174,6 +175,10 @@ impl Connection {
                 self.response_loss(loss, event.at, context);
                 self.response_bytes(&[], &event, context)
             }
+            (direction, Chunk::Again(bytes)) => {
+                self.compare_again(direction, bytes, event.offset);
+                Interest::Keep
+            }
             (direction, Chunk::Disputed { bytes }) => {
                 self.dispute(direction, bytes);
                 Interest::Keep
@@ -343,6 +348,7 @@ impl Connection {
         }
         let memory = size_of::<Waiting>().saturating_add(head.headers.memory_bytes());
         let mut waiting = Waiting::new(head, marks, start, head_end, at, missing);
+        waiting.body_is_plain = framing != Framing::Chunked;
         waiting.keep(memory, context);
         if self.waiting.capacity() == 0 {
             self.waiting = context.lend_list();

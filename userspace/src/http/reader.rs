@@ -209,6 +209,11 @@ impl<H> MessageReader<H> {
         self.first
     }
 
+    /// A head that has come in part, and where it begins.
+    pub(super) fn partial(&self) -> Option<(u64, &[u8])> {
+        (!self.partial.is_empty()).then_some((self.start.offset, &self.partial[..]))
+    }
+
     /// Bytes of a head or a trailer section that has come in part.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.state {

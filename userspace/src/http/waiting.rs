@@ -18,6 +18,8 @@ pub(super) struct Waiting {
     pub(super) request: Request,
     /// The request's body while it is read.
     pub(super) body: Option<BodyBuilder>,
+    /// It stands behind the head as it is kept, without a coding.
+    pub(super) body_is_plain: bool,
     pub(super) start: Start,
     /// Offset after the head: a server that has not received this much has not read the request.
     pub(super) head_end: u64,
@@ -48,6 +50,10 @@ pub(super) struct Answer {
     pub(super) response: Response,
     /// The body while it is read.
     pub(super) body: Option<BodyBuilder>,
+    /// It stands behind the head as it is kept, without a coding.
+    pub(super) body_is_plain: bool,
+    /// Where the response begins.
+    pub(super) offset: u64,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     pub(super) tunnel: bool,
@@ -70,6 +76,7 @@ impl Waiting {
         Self {
             request: Request { method, target, version, headers, trailers, body },
             body: Some(BodyBuilder::default()),
+            body_is_plain: true,
             start,
             head_end,
             last: at,
@@ -99,8 +106,8 @@ impl Waiting {
 
     /// Lets go of a response that turned out to be another request's.
     pub(super) fn lose_response(&mut self, context: &mut HttpContext) {
-        if let Some(Answer { response, body: _, first: _, last: _, tunnel: _ }) = self.response.take() {
-            context.kept_bytes = context.kept_bytes.saturating_sub(response.body.kept.len());
+        if let Some(answer) = self.response.take() {
+            context.kept_bytes = context.kept_bytes.saturating_sub(answer.response.body.kept.len());
             count(&mut context.tally.orphans);
         }
         self.tentative = None;
@@ -117,6 +124,7 @@ impl Waiting {
         let Self {
             request,
             body: _,
+            body_is_plain: _,
             start,
             head_end: _,
             last,
@@ -129,7 +137,7 @@ impl Waiting {
         } = self;
         let mut kept = request.body.kept.len();
         let (response, response_times) = match response {
-            Some(Answer { response, first, last, body: _, tunnel: _ }) => {
+            Some(Answer { response, first, last, body: _, body_is_plain: _, offset: _, tunnel: _ }) => {
                 kept = kept.saturating_add(response.body.kept.len());
                 (Some(response), Some((first, last)))
             }

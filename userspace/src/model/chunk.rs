@@ -35,6 +35,9 @@ pub enum Chunk<'a> {
         /// How many.
         bytes: u64,
     },
+    /// Bytes that were handed on before came again, from this event's offset on, and the receiver had not said that it
+    /// has the first ones. Mostly they are the same.
+    Again(&'a [u8]),
     /// No byte follows: FIN was seen, and everything before it.
     End,
     /// The connection was reset, or the observation of it ended; what follows, if anything, is not known.

@@ -117,6 +117,11 @@ impl Headers {
         Self::from_places(raw.into(), fields)
     }
 
+    /// The whole head that these fields were read from, start line included; of fields from elsewhere nothing of use.
+    pub fn head(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Number of fields; a repeated one counts each time.
     pub fn len(&self) -> usize {
         self.fields.len()

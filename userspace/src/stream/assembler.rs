@@ -231,6 +231,28 @@ impl Assembler {
         }
     }
 
+    /// True for the number of a byte that was handed on.
+    #[inline]
+    pub(super) fn is_behind(&self, seq: Seq) -> bool {
+        self.next_seq.distance_to(seq) < 0
+    }
+
+    /// The part of a payload that was handed on before, and its offset, when the receiver has not said that it has the
+    /// first copy. Not the one byte of a keep-alive probe, which may be garbage (RFC 9293 section 3.8.4).
+    #[cold]
+    pub(super) fn again<'a>(&self, seq: Seq, payload: &'a [u8]) -> Option<(&'a [u8], u64)> {
+        let distance = self.next_seq.distance_to(seq);
+        let known = usize::try_from(distance.checked_neg()?).ok().filter(|known| *known > 0)?;
+        let is_probe = known == 1 && payload.len() == 1;
+        if is_probe || !self.is_near(seq) {
+            return None;
+        }
+        let start = self.next.checked_sub(known as u64)?;
+        let taken = self.acknowledged.saturating_sub(start);
+        let unsure = payload.get(..known).unwrap_or(payload).get(usize::try_from(taken).ok()?..)?;
+        (!unsure.is_empty()).then_some((unsure, start.saturating_add(taken)))
+    }
+
     /// Takes a segment's payload. Returns the part that can be handed on at once, if any; the rest waits, or was
     /// known already. Ask [`Assembler::ready`] afterwards. `received` is how much of the other direction was handed on;
     /// bytes that were sent after more than that wait, too. `window` is the widest one that the receiver has announced,

@@ -146,6 +146,15 @@ impl<R: StreamReader> Entry<R> {
             && assembler.offset_of(segment.seq).is_some_and(|offset| assembler.obeys_reset_at(offset));
         // What a reset carries is a remark, not a part of the stream (RFC 9293 section 3.5.3).
         if !segment.payload.is_empty() && !segment.flags.rst {
+            if assembler.is_behind(first_byte)
+                && let Some((bytes, offset)) = assembler.again(first_byte, segment.payload)
+            {
+                let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Again(bytes) };
+                if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
+                    return Interest::Forget;
+                }
+            }
+            let Some(assembler) = &mut self.half_mut(direction).assembler else { return Interest::Keep };
             let held_before = assembler.waiting_memory();
             let fresh = assembler.take(first_byte, segment.payload, stamp, received, announced, shared.tally);
             let held = shared.waiting_bytes.saturating_add(assembler.waiting_memory());

@@ -58,6 +58,7 @@ enum HeldChunk {
     Bytes(Bytes),
     Gap(u64),
     Disputed(u64),
+    Again(Bytes),
     End,
     Abort,
 }
@@ -132,6 +133,7 @@ impl Undecided {
             Chunk::Bytes(bytes) => (HeldChunk::Bytes(Bytes::copy_from_slice(bytes)), bytes.len()),
             Chunk::Gap { bytes } => (HeldChunk::Gap(bytes), 0),
             Chunk::Disputed { bytes } => (HeldChunk::Disputed(bytes), 0),
+            Chunk::Again(bytes) => (HeldChunk::Again(Bytes::copy_from_slice(bytes)), bytes.len()),
             Chunk::End => (HeldChunk::End, 0),
             Chunk::Abort => (HeldChunk::Abort, 0),
         };
@@ -170,7 +172,7 @@ impl Beginning {
                 if tells { sender(&self.bytes) } else { Sender::Unsure }
             }
             // Says nothing of the bytes themselves.
-            Chunk::Disputed { bytes: _ } => return Sender::Unsure,
+            Chunk::Disputed { bytes: _ } | Chunk::Again(_) => return Sender::Unsure,
             Chunk::Gap { bytes: _ } | Chunk::End | Chunk::Abort => Sender::Neither,
         };
         self.mute = said == Sender::Neither;
@@ -188,6 +190,7 @@ impl Held {
             HeldChunk::Bytes(bytes) => Chunk::Bytes(bytes),
             HeldChunk::Gap(bytes) => Chunk::Gap { bytes: *bytes },
             HeldChunk::Disputed(bytes) => Chunk::Disputed { bytes: *bytes },
+            HeldChunk::Again(bytes) => Chunk::Again(bytes),
             HeldChunk::End => Chunk::End,
             HeldChunk::Abort => Chunk::Abort,
         };

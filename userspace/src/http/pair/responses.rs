@@ -158,6 +158,8 @@ impl Connection {
                 body: Default::default(),
             },
             body: Some(BodyBuilder::default()),
+            body_is_plain: framing != Framing::Chunked,
+            offset: start.offset,
             first: start.at,
             last: start.at,
             tunnel: framing == Framing::Tunnel,

@@ -50,7 +50,7 @@ fn play_from(turns: &[Turn], mid_stream: bool) -> (Vec<String>, HttpContext) {
             *offset += match chunk {
                 Chunk::Bytes(bytes) => bytes.len() as u64,
                 Chunk::Gap { bytes } => bytes,
-                Chunk::Disputed { .. } | Chunk::End | Chunk::Abort => 0,
+                Chunk::Again(_) | Chunk::Disputed { .. } | Chunk::End | Chunk::Abort => 0,
             };
             sent = [to_server, to_client];
             if wanted {

@@ -105,6 +105,7 @@ impl Table {
             Chunk::Bytes(bytes) => *heard += &String::from_utf8_lossy(bytes),
             Chunk::Gap { bytes } => *heard += &format!("[{bytes}]"),
             Chunk::End => *heard += "end",
+            Chunk::Again(_) => {}
             Chunk::Disputed { bytes } => *heard += &format!("{{{bytes}}}"),
             Chunk::Abort => *heard += "abort",
         }
@@ -350,7 +351,7 @@ fn read(order: &[Sent]) -> (Vec<String>, [Vec<u8>; 2], StreamTally) {
                 said[side].push(b'|');
                 handed_on[side] += 1;
             }
-            Chunk::Disputed { .. } => {}
+            Chunk::Disputed { .. } | Chunk::Again(_) => {}
             Chunk::Gap { .. } | Chunk::Abort => said[side].push(b'!'),
         }
         connection.read(event, &mut http)

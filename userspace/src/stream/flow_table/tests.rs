@@ -89,6 +89,7 @@ impl Table {
             Chunk::Bytes(bytes) => *heard += &String::from_utf8_lossy(bytes),
             Chunk::Gap { bytes } => *heard += &format!("[{bytes}]"),
             Chunk::End => *heard += "end",
+            Chunk::Again(_) => {}
             Chunk::Disputed { bytes } => *heard += &format!("{{{bytes}}}"),
             Chunk::Abort => *heard += "abort",
         }
