@@ -9,6 +9,7 @@ use crate::model::{Headers, Timestamp};
 use super::chunked::{Chunked, ChunkedStep};
 use super::framing::Framing;
 use super::head::{self, Look, Parsed};
+use super::lead::Lead;
 use super::protocol::Foreign;
 
 /// Reads messages whose heads are `H`.
@@ -37,16 +38,6 @@ pub(super) struct MessageReader<H> {
     lead: Lead,
     /// What came before the start line that was read last.
     led_by: Lead,
-}
-
-/// Ends of lines before a start line.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lead {
-    /// There were some.
-    pub(super) any: bool,
-    /// Not all of them were CRLF.
-    pub(super) bare: bool,
-    after_cr: bool,
 }
 
 /// Bytes of a head that has come in part after which only a line's end can tell more about its start line.
@@ -156,20 +147,6 @@ impl ChunkContext {
     /// Offset of what is left of the chunk.
     pub(super) fn offset_before(&self, rest: &[u8]) -> u64 {
         self.offset.saturating_add(self.bytes.saturating_sub(rest.len()) as u64)
-    }
-}
-
-// === impl Lead ===
-
-impl Lead {
-    fn pass(&mut self, byte: u8) {
-        self.any = true;
-        self.bare |= self.after_cr != (byte == b'\n');
-        self.after_cr = byte == b'\r';
-    }
-
-    fn end(&mut self) {
-        self.bare |= std::mem::take(&mut self.after_cr);
     }
 }
 
