@@ -98,7 +98,8 @@ fn differ((one, one_at): (&[u8], u64), (two, two_at): (&[u8], u64)) -> bool {
     };
     let (one, two) = (one.get(behind(one, one_at)..), two.get(behind(two, two_at)..));
     let (one, two) = (one.unwrap_or_default(), two.unwrap_or_default());
-    one.iter().zip(two).any(|(one, two)| one != two)
+    let both = one.len().min(two.len());
+    one.get(..both) != two.get(..both)
 }
 
 #[cfg(test)]
