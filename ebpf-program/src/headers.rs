@@ -288,16 +288,21 @@ fn read_words<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u32; N]> 
 }
 
 /// The same offset, of which the verifier knows nothing but a bound. An offset past the bound is wrong and finds no
-/// sense there.
-///
-/// Adding and subtracting a number that it cannot know makes the verifier forget what it knew, so that the many ways
-/// to a TCP header count as one from here on. The probe is verified in a tenth of the steps.
+/// sense there. The probe is verified in a tenth of the steps.
 #[inline(always)]
 fn bounded(ctx: &SkBuffContext, at: u32) -> u32 {
+    forgotten(ctx, at) & TCP_OFFSET_MASK
+}
+
+/// The same number, of which the verifier knows nothing.
+///
+/// Adding and subtracting a number that it cannot know makes it forget what it knew, so that the many ways to a point in
+/// the program count as one from there on.
+#[inline(always)]
+pub(crate) fn forgotten(ctx: &SkBuffContext, number: u32) -> u32 {
     let unknown = ctx.len();
     // LLVM would remove what it can prove redundant.
-    let sum = black_box(at.wrapping_add(unknown));
-    sum.wrapping_sub(unknown) & TCP_OFFSET_MASK
+    black_box(number.wrapping_add(unknown)).wrapping_sub(unknown)
 }
 
 /// An address as a number, in no order that means anything.

@@ -103,6 +103,7 @@ fn write_init(tree: &Path, modules: &[String]) -> anyhow::Result<()> {
     script.push_str(
         "ip link set lo up\n\
          export UNDERSTUDY_REQUIRE_BPF=1 UNDERSTUDY_BIN=/bin/understudy UNDERSTUDY_LAB_APP=/bin/understudy-lab-app\n\
+         echo \"up after $(cut -d' ' -f1 /proc/uptime) s\"\n\
          understudy doctor\n",
     );
     for test in GROUPS.iter().flat_map(|group| group.tests) {
