@@ -138,7 +138,9 @@ impl Gateway {
 pub fn has_vlans_and_tunnels() -> bool {
     let Ok(somewhere) = Namespace::new(format!("{}-has", Namespace::prefix())) else { return false };
     let tunnel = ["link", "add", "tunnel", "type", "ipip", "local", "10.0.0.1", "remote", "10.0.0.2"];
-    tag(&somewhere, "lo", "802.1Q", 1).is_ok() && ip(&[&["-n", &somewhere.0][..], &tunnel].concat()).is_ok()
+    cable(&somewhere, "one", &somewhere, "other").is_ok()
+        && tag(&somewhere, "one", "802.1Q", 1).is_ok()
+        && ip(&[&["-n", &somewhere.0][..], &tunnel].concat()).is_ok()
 }
 
 /// Adds a TUN device to a host: an interface without a link header, whose packets a process reads and writes.

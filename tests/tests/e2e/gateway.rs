@@ -121,6 +121,10 @@ while at < len(file):
     at += 16 + length
 "#;
 
+/// A daemon that takes all the CPU time it needs: an emulated processor has little, and whether it steps back is not asked
+/// here.
+const UNHURRIED: &str = "[capture]\nnice = 0\ncpu_max = \"100%\"\n";
+
 /// Requests of each test.
 const REQUESTS: usize = 80;
 
@@ -149,6 +153,13 @@ fn shows(wiring: Wiring, family: Family, interfaces: &str) -> anyhow::Result<()>
         "{captured} packets were copied at {places} places, and {before} passed another one before"
     );
     check(daemon, app.address, sent.into_iter().map(Truth::from).collect())
+}
+
+/// `understudy inspect` on the forwarding host.
+fn inspect(gateway: &Gateway, workspace: &Workspace, port: u16, interfaces: &str) -> anyhow::Result<Daemon> {
+    let config = workspace.config().display().to_string();
+    let more = ["--json", "--interface", interfaces, "--config", &config];
+    Daemon::inspect(&gateway.host(), port, admin(), &more)
 }
 
 /// Requests of every shape, from the client.
@@ -185,7 +196,8 @@ fn frames(interface: &str, tags: &str) -> anyhow::Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), packets.bytes())?;
 
-    let daemon = Daemon::inspect(&gateway.host(), 8080, admin(), &["--json", "--interface", interface])?;
+    let workspace = Workspace::new(UNHURRIED)?;
+    let daemon = inspect(&gateway, &workspace, 8080, interface)?;
     // Frames for an Ethernet interface come through its cable, those of a TUN device are written there.
     let (place, way) = if interface == TUN { (gateway.host(), TUN) } else { (gateway.client(), "eth0") };
     let send = place.command("python3").args(["-c", SEND, way, tags]).arg(file.path()).output()?;
@@ -238,8 +250,8 @@ fn replays() -> anyhow::Result<()> {
 fn kill() -> anyhow::Result<()> {
     let gateway = Gateway::new(Wiring::Cables)?;
     let app = App::start(&gateway.server(), gateway.at(Family::V4, unique_port()), Faults::None)?;
-    let more = ["--json", "--interface", "left,right"];
-    let daemon = Daemon::inspect(&gateway.host(), app.address.port(), admin(), &more)?;
+    let workspace = Workspace::new(UNHURRIED)?;
+    let daemon = inspect(&gateway, &workspace, app.address.port(), "left,right")?;
     // Other daemons may run at the same time, so the ones of this daemon are told by their ids.
     let (links, programs) = held(daemon.id())?;
     ensure!(programs.len() >= 2, "it holds programs {programs:?}");
@@ -253,7 +265,7 @@ fn kill() -> anyhow::Result<()> {
     })?;
     ensure!(within(&gateway.client(), || get(app.address, "/items/1"))?.status == 200, "A does not answer");
 
-    let daemon = Daemon::inspect(&gateway.host(), app.address.port(), admin(), &more)?;
+    let daemon = inspect(&gateway, &workspace, app.address.port(), "left,right")?;
     let sent = through(&gateway, app.address)?;
     daemon.settle(sent.len() as u64)?;
     check(daemon, app.address, sent.into_iter().map(Truth::from).collect())?;

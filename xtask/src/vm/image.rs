@@ -107,7 +107,7 @@ fn write_init(tree: &Path, modules: &[String]) -> anyhow::Result<()> {
          understudy doctor\n",
     );
     for test in GROUPS.iter().flat_map(|group| group.tests) {
-        script.push_str(&format!("e2e --test-threads 1 --exact {test}\n"));
+        script.push_str(&format!("e2e --color never --test-threads 1 --exact {test}\n"));
     }
     script.push_str("poweroff -f\n");
     write_script(tree, &script)
