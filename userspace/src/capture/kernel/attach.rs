@@ -68,10 +68,13 @@ struct Gates {
     _lock: File,
 }
 
+/// Where a program stands among those of others.
+type Order = fn() -> LinkOrder;
+
 /// The programs at one side of an interface.
 struct Side {
     way: TcAttachType,
-    order: fn() -> LinkOrder,
+    order: Order,
     program: &'static str,
     gate: &'static str,
     gate_index: u32,
@@ -148,7 +151,7 @@ impl Side {
     fn both(link_header: LinkHeader) -> [Self; 2] {
         let side = |way, order, program, gate, gate_index| Self { way, order, program, gate, gate_index };
         let (ingress, egress) = (TcAttachType::Ingress, TcAttachType::Egress);
-        let (first, last): (fn() -> LinkOrder, fn() -> LinkOrder) = (LinkOrder::first, LinkOrder::last);
+        let (first, last): (Order, Order) = (LinkOrder::first, LinkOrder::last);
         match link_header {
             LinkHeader::Ethernet => [
                 side(ingress, first, "understudy_in", "understudy_gate_in", abi::GATE_IN_ETHERNET),
