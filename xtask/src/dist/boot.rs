@@ -16,8 +16,8 @@ const SCRIPT: &str = include_str!("booted.sh");
 
 /// Runs the script when everything else has started.
 const UNIT: &str = "[Unit]\nAfter=multi-user.target\n\
-                    [Service]\nType=oneshot\nExecStart=/root/booted.sh\n\
-                    StandardOutput=file:/root/booted.txt\nStandardError=file:/root/errors.txt\n";
+                    [Service]\nType=oneshot\nExecStart=/srv/booted.sh\n\
+                    StandardOutput=file:/srv/booted.txt\nStandardError=file:/srv/errors.txt\n";
 
 /// The longest time that all of it may take, in seconds: the watchdog alone waits for 30.
 const BOOT_SECONDS_MAX: &str = "180";
@@ -33,10 +33,10 @@ pub(super) fn check(system: &System<'_>, deb: &Path, next: &Path) -> anyhow::Res
         cmd!(sh, "cargo build --quiet --package understudy-tests --bin understudy-lab-app").quiet().run()?;
     }
     system.copy_in(&root().join("target/debug/understudy-lab-app"), "usr/bin/understudy-lab-app")?;
-    system.copy_in(deb, "root/understudy.deb")?;
-    system.copy_in(next, "root/upgrade.deb")?;
-    system.run(&["dpkg", "--install", "/root/understudy.deb"])?;
-    let script = folder.join("root/booted.sh");
+    system.copy_in(deb, "srv/understudy.deb")?;
+    system.copy_in(next, "srv/upgrade.deb")?;
+    system.run(&["dpkg", "--install", "/srv/understudy.deb"])?;
+    let script = folder.join("srv/booted.sh");
     fs::write(&script, SCRIPT)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     fs::write(folder.join("etc/systemd/system/booted.service"), UNIT)?;
@@ -56,7 +56,7 @@ pub(super) fn check(system: &System<'_>, deb: &Path, next: &Path) -> anyhow::Res
     .ignore_stdout()
     .ignore_stderr()
     .run()?;
-    let read = |name: &str| fs::read_to_string(folder.join("root").join(name)).unwrap_or_default();
+    let read = |name: &str| fs::read_to_string(folder.join("srv").join(name)).unwrap_or_default();
     let said = read("booted.txt");
     judge(&said).with_context(|| format!("{said}{}{}", read("errors.txt"), read("journal.txt")))?;
     eprintln!("dist: {} claims hold under systemd", said.lines().count() - 1);

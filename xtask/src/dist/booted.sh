@@ -82,14 +82,14 @@ check "it stops when told to" systemctl stop "$unit"
 check "stopping it is no failure" eval '[ "$(property ActiveState)" = inactive ]'
 check "it leaves a report" eval 'understudy report --journal /var/lib/private/understudy/8080/understudy.db | grep -q boot'
 
-if [ -e /root/upgrade.deb ]; then
+if [ -e /srv/upgrade.deb ]; then
     systemctl start "$unit"
     main=$(property MainPID)
-    check "an upgrade installs" eval 'DEBIAN_FRONTEND=noninteractive dpkg --install /root/upgrade.deb >/dev/null'
+    check "an upgrade installs" eval 'DEBIAN_FRONTEND=noninteractive dpkg --install /srv/upgrade.deb >/dev/null'
     check "what ran before an upgrade runs on as the new version" within 10 eval '[ "$(property MainPID)" != "$main" ] && active'
     check "the package is removed" eval 'dpkg --remove understudy >/dev/null'
     check "nothing runs after that" eval '! grep -qx understudy /proc/[0-9]*/comm 2>/dev/null'
 fi
-journalctl --unit "$unit" --no-pager >/root/journal.txt
+journalctl --unit "$unit" --no-pager >/srv/journal.txt
 echo end
 systemctl poweroff --force
