@@ -78,8 +78,14 @@ fn make(options: &Options) -> anyhow::Result<Made> {
 
     let architecture = debian::architecture()?;
     let deb = out.join(format!("understudy_{}_{architecture}.deb", debian::version(VERSION)));
-    Package { version: debian::version(VERSION), architecture, depends: depends.clone(), files: &files }
-        .write(&sh, &deb, time)?;
+    Package {
+        version: debian::version(VERSION),
+        architecture,
+        depends: depends.clone(),
+        files: &files,
+        compression: "xz",
+    }
+    .write(&sh, &deb, time)?;
     let name = format!("understudy-{VERSION}-{}-linux", std::env::consts::ARCH);
     let archive = out.join(format!("{name}.tar.gz"));
     files.write_archive(&sh, &archive, &name, time)?;

@@ -76,7 +76,8 @@ fn upgrade(sh: &Shell, made: &Made, number: &str, config: Option<&[u8]>) -> anyh
     fs::create_dir_all(&folder)?;
     let path = folder.join(format!("upgrade{number}.deb"));
     let version = format!("{}+{number}", debian::version(VERSION));
-    Package { version, architecture, depends: depends.clone(), files: &files }.write(
+    // Read once, here.
+    Package { version, architecture, depends: depends.clone(), files: &files, compression: "none" }.write(
         sh,
         &path,
         source_time(sh)?,

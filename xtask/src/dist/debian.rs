@@ -18,6 +18,8 @@ pub(super) struct Package<'a> {
     pub(super) architecture: &'static str,
     pub(super) depends: String,
     pub(super) files: &'a Files,
+    /// As dpkg-deb calls it.
+    pub(super) compression: &'static str,
 }
 
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -41,7 +43,7 @@ pub(super) fn architecture() -> anyhow::Result<&'static str> {
 impl Package<'_> {
     /// Writes it; the same bytes for the same content and `time`.
     pub(super) fn write(&self, sh: &Shell, deb: &Path, time: u64) -> anyhow::Result<()> {
-        let Self { version, architecture, depends, files } = self;
+        let Self { version, architecture, depends, files, compression } = self;
         let folder = tempfile::tempdir().context("failed to make a folder for the package")?;
         let tree = folder.path().join("understudy");
         files.write_package(&tree)?;
@@ -74,7 +76,7 @@ impl Package<'_> {
                 .with_context(|| format!("failed to read {script}"))?;
             write(&meta.join(script), &text, 0o755)?;
         }
-        cmd!(sh, "dpkg-deb --root-owner-group -Zxz --build {tree} {deb}")
+        cmd!(sh, "dpkg-deb --root-owner-group -Z{compression} --build {tree} {deb}")
             // Times that are later become this one (dpkg-deb(1)).
             .env("SOURCE_DATE_EPOCH", time.to_string())
             .quiet()
