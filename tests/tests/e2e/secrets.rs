@@ -514,12 +514,16 @@ fn control() -> anyhow::Result<()> {
     capture.interrupt().map(drop)
 }
 
-/// A run with these lines more, after everything was sent: where to look, the report, what B received.
-fn run(redact: &str, more: &str) -> anyhow::Result<(Vec<Haystack>, Finished, String, PathBuf, Workspace)> {
+/// A run with these lines and this of the candidate more, after everything was sent: where to look, the report, what B received.
+fn run(
+    redact: &str,
+    candidate: &str,
+) -> anyhow::Result<(Vec<Haystack>, Finished, String, PathBuf, Workspace)> {
     let (a, b) = (Vault::start(100)?, Vault::start(101)?);
     let admin = free_address()?;
-    let text = settings(&a, &b, admin, format!("noise.again = \"off\"\n{more}")).text();
+    let text = settings(&a, &b, admin, "noise.again = \"off\"".to_owned()).text();
     let text = text.replace("[redact]\nkey", &format!("[redact]\n{redact}\nkey"));
+    let text = text.replace("isolated = true }", &format!("isolated = true{candidate} }}"));
     let workspace = Workspace::new(&text)?;
     let folder = folder(&workspace);
     let mut start = command(&workspace, "run");
@@ -552,7 +556,7 @@ fn beside() -> anyhow::Result<()> {
 }
 
 fn elsewhere() -> anyhow::Result<()> {
-    let (mut haystacks, report, received, _folder, _workspace) = run("", "candidate.secrets = \"redacted\"")?;
+    let (mut haystacks, report, received, _folder, _workspace) = run("", ", secrets = \"redacted\"")?;
     haystacks.push(of_text("what B received", received));
     search(&haystacks, &["what B received"])?;
     only_the_price(&report)
@@ -561,8 +565,7 @@ fn elsewhere() -> anyhow::Result<()> {
 fn strict() -> anyhow::Result<()> {
     let allow = "mode = \"strict\"\nallow = [\"header:x-marker\", \"json:$.marker\", \"json:$.price\", \"path:/price\", \
                  \"path:/json\", \"path:/page\"]";
-    let (mut haystacks, report, received, _folder, _workspace) =
-        run(allow, "candidate.secrets = \"redacted\"")?;
+    let (mut haystacks, report, received, _folder, _workspace) = run(allow, ", secrets = \"redacted\"")?;
     haystacks.push(of_text("what B received", received));
     search(&haystacks, &["what B received"])?;
     // Names of people have neither a name nor a look that says so.

@@ -37,12 +37,19 @@ pub(super) fn decoded(value: &[u8], plus_is_space: bool) -> Cow<'_, [u8]> {
 pub(super) const OF_PATHS: &[u8] = b"-._~!$&'()*+,;=:@";
 pub(super) const OF_FORMS: &[u8] = b"-._~@:/";
 
-/// A value as it may stand where these characters stand for themselves.
-pub(super) fn encoded(plain: &[u8], plain_chars: &[u8]) -> Vec<u8> {
+/// A value as it may stand where these characters stand for themselves, written as the one was that stood there: whoever
+/// repeats it repeats that as well.
+pub(super) fn encoded(plain: &[u8], before: &[u8], plain_chars: &[u8]) -> Vec<u8> {
+    let plus_is_space = before.contains(&b'+');
+    let codes_at = memchr::memmem::find(before, b"%40").is_some();
     let mut value = Vec::with_capacity(plain.len());
     for byte in plain {
-        if byte.is_ascii_alphanumeric() || plain_chars.contains(byte) {
+        let is_plain =
+            byte.is_ascii_alphanumeric() || (plain_chars.contains(byte) && !(codes_at && *byte == b'@'));
+        if is_plain {
             value.push(*byte);
+        } else if *byte == b' ' && plus_is_space {
+            value.push(b'+');
         } else {
             value.extend_from_slice(format!("%{byte:02X}").as_bytes());
         }
@@ -89,10 +96,9 @@ impl Redactor {
             return None;
         }
         if names.hide(&name) || self.is_strict() {
-            let token = self.secret(&plain)?;
-            tally.count(rule);
-            return Some(encoded(&token, OF_FORMS));
+            let token = self.secret(&plain, rule, tally)?;
+            return Some(encoded(&token, value, OF_FORMS));
         }
-        self.text(&plain, tally).map(|hidden| encoded(&hidden, OF_FORMS))
+        self.text(&plain, tally).map(|hidden| encoded(&hidden, value, OF_FORMS))
     }
 }

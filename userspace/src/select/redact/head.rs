@@ -119,33 +119,29 @@ impl Redactor {
             return self.headers.hide_field(name).then(|| self.set_cookie(value, tally)).flatten();
         }
         if self.headers.hide_field(name) {
-            return self.credentials(value, tally);
+            return self.secret(value, Rule::Header, tally);
         }
         if self.is_strict() {
-            let token = self.key.secret(value)?;
-            tally.count(Rule::Header);
-            return Some(token.into_bytes());
+            return self.secret(value, Rule::Header, tally);
         }
         self.text(value, tally)
     }
 
-    /// `Bearer …`, `Basic …`, or a value without a scheme (RFC 9110 section 11.4).
-    fn credentials(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
-        let token = self.secret(value)?;
-        tally.count(Rule::Header);
-        Some(token)
-    }
-
-    /// The token of a secret, wherever it stands. A scheme before it is none, and stays, also where somebody repeats it.
-    pub(super) fn secret(&self, value: &[u8]) -> Option<Vec<u8>> {
+    /// The token of a secret, wherever it stands: counts it, and remembers it. A scheme before it is none, and stays, also
+    /// where somebody repeats it: `Bearer …`, `Basic …` (RFC 9110 section 11.4).
+    pub(super) fn secret(&self, value: &[u8], rule: Rule, tally: &mut RedactTally) -> Option<Vec<u8>> {
         let space = memchr::memchr(b' ', value).and_then(|at| value.split_at_checked(at));
-        match space.filter(|(scheme, _)| is_scheme(scheme)) {
-            Some((scheme, rest)) => {
-                let token = self.key.secret(rest.trim_ascii())?;
-                Some([scheme, b" ", token.as_bytes()].concat())
-            }
-            None => self.key.secret(value).map(String::into_bytes),
-        }
+        let (scheme, secret) = match space.filter(|(scheme, _)| is_scheme(scheme)) {
+            Some((scheme, rest)) => (Some(scheme), rest.trim_ascii()),
+            None => (None, value),
+        };
+        let token = self.key.secret(secret)?;
+        tally.count(rule);
+        tally.remember(secret, token.as_bytes());
+        Some(match scheme {
+            Some(scheme) => [scheme, b" ", token.as_bytes()].concat(),
+            None => token.into_bytes(),
+        })
     }
 
     /// Every cookie's value; names stay (RFC 6265 section 4.2.1).
@@ -189,10 +185,9 @@ impl Redactor {
             return;
         }
         // Scripts send the decoded value of a cookie elsewhere, to show that they can read it.
-        if let Some(token) = self.key.secret(&decoded(inner, false)) {
-            tally.count(rule);
+        if let Some(token) = self.secret(&decoded(inner, false), rule, tally) {
             let at = value_start.saturating_add(leading).saturating_add(quote);
-            splice.replace(at..at.saturating_add(inner.len()), token.as_bytes());
+            splice.replace(at..at.saturating_add(inner.len()), &token);
         }
     }
 
@@ -233,7 +228,7 @@ impl Redactor {
             let plain = decoded(segment, false);
             let passes = pass.as_ref().is_none_or(|pass| pass.get(index).copied().unwrap_or(false));
             let hidden = if passes || segment.is_empty() {
-                self.text(&plain, tally).map(|hidden| encoded(&hidden, OF_PATHS))
+                self.text(&plain, tally).map(|hidden| encoded(&hidden, segment, OF_PATHS))
             } else {
                 self.key.secret(&plain).map(|token| {
                     tally.count(Rule::Path);

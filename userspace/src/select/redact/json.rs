@@ -197,8 +197,7 @@ impl<'a> Walk<'a, '_> {
         }
         let plain = unescaped(raw);
         if hidden {
-            if let Some(token) = redactor.secret(&plain) {
-                self.tally.count(Rule::Json);
+            if let Some(token) = redactor.secret(&plain, Rule::Json, self.tally) {
                 self.splice.replace(at, &token);
             }
             return;

@@ -66,8 +66,7 @@ impl Redactor {
         for value in values.into_iter().filter(|_| is_secret) {
             let at = start.saturating_add(value.start)..start.saturating_add(value.end);
             let shown = text.get(value).unwrap_or_default();
-            if let Some(token) = self.secret(shown) {
-                tally.count(Rule::Markup);
+            if let Some(token) = self.secret(shown, Rule::Markup, tally) {
                 splice.replace(at, &token);
             }
         }
@@ -78,8 +77,7 @@ impl Redactor {
         let leading = value.len().saturating_sub(value.trim_ascii_start().len());
         let start = at.start.saturating_add(leading);
         let value = value.trim_ascii();
-        if let Some(token) = self.secret(value) {
-            tally.count(Rule::Markup);
+        if let Some(token) = self.secret(value, Rule::Markup, tally) {
             splice.replace(start..start.saturating_add(value.len()), &token);
         }
     }

@@ -37,9 +37,7 @@ impl Redactor {
             return None;
         }
         if self.form.hide(name) || self.is_strict() {
-            let token = self.secret(content)?;
-            tally.count(Rule::Form);
-            return Some(token);
+            return self.secret(content, Rule::Form, tally);
         }
         match Kind::of(field(head, b"content-type").unwrap_or_default()) {
             // A part of parts is looked at as text, with everything else, when all of the body is.

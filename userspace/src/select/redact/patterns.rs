@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 
 use super::names::Names;
 use super::splice::Splice;
+use super::tally::Echo;
 use super::token::{ADDRESS_DOMAIN, RedactKey, is_luhn};
 use super::{RedactTally, Rule};
 
@@ -73,6 +74,14 @@ impl Patterns {
             let pieces = own.find_iter(text).filter(|piece| !piece.is_empty());
             found.extend(pieces.filter_map(|piece| {
                 Some(Found { at: piece.range(), rule: Rule::Pattern, with: key.secret(piece.as_bytes())? })
+            }));
+        }
+        for Echo { secret, token } in tally.echoes() {
+            let pieces = memchr::memmem::find_iter(text, secret);
+            found.extend(pieces.map(|at| Found {
+                at: at..at.saturating_add(secret.len()),
+                rule: Rule::Echo,
+                with: String::from_utf8_lossy(token).into_owned(),
             }));
         }
         if found.is_empty() {
@@ -180,12 +189,16 @@ fn addresses(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
     let is_local = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(&byte) || byte >= 0x80;
     let is_domain = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte) || byte >= 0x80;
     let mut last_end = 0;
-    for at in memchr::memchr_iter(b'@', text) {
+    let coded = memchr::memmem::find_iter(text, b"%40").map(|at| (at, 3));
+    let mut ats: Vec<(usize, usize)> =
+        memchr::memchr_iter(b'@', text).map(|at| (at, 1)).chain(coded).collect();
+    ats.sort_unstable();
+    for (at, at_bytes) in ats {
         let mut start = run_back(text, at, LOCAL_BYTES_MAX, is_local).max(last_end);
         while text.get(start).is_some_and(|byte| matches!(byte, b'.' | b'\'' | b'%' | b'-')) && start < at {
             start = start.saturating_add(1);
         }
-        let domain_start = at.saturating_add(1);
+        let domain_start = at.saturating_add(at_bytes);
         let mut end = run(text, domain_start, DOMAIN_BYTES_MAX, is_domain);
         while end > domain_start
             && text.get(end.saturating_sub(1)).is_some_and(|byte| matches!(byte, b'.' | b'-'))
@@ -204,7 +217,9 @@ fn addresses(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
         if domain.eq_ignore_ascii_case(ADDRESS_DOMAIN.as_bytes()) {
             continue;
         }
-        let with = key.address(text.get(start..end).unwrap_or_default());
+        let (local, sign) =
+            (text.get(start..at).unwrap_or_default(), text.get(at..domain_start).unwrap_or_default());
+        let with = key.address(&[local, b"@", domain].concat()).replace('@', &String::from_utf8_lossy(sign));
         push(found, Rule::Email, start..end, Some(with));
     }
 }
@@ -218,7 +233,7 @@ fn cards(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
         };
         let start = at.saturating_add(next);
         // 19 digits and four separators; a longer run is no card.
-        let end = run(text, start, 24, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
+        let end = run(text, start, 24, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'+'));
         let word_end = run(text, start, usize::MAX, |byte| byte.is_ascii_alphanumeric());
         let before = start.checked_sub(1).and_then(|at| text.get(at));
         let begins =
@@ -250,7 +265,7 @@ fn card_end(text: &[u8], start: usize, end: usize) -> Option<usize> {
         return is_end(word_end).then_some(word_end);
     }
     // 4-4-4-4(-3) or 4-6-5, with one separator between.
-    let separator = *text.get(start.checked_add(4)?).filter(|byte| matches!(byte, b' ' | b'-'))?;
+    let separator = *text.get(start.checked_add(4)?).filter(|byte| matches!(byte, b' ' | b'-' | b'+'))?;
     for groups in [&[4_usize, 4, 4, 4, 3][..], &[4, 4, 4, 4], &[4, 6, 5]] {
         let width: usize = groups.iter().sum::<usize>().saturating_add(groups.len().saturating_sub(1));
         let card_end = start.saturating_add(width);

@@ -119,7 +119,7 @@ fn fields_are_known_by_name_and_by_looks() {
 #[test]
 fn targets_keep_their_form() {
     check_target("/login?user=al&password=hunter2&x", &["hunter2"], &["/login?user=al&password=", "&x"]);
-    check_target("/users/alice%40example.org/orders", &["alice"], &["/users/", "@redacted.invalid/orders"]);
+    check_target("/users/alice%40example.org/orders", &["alice"], &["/users/", "%40redacted.invalid/orders"]);
     check_target("/a;jsessionid=A1B2C3D4E5F6", &["A1B2C3"], &["/a;jsessionid="]);
     check_target("http://h:8/p?token=t%2Fk%3D", &["t%2Fk"], &["http://h:8/p?token="]);
     check_target("/items/42?page=2&q=blue+shoes", &[], &["/items/42?page=2&q=blue+shoes"]);
@@ -179,7 +179,7 @@ fn json_is_hidden_member_by_member() {
 fn forms_multipart_and_markup_are_hidden_by_name() {
     let form = "application/x-www-form-urlencoded";
     check_body(form, "user=al&user%5Bpassword%5D=hunter2&q=a+b", &["hunter2"], &["user=al&", "&q=a+b"]);
-    check_body(form, "mail=bob%40example.org&x=%20", &["bob"], &["mail=", "@redacted.invalid&x=%20"]);
+    check_body(form, "mail=bob%40example.org&x=%20", &["bob"], &["mail=", "%40redacted.invalid&x=%20"]);
     let parts = "--B\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nhunter2\r\n--B\r\nContent-Disposition: form-data; name=\"j\"\r\nContent-Type: application/json\r\n\r\n{\"pin\":\"7788\",\"a\":1}\r\n--B--\r\n";
     check_body("multipart/form-data; boundary=B", parts, &["hunter2", "7788"], &["\"a\":1}\r\n--B--\r\n"]);
     let page =
@@ -252,12 +252,34 @@ fn coded_bodies_stay_in_their_coding() {
 }
 
 #[test]
+fn what_a_response_repeats_of_a_request_is_hidden_there_too() {
+    let redactor = redactor(RedactMode::Standard);
+    let request = samples::request(
+        "GET",
+        "/",
+        &[("Cookie", "sid=s3cr3tOfAlice; theme=dark"), ("X-Api-Key", "k3y/w1th=signs")],
+    );
+    let answer = "you are s3cr3tOfAlice, dark, k3y/w1th=signs";
+    let (id, at) = (crate::model::ExchangeId { flow: 1, offset: 0 }, crate::model::Timestamp(0));
+    let exchange = samples::exchange(id, at, request, samples::response(200, &[], answer));
+    let redacted = redactor.exchange(&exchange, &mut RedactTally::default()).unwrap();
+    let body = redacted.response.as_ref().unwrap().body.kept.clone();
+    let text = String::from_utf8_lossy(&body);
+    assert!(!text.contains("s3cr3tOfAlice") && !text.contains("w1th") && text.contains(", dark, "), "{text}");
+    // A candidate that was sent the tokens repeats those.
+    let cookie = String::from_utf8_lossy(redacted.request.headers.get("cookie").unwrap()).into_owned();
+    let token = cookie.split(['=', ';']).nth(1).unwrap().to_owned();
+    assert!(text.contains(&token), "{text} has no {token}");
+    assert!(redactor.exchange(&redacted, &mut RedactTally::default()).is_none(), "twice");
+}
+
+#[test]
 fn a_body_without_secrets_is_the_same_body() {
     let redactor = redactor(RedactMode::Standard);
     let request = post("application/json", r#"{"a":[1,2,{"b":"c"}]}"#);
     let mut tally = RedactTally::default();
     assert!(redactor.request(&request, &mut tally).is_none());
-    assert_eq!(tally, RedactTally::default());
+    assert_eq!(tally.total(), 0);
 }
 
 #[test]
@@ -383,7 +405,7 @@ fn tokens_keep_the_shape_of_their_values() {
 /// Bodies that hold a value in each way in which one can be held.
 fn bodies_with(value: &str) -> Vec<(&'static str, String)> {
     let json = serde_json::to_string(value).unwrap();
-    let coded = String::from_utf8(form::encoded(value.as_bytes(), form::OF_FORMS)).unwrap();
+    let coded = String::from_utf8(form::encoded(value.as_bytes(), b"", form::OF_FORMS)).unwrap();
     vec![
         ("application/json", format!("{{\"a\":1,\"password\":{json},\"b\":[{json}]}}")),
         ("application/x-www-form-urlencoded", format!("a=1&token={coded}&b={coded}")),
