@@ -198,6 +198,25 @@ proptest! {
         }
         targets::entries(&value);
     }
+
+    /// Pieces that mean something to one kind of body or another, and bytes between them.
+    #[test]
+    fn any_message_is_redacted_once(
+        choice: u8,
+        pieces in prop::collection::vec(
+            prop_oneof![
+                3 => prop::sample::select(vec![
+                    "{\"password\":\"", "\",\"x\":", "[1,", "}", "token=", "&", "=", "%40", "a@b.example", "4111111111111111", " ",
+                    "Bearer abcdef123456", "--B\r\n", "Content-Disposition: form-data; name=\"pin\"\r\n\r\n", "<password>",
+                    "<input name=csrf value='", "\\u0040", "eyJhbGciOiJIUzI1NiJ9.eyJh.c2ln", ";", "\"",
+                ]).prop_map(|piece| piece.as_bytes().to_vec()),
+                1 => prop::collection::vec(any::<u8>(), 0..12),
+            ],
+            0..14,
+        ),
+    ) {
+        targets::redact(&[&[choice][..], &pieces.concat()].concat());
+    }
 }
 
 proptest! {

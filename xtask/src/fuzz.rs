@@ -47,6 +47,8 @@ pub(crate) enum Target {
     Bodies,
     /// The value of a queue entry
     Entries,
+    /// A request and a response with secrets
+    Redact,
 }
 
 /// What a run did, as libFuzzer says at its end.
@@ -239,6 +241,7 @@ impl Target {
             Self::Disorder => "disorder",
             Self::Bodies => "bodies",
             Self::Entries => "entries",
+            Self::Redact => "redact",
         }
     }
 
@@ -246,7 +249,7 @@ impl Target {
     fn input_bytes_max(self) -> u32 {
         match self {
             Self::Packet => 200,
-            Self::Segments | Self::File | Self::Bodies => 400,
+            Self::Segments | Self::File | Self::Bodies | Self::Redact => 400,
             Self::Bytes | Self::Disorder => 250,
             Self::Entries => 1_000,
         }

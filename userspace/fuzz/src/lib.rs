@@ -5,6 +5,7 @@
 
 mod bodies;
 mod entries;
+mod redact;
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use understudy::stream::{FlowTable, StreamLimits};
 
 pub use bodies::bodies;
 pub use entries::entries;
+pub use redact::redact;
 
 /// Takes values off the front of the input; zeros when it is used up.
 struct Input<'a>(&'a [u8]);
