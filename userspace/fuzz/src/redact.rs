@@ -71,7 +71,8 @@ pub fn redact(bytes: &[u8]) {
             if let Some(once) = once {
                 assert_eq!(once.headers.get("content-type"), request.headers.get("content-type"));
                 assert_eq!(once.headers.len(), request.headers.len());
-                let twice = redactor.request(&once, &mut RedactTally::default()).unwrap_or_else(|| once.clone());
+                let twice =
+                    redactor.request(&once, &mut RedactTally::default()).unwrap_or_else(|| once.clone());
                 assert_eq!(twice.body.kept, once.body.kept);
                 assert_eq!(twice.headers.get("authorization"), once.headers.get("authorization"));
             }

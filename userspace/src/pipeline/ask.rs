@@ -70,9 +70,10 @@ pub(super) enum Done {
 pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -> Done {
     let Shared { experiment, branch, twin, anchor, is_live, deadline, science, comparisons } = &*shared;
     let Question { exchange, route, repeat } = question;
-    let exchange = science.sent(exchange);
+    // What is compared is what was captured: only that says which secrets A repeats.
+    let asked = science.sent(Arc::clone(&exchange));
     let send = async |branch: &Arc<B>| {
-        let (sent, answered_at, standing) = send(&**branch, &exchange, *deadline).await;
+        let (sent, answered_at, standing) = send(&**branch, &asked, *deadline).await;
         ((sent, standing), answered_at)
     };
     // Whoever comes second meets a warmer cache: the order is drawn for each request.
@@ -138,7 +139,8 @@ pub(super) async fn ask<B: Branch>(shared: Arc<Shared<B>>, question: Question) -
 pub(super) async fn ask_again<B: Branch>(shared: Arc<Shared<B>>, due: Due) -> Done {
     let Due { at: _, answered_at, again } = due;
     let waited = now().saturating_duration_since(answered_at);
-    let (sent, _, standing) = send(&*shared.branch, &again.exchange, shared.deadline).await;
+    let asked = shared.science.sent(Arc::clone(&again.exchange));
+    let (sent, _, standing) = send(&*shared.branch, &asked, shared.deadline).await;
     let Sent::Observed(second) = sent else { return Done::NotSent };
     if standing == Standing::Holds {
         shared.science.hear_again(&again, &second, waited).await;

@@ -130,18 +130,26 @@ impl Redactor {
     /// The token of a secret, wherever it stands: counts it, and remembers it. A scheme before it is none, and stays, also
     /// where somebody repeats it: `Bearer …`, `Basic …` (RFC 9110 section 11.4).
     pub(super) fn secret(&self, value: &[u8], rule: Rule, tally: &mut RedactTally) -> Option<Vec<u8>> {
-        let space = memchr::memchr(b' ', value).and_then(|at| value.split_at_checked(at));
+        // Where everything is hidden, a text may repeat a secret: whoever was sent the token repeats that.
+        let known = if self.is_strict() { self.text(value, tally) } else { None };
+        let plain = known.as_deref().unwrap_or(value);
+        let space = memchr::memchr(b' ', plain).and_then(|at| plain.split_at_checked(at));
         let (scheme, secret) = match space.filter(|(scheme, _)| is_scheme(scheme)) {
             Some((scheme, rest)) => (Some(scheme), rest.trim_ascii()),
-            None => (None, value),
+            None => (None, plain),
         };
-        let token = self.key.secret(secret)?;
+        let Some(token) = self.key.secret(secret) else { return known };
         tally.count(rule);
-        tally.remember(secret, token.as_bytes());
-        Some(match scheme {
+        let whole = match scheme {
             Some(scheme) => [scheme, b" ", token.as_bytes()].concat(),
-            None => token.into_bytes(),
-        })
+            None => token.as_bytes().to_vec(),
+        };
+        if known.is_some() {
+            tally.remember(value, &whole);
+        } else {
+            tally.remember(secret, token.as_bytes());
+        }
+        Some(whole)
     }
 
     /// Every cookie's value; names stay (RFC 6265 section 4.2.1).
@@ -230,10 +238,7 @@ impl Redactor {
             let hidden = if passes || segment.is_empty() {
                 self.text(&plain, tally).map(|hidden| encoded(&hidden, segment, OF_PATHS))
             } else {
-                self.key.secret(&plain).map(|token| {
-                    tally.count(Rule::Path);
-                    token.into_bytes()
-                })
+                self.secret(&plain, Rule::Path, tally).map(|token| encoded(&token, segment, OF_PATHS))
             };
             if let Some(hidden) = hidden {
                 splice.replace(start..end, &hidden);

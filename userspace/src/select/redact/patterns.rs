@@ -57,6 +57,15 @@ impl Patterns {
         tally: &mut RedactTally,
     ) -> Option<Vec<u8>> {
         let mut found = Vec::new();
+        // First, since what a secret was replaced by in the request counts.
+        for Echo { secret, token } in tally.echoes() {
+            let pieces = memchr::memmem::find_iter(text, secret);
+            found.extend(pieces.map(|at| Found {
+                at: at..at.saturating_add(secret.len()),
+                rule: Rule::Echo,
+                with: String::from_utf8_lossy(token).into_owned(),
+            }));
+        }
         if self.jwt {
             jwts(text, key, &mut found);
         }
@@ -74,14 +83,6 @@ impl Patterns {
             let pieces = own.find_iter(text).filter(|piece| !piece.is_empty());
             found.extend(pieces.filter_map(|piece| {
                 Some(Found { at: piece.range(), rule: Rule::Pattern, with: key.secret(piece.as_bytes())? })
-            }));
-        }
-        for Echo { secret, token } in tally.echoes() {
-            let pieces = memchr::memmem::find_iter(text, secret);
-            found.extend(pieces.map(|at| Found {
-                at: at..at.saturating_add(secret.len()),
-                rule: Rule::Echo,
-                with: String::from_utf8_lossy(token).into_owned(),
             }));
         }
         if found.is_empty() {
