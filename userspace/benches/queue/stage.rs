@@ -250,6 +250,7 @@ fn run_upload(
             producer: 1,
             make_appender: Box::new(move |_, producer| append(producer)),
             status: Arc::new(QueueStatus::default()),
+            secrets: None,
         });
         tokio::spawn(uploader.run(std::future::pending())).await?;
         Ok(())

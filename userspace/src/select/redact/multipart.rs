@@ -42,7 +42,9 @@ impl Redactor {
         match Kind::of(field(head, b"content-type").unwrap_or_default()) {
             // A part of parts is looked at as text, with everything else, when all of the body is.
             Kind::Multipart { boundary: _ } => None,
-            kind => self.by_structure(&kind, content, tally),
+            kind @ (Kind::Json | Kind::Form | Kind::Markup | Kind::Text | Kind::Other) => {
+                self.by_structure(&kind, content, tally)
+            }
         }
     }
 }

@@ -440,9 +440,9 @@ proptest! {
     }
 
     #[test]
-    fn redaction_again_changes_nothing(index in 0..SECRETS.len(), random in "\\PC{0,60}", strict: bool) {
+    fn redaction_again_changes_nothing(known in prop::sample::select(SECRETS.to_vec()), random in "\\PC{0,60}", strict: bool) {
         let redactor = redactor(if strict { RedactMode::Strict } else { RedactMode::Standard });
-        for value in [SECRETS[index], random.as_str()] {
+        for value in [known, random.as_str()] {
             for (kind, body) in bodies_with(value) {
                 let once = redacted(&redactor, &post(kind, body));
                 let twice = redacted(&redactor, &once);
