@@ -67,7 +67,9 @@ fn recorder(port: u16, file: &str, more: &str) -> anyhow::Result<Daemon> {
     let (port, listen) = (port.to_string(), admin.to_string());
     // Unoptimised and beside A and the load, it may cost what it costs.
     let config = format!("{file}.toml");
-    std::fs::write(&config, format!("[capture]\nnice = 0\ncpu_max = \"100%\"\n{more}"))?;
+    // What these tests compare is every byte; `secrets` is about what a recording leaves out.
+    let off = "[redact]\nmode = \"off\"\n";
+    std::fs::write(&config, format!("[capture]\nnice = 0\ncpu_max = \"100%\"\n{more}\n{off}"))?;
     command.args(["capture", "--port", &port, "--admin", &listen, "--record", file, "--config", &config]);
     Daemon::start(&Place::Here, &mut command, admin)
 }

@@ -32,6 +32,18 @@ const BEARER_BYTES_MIN: usize = 8;
 /// Bytes of a parameter's name.
 const NAME_BYTES_MAX: usize = 64;
 
+/// Least bytes of what is looked for, by what it is looked for in.
+#[derive(Clone, Copy)]
+struct Words {
+    name_min: usize,
+    local_min: usize,
+    domain_min: usize,
+}
+
+const WORDS_OF_TEXT: Words = Words { name_min: 1, local_min: 1, domain_min: 4 };
+/// So that one in a thousand megabytes of random bytes is hit, and not each.
+const WORDS_OF_BYTES: Words = Words { name_min: 5, local_min: 4, domain_min: 8 };
+
 /// A piece of a text, and what is to stand there.
 struct Found {
     at: Range<usize>,
@@ -72,9 +84,11 @@ impl Patterns {
         if self.bearer {
             bearers(text, key, &mut found);
         }
-        parameters(text, names, key, &mut found);
+        // Among random bytes, short words and addresses come about by chance.
+        let words = if std::str::from_utf8(text).is_ok() { WORDS_OF_TEXT } else { WORDS_OF_BYTES };
+        parameters(text, words, names, key, &mut found);
         if self.email {
-            addresses(text, key, &mut found);
+            addresses(text, words, key, &mut found);
         }
         if self.card {
             cards(text, key, &mut found);
@@ -163,7 +177,7 @@ fn bearers(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
 }
 
 /// `name=value` wherever it stands: a parameter of a URL within a text, a line of a log.
-fn parameters(text: &[u8], names: &Names, key: &RedactKey, found: &mut Vec<Found>) {
+fn parameters(text: &[u8], words: Words, names: &Names, key: &RedactKey, found: &mut Vec<Found>) {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]%".contains(&byte);
     let ends = |byte: u8| byte.is_ascii_whitespace() || b"&;#\"'<>\\,)}".contains(&byte);
     let mut last_end = 0;
@@ -172,7 +186,8 @@ fn parameters(text: &[u8], names: &Names, key: &RedactKey, found: &mut Vec<Found
         let value_start = name_end.saturating_add(1);
         let first = text.get(value_start);
         // A comparison or an attribute without a value is none.
-        if name_start >= name_end || first.is_none_or(|byte| ends(*byte) || *byte == b'=') {
+        let is_short = name_end.saturating_sub(name_start) < words.name_min;
+        if is_short || first.is_none_or(|byte| ends(*byte) || *byte == b'=') {
             continue;
         }
         if !names.hide(text.get(name_start..name_end).unwrap_or_default()) {
@@ -186,9 +201,12 @@ fn parameters(text: &[u8], names: &Names, key: &RedactKey, found: &mut Vec<Found
 }
 
 /// E-mail addresses, as most people write them.
-fn addresses(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
-    let is_local = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(&byte) || byte >= 0x80;
-    let is_domain = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte) || byte >= 0x80;
+fn addresses(text: &[u8], words: Words, key: &RedactKey, found: &mut Vec<Found>) {
+    let is_text = words.local_min == WORDS_OF_TEXT.local_min;
+    let is_local =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(&byte) || (byte >= 0x80 && is_text);
+    let is_domain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte) || (byte >= 0x80 && is_text);
     let mut last_end = 0;
     let coded = memchr::memmem::find_iter(text, b"%40").map(|at| (at, 3));
     let mut ats: Vec<(usize, usize)> =
@@ -211,7 +229,7 @@ fn addresses(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
         let sound = top.len() >= 2
             && top.len() < domain.len()
             && top.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
-        if start == at || !sound {
+        if at.saturating_sub(start) < words.local_min || domain.len() < words.domain_min || !sound {
             continue;
         }
         last_end = end;

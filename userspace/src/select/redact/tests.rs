@@ -226,6 +226,19 @@ fn cards_and_tokens_are_known_by_their_looks() {
 }
 
 #[test]
+fn random_bytes_have_no_short_words() {
+    let redactor = redactor(RedactMode::Standard);
+    for (bytes, expected) in [
+        (&b"\xffpw=abcdefgh\xfea@b.cd\xff"[..], false),
+        (&b"\xffpassword=abcdefgh\xfe"[..], true),
+        (&b"\xffalice@example.org\xfe"[..], true),
+    ] {
+        let request = post("application/octet-stream", bytes);
+        assert_eq!(redactor.request(&request, &mut RedactTally::default()).is_some(), expected, "{bytes:?}");
+    }
+}
+
+#[test]
 fn coded_bodies_stay_in_their_coding() {
     let redactor = redactor(RedactMode::Standard);
     let plain = br#"{"password":"hunter2"}"#;
