@@ -54,6 +54,7 @@ pub(super) struct RawQueue {
 pub(super) struct RawSpool {
     path: Option<PathBuf>,
     bytes_max: Option<u64>,
+    free_bytes_min: Option<u64>,
     segment_bytes: Option<Spanned<u64>>,
 }
 
@@ -233,10 +234,11 @@ impl RawQueue {
 
 impl RawSpool {
     pub(super) fn finish(self) -> Result<SpoolConfig, Fault> {
-        let Self { path, bytes_max, segment_bytes } = self;
+        let Self { path, bytes_max, free_bytes_min, segment_bytes } = self;
         let mut config = SpoolConfig::default();
         set(&mut config.path, path);
         set(&mut config.bytes_max, bytes_max);
+        set(&mut config.free_bytes_min, free_bytes_min);
         if let Some(bytes) = segment_bytes {
             if *bytes.get_ref() < 4096 {
                 let problem = "must be at least 4096".to_owned();

@@ -43,6 +43,9 @@ pub(super) struct Folder {
     /// Bytes that the disk still has room for.
     #[cfg(test)]
     pub(super) room: Option<u64>,
+    /// Bytes that the disk says it has free.
+    #[cfg(test)]
+    pub(super) free: Option<u64>,
 }
 
 /// Reads one segment through a buffer.
@@ -90,7 +93,19 @@ impl Folder {
             _lock: lock,
             #[cfg(test)]
             room: None,
+            #[cfg(test)]
+            free: None,
         })
+    }
+
+    /// What the disk has free for this user (statvfs(3)); none where it does not say.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        #[cfg(test)]
+        if self.free.is_some() {
+            return self.free;
+        }
+        let disk = rustix::fs::fstatvfs(&self.position).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     pub(super) fn segment_path(&self, first: u64) -> PathBuf {

@@ -212,7 +212,15 @@ impl Spool {
             self.clear()?;
         }
         let bytes = self.bytes();
-        if bytes.saturating_add(wanted) > limit { Err(SpoolError::Full { bytes, limit }) } else { Ok(()) }
+        if bytes.saturating_add(wanted) > limit {
+            return Err(SpoolError::Full { bytes, limit });
+        }
+        let limit = self.config.free_bytes_min;
+        match self.folder.free_bytes() {
+            Some(free) if free < limit.saturating_add(wanted) => Err(SpoolError::Scarce { free, limit }),
+            // A disk that does not say what it has is filled up to `bytes_max`.
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The oldest frames that are not committed, behind what `frames` holds: at least one where there is one, and no more
@@ -365,6 +373,12 @@ impl Spool {
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames() == 0
+    }
+
+    /// What the disk says it has free from now on; none: the truth.
+    #[cfg(test)]
+    pub(super) fn tell_free(&mut self, bytes: Option<u64>) {
+        self.folder.free = bytes;
     }
 
     /// From now on the disk has room for so many bytes.

@@ -40,6 +40,8 @@ pub struct SpoolConfig {
     pub path: PathBuf,
     /// Bytes of all segments. Beyond them a frame is refused. Default: 1 GiB.
     pub bytes_max: u64,
+    /// Bytes that the disk must have free for others. Where a frame would leave less, it is refused. Default: 256 MiB.
+    pub free_bytes_min: u64,
     /// Bytes after which the next segment begins; a quarter of `bytes_max` if that is less. Room is given back by whole
     /// segments. Default: 16 MiB.
     pub segment_bytes: u64,
@@ -125,6 +127,16 @@ pub enum SpoolError {
         /// The limit.
         limit: u64,
     },
+    /// The disk has little room left, which is for others.
+    #[error(
+        "the disk of the spool has {free} bytes free, and {limit} are left to others ([spool] free_bytes_min)"
+    )]
+    Scarce {
+        /// Bytes free.
+        free: u64,
+        /// Bytes left to others.
+        limit: u64,
+    },
     /// The disk takes no more: it is full, a quota is reached, or it is read-only. Other reasons come so too.
     #[error("failed to write `{}`", path.display())]
     Write {
@@ -158,6 +170,7 @@ impl Default for SpoolConfig {
         Self {
             path: "understudy-spool".into(),
             bytes_max: 1 << 30,
+            free_bytes_min: 256 << 20,
             segment_bytes: 16 << 20,
             frame_bytes_max: 65 << 20,
         }
@@ -176,6 +189,7 @@ impl SpoolError {
             SpoolError::Newer { path: _, version: _ } => "newer",
             SpoolError::TooLarge { bytes: _, limit: _ } => "too_large",
             SpoolError::Full { bytes: _, limit: _ } => "full",
+            SpoolError::Scarce { free: _, limit: _ } => "scarce",
             SpoolError::Write { path: _, source } => {
                 let kind = source.kind();
                 if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {

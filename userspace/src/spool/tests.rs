@@ -25,7 +25,13 @@ fn frame(seq: u64, bytes: usize) -> Frame {
 }
 
 fn config(folder: &Path, bytes_max: u64) -> SpoolConfig {
-    SpoolConfig { path: folder.join("spool"), bytes_max, segment_bytes: 2_000, frame_bytes_max: 3_000 }
+    SpoolConfig {
+        path: folder.join("spool"),
+        bytes_max,
+        free_bytes_min: 0,
+        segment_bytes: 2_000,
+        frame_bytes_max: 3_000,
+    }
 }
 
 fn open(folder: &TempDir) -> (Spool, Recovered) {
@@ -250,6 +256,24 @@ fn a_frame_that_does_not_fit_leaves_nothing_behind() {
     assert_eq!((recovered.frames, recovered.torn_bytes), (2, 0));
     let seqs: Vec<_> = drain(&mut spool).iter().map(|frame| frame.seq).collect();
     assert_eq!(seqs, [0, 2]);
+}
+
+#[test]
+fn what_the_disk_has_left_is_for_others() {
+    let folder = TempDir::new().unwrap();
+    let config = SpoolConfig { free_bytes_min: 10_000, ..config(folder.path(), 1 << 20) };
+    let (mut spool, _) = Spool::open(config).unwrap();
+    spool.tell_free(Some(10_200));
+    spool.push(&frame(0, 100)).unwrap();
+    spool.tell_free(Some(10_099));
+    let error = spool.push(&frame(1, 100)).unwrap_err();
+    assert_eq!(error.kind(), "scarce", "{error}");
+    assert!(error.to_string().contains("free_bytes_min"), "{error}");
+    // What is there can be read, and when others have made room it is written again.
+    assert_eq!(drain(&mut spool).len(), 1);
+    spool.tell_free(None);
+    spool.push(&frame(2, 100)).unwrap();
+    assert_eq!(drain(&mut spool).len(), 1);
 }
 
 #[test]

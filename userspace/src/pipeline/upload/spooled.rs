@@ -365,6 +365,7 @@ fn refused(error: &SpoolError, stats: &SpoolStats) -> Fate {
         | SpoolError::Exposed { path: _ }
         | SpoolError::Newer { path: _, version: _ }
         | SpoolError::Full { bytes: _, limit: _ }
+        | SpoolError::Scarce { free: _, limit: _ }
         | SpoolError::Write { path: _, source: _ }
         | SpoolError::Read { path: _, source: _ }
         | SpoolError::Remove { path: _, source: _ } => Fate::SpoolFull,
