@@ -82,6 +82,12 @@ pub trait Journal: Send {
     /// As for [`Journal::record`].
     fn stop_experiment(&mut self, run: RunId, experiment: &str, why: &str) -> Result<(), JournalError>;
 
+    /// Notes for how long a run stood still because somebody or the time table said so.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn note_pauses(&mut self, run: RunId, paused: std::time::Duration) -> Result<(), JournalError>;
+
     /// Closes a run.
     ///
     /// # Errors
@@ -189,6 +195,8 @@ pub struct RunRecord {
     pub ports: Vec<u16>,
     /// Comparisons removed for their age, of this and older runs.
     pub comparisons_removed: u64,
+    /// What all its pauses took, once it has ended: nothing was captured and replayed meanwhile.
+    pub paused: std::time::Duration,
     /// Its experiments, in the order of the configuration.
     pub experiments: Vec<ExperimentRecord>,
 }

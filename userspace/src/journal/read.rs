@@ -19,7 +19,7 @@ pub(super) fn run(connection: &Connection, run: Option<RunId>) -> Result<Option<
     let snapshot = connection.unchecked_transaction().map_err(read)?;
     let found = snapshot
         .query_row(
-            "SELECT id, started_at, ended_at, version, summary, ports, comparisons_removed FROM run
+            "SELECT id, started_at, ended_at, version, summary, ports, comparisons_removed, paused_ms FROM run
              WHERE id = coalesce(?1, (SELECT max(id) FROM run))",
             [run.map(|run| run.0)],
             |row| {
@@ -32,6 +32,7 @@ pub(super) fn run(connection: &Connection, run: Option<RunId>) -> Result<Option<
                     summary: row.get(4)?,
                     ports: Vec::new(),
                     comparisons_removed: count(row, 6)?,
+                    paused: std::time::Duration::from_millis(count(row, 7)?),
                     experiments: Vec::new(),
                 };
                 Ok((record, ports))

@@ -3,7 +3,7 @@
 //! Holds no query. A change here needs a new version and a step that brings old files up to it.
 
 /// Value of `PRAGMA user_version` that belongs to [`TABLES`].
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// The tables that came with version 3; files of older programs get the same ones.
 macro_rules! tables_since_3 {
@@ -46,7 +46,8 @@ pub(super) const TABLES: &str = concat!(
         version TEXT NOT NULL,
         summary TEXT NOT NULL,
         ports TEXT NOT NULL,                              -- JSON: [8080]
-        comparisons_removed INTEGER NOT NULL DEFAULT 0
+        comparisons_removed INTEGER NOT NULL DEFAULT 0,
+        paused_ms INTEGER NOT NULL DEFAULT 0              -- what all pauses took
     ) STRICT;
     CREATE TABLE experiment (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -140,11 +141,11 @@ pub(super) const TABLES: &str = concat!(
     ) STRICT, WITHOUT ROWID;
 ",
     tables_since_3!(),
-    "PRAGMA user_version = 4;"
+    "PRAGMA user_version = 5;"
 );
 
 /// Brings a file of version `index + 1` up to the next.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "ALTER TABLE experiment ADD COLUMN stopped TEXT; PRAGMA user_version = 2;",
     concat!(
         "ALTER TABLE experiment ADD COLUMN routes TEXT NOT NULL DEFAULT '[]';
@@ -158,6 +159,7 @@ pub(super) const STEPS: [&str; 3] = [
     "ALTER TABLE comparison ADD COLUMN control_first_us INTEGER;
      ALTER TABLE comparison ADD COLUMN candidate_first_us INTEGER;
      PRAGMA user_version = 4;",
+    "ALTER TABLE run ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0; PRAGMA user_version = 5;",
 ];
 
 /// The tables whose rows belong to an experiment.

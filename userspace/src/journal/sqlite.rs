@@ -268,6 +268,14 @@ impl Journal for SqliteJournal {
         Ok(())
     }
 
+    fn note_pauses(&mut self, run: RunId, paused: std::time::Duration) -> Result<(), JournalError> {
+        let paused_ms = i64::try_from(paused.as_millis()).unwrap_or(i64::MAX);
+        self.connection
+            .execute("UPDATE run SET paused_ms = ?2 WHERE id = ?1", params![run.0, paused_ms])
+            .map_err(|source| JournalError::Write { what: "the pauses of a run", source })?;
+        Ok(())
+    }
+
     fn finish(&mut self, run: RunId, ended_at: Timestamp) -> Result<(), JournalError> {
         let written = |source| JournalError::Write { what: "the end of a run", source };
         self.experiments.retain(|(of, _), _| *of != run);

@@ -359,7 +359,8 @@ fn brings_the_file_of_an_older_program_up_to_date() {
              ALTER TABLE experiment DROP COLUMN context; ALTER TABLE rule DROP COLUMN met;
              ALTER TABLE rule DROP COLUMN failed; ALTER TABLE cause DROP COLUMN changes; DROP TABLE answer;
              DROP TABLE path; ALTER TABLE comparison DROP COLUMN control_first_us;
-             ALTER TABLE comparison DROP COLUMN candidate_first_us; PRAGMA user_version = 1",
+             ALTER TABLE comparison DROP COLUMN candidate_first_us;
+             ALTER TABLE run DROP COLUMN paused_ms; PRAGMA user_version = 1",
         )
         .unwrap();
     drop(journal);

@@ -64,8 +64,17 @@ impl Report {
         judge: Option<JudgePath<'_>>,
         times: Vec<Option<Times>>,
     ) -> Result<Self, ReportError> {
-        let RunRecord { id, started_at, ended_at, version, summary, ports, comparisons_removed, experiments } =
-            record;
+        let RunRecord {
+            id,
+            started_at,
+            ended_at,
+            version,
+            summary,
+            ports,
+            comparisons_removed,
+            paused,
+            experiments,
+        } = record;
         let experiments: Vec<_> = experiments
             .into_iter()
             .zip(times.into_iter().chain(std::iter::repeat_with(|| None)))
@@ -82,6 +91,7 @@ impl Report {
             summary,
             ports,
             comparisons_removed,
+            paused_seconds: paused.as_secs(),
         };
         Ok(Self { schema: Self::SCHEMA, run, experiments, verdict })
     }

@@ -45,6 +45,8 @@ pub struct RunReport {
     pub ports: Vec<u16>,
     /// Comparisons removed for their age; latency is judged without them.
     pub comparisons_removed: u64,
+    /// What its pauses took: nothing was captured and replayed meanwhile. Of a fleet, 0.
+    pub paused_seconds: u64,
 }
 
 /// What one experiment showed.

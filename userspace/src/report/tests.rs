@@ -438,7 +438,7 @@ fn json_has_stable_names() {
     assert_eq!(keys(&json), "schema run experiments verdict");
     assert_eq!(
         keys(&json["run"]),
-        "id store started_at ended_at seconds version summary ports comparisons_removed"
+        "id store started_at ended_at seconds version summary ports comparisons_removed paused_seconds"
     );
     assert_eq!(
         keys(experiment),

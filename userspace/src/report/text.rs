@@ -66,6 +66,9 @@ fn write_run(out: &mut String, run: &RunReport) -> fmt::Result {
         (_, _) => write!(out, "now (it has not ended)")?,
     }
     writeln!(out, ", understudy {}", plain(&run.version))?;
+    if run.paused_seconds > 0 {
+        writeln!(out, "It paused for {}: nothing was captured and sent then.", duration(run.paused_seconds))?;
+    }
     if run.comparisons_removed > 0 {
         let removed = counted(run.comparisons_removed);
         writeln!(out, "The {removed} oldest comparisons were removed; they count, but not for latency.")?;

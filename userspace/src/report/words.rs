@@ -119,6 +119,7 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::RateLimited => "over the rate limit",
             Fate::Overdue => "waited too long for its turn",
             Fate::BreakerOpen => "not sent: B had failed too often",
+            Fate::Paused => "not sent: its turn came during a pause",
             Fate::Drained => "not sent, or not answered yet, when the run ended",
             Fate::Returned => "given back to the queue when the worker ended",
             Fate::Unreadable => "an entry of the queue that cannot be read",

@@ -93,6 +93,7 @@ impl Report {
             summary: fleets.first().map_or_else(String::new, FleetReport::summary),
             ports: Vec::new(),
             comparisons_removed: 0,
+            paused: std::time::Duration::ZERO,
             experiments: records,
         };
         let mut report = Self::new(record, None, times)?;
