@@ -20,6 +20,7 @@ use understudy::model::{
 use understudy::pipeline::handover::{HandoverLimits, handover};
 use understudy::pipeline::judge::Judge;
 use understudy::pipeline::pace::{Anchor, Pace};
+use understudy::pipeline::protect::pause::PauseFlag;
 use understudy::pipeline::replay::{ReplayLimits, Replayer};
 use understudy::pipeline::science::{NoiseSettings, Science};
 use understudy::queue::memory::{MemoryQueueLimits, memory_queue};
@@ -134,6 +135,7 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
             NoiseModel::new(NoiseConfig::default())?,
         )),
         comparisons,
+        pause: PauseFlag::never(),
         loop_guard: Arc::new(LoopGuard::default()),
         stats: Arc::new(ReplayStats::default()),
     };

@@ -27,6 +27,7 @@ use understudy::model::{
 use understudy::pipeline::handover::{ComparisonReceiver, HandoverLimits, handover};
 use understudy::pipeline::judge::{Judge, Judging};
 use understudy::pipeline::pace::{Anchor, Pace};
+use understudy::pipeline::protect::pause::PauseFlag;
 use understudy::pipeline::replay::{ReplayLimits, Replayer};
 use understudy::pipeline::science::{NoiseSettings, Science};
 use understudy::pipeline::upload::{Channel, UploadLimits, UploadParts, Uploader};
@@ -412,6 +413,7 @@ async fn work(
                 NoiseModel::new(NoiseConfig::default())?,
             )),
             comparisons,
+            pause: PauseFlag::never(),
             loop_guard: Arc::new(LoopGuard::default()),
             stats: Arc::new(ReplayStats::default()),
         };

@@ -3,11 +3,13 @@
 //! Knows nothing of TCP streams or HTTP, and never makes the traffic wait.
 
 pub mod cgroup;
+mod detach;
 pub mod features;
 pub mod interface;
 pub mod kernel;
 pub mod listeners;
 pub mod pcap;
+mod ring;
 pub mod sample;
 
 use std::io;
@@ -17,8 +19,10 @@ use std::time::Duration;
 use crate::model::{FlowKey, Packet};
 
 pub use cgroup::CgroupSelector;
+pub use detach::Detacher;
 pub use kernel::{BootClock, Hook, KernelConfig, KernelSource, probe_is_embedded};
 pub use pcap::{PcapLimits, PcapSource};
+pub use ring::ring_bytes;
 pub use sample::FlowSample;
 
 /// Hands over packets one after the other, in the order in which they were captured.
@@ -50,6 +54,11 @@ pub trait Source {
     /// # Errors
     /// When the counters cannot be read.
     fn counts(&mut self) -> Result<SourceCounts, CaptureError>;
+
+    /// What lets go of the traffic from another thread, where there is something to let go of.
+    fn detacher(&self) -> Option<Detacher> {
+        None
+    }
 
     /// True when packets come as they pass, so that whoever is late loses some. False when they come as fast as they
     /// are taken: then nothing needs to be lost, and time is what packets say.
@@ -330,6 +339,14 @@ pub enum CaptureError {
     /// The thread that captures was asked to stop and goes on.
     #[error("the capture thread does not stop")]
     ThreadStuck,
+    /// The thread that captures stood still for too long.
+    #[error(
+        "the capture thread made no progress for {stall_max:?} ([protect] stall_max), so the probe was detached; nothing is captured any more"
+    )]
+    Stalled {
+        /// How long it may.
+        stall_max: Duration,
+    },
     /// The ring holds something that the probe does not write.
     #[error("the ring holds a record of {record_bytes} bytes that claims {payload_bytes} bytes of payload")]
     BadRecord {
@@ -359,6 +376,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn counts(&mut self) -> Result<SourceCounts, CaptureError> {
         (**self).counts()
+    }
+
+    fn detacher(&self) -> Option<Detacher> {
+        (**self).detacher()
     }
 
     fn is_live(&self) -> bool {

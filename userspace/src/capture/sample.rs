@@ -19,6 +19,9 @@ impl FlowSample {
     /// Every flow.
     pub const ALL: Self = Self { hash_max: u32::MAX };
 
+    /// No flow, but for one in four billion.
+    pub const NONE: Self = Self { hash_max: 0 };
+
     /// A part from 0.0 to 1.0 of all flows; `None` for other numbers.
     pub fn from_fraction(fraction: f64) -> Option<Self> {
         #[expect(
@@ -32,6 +35,11 @@ impl FlowSample {
     /// The part that is left after so many halvings.
     pub fn halved(self, times: u32) -> Self {
         Self { hash_max: self.hash_max.checked_shr(times).unwrap_or(0) }
+    }
+
+    /// True when `other` holds flows that this one does not.
+    pub fn is_less_than(self, other: Self) -> bool {
+        self.hash_max < other.hash_max
     }
 
     /// The part, from 0.0 to 1.0.

@@ -13,6 +13,7 @@ use crate::capture::listeners::listening_ports;
 use crate::capture::{Hook, KernelConfig, KernelSource, PcapSource};
 use crate::config::Flags;
 use crate::pipeline::feed::Feed;
+use crate::pipeline::protect::privileges;
 use crate::pipeline::settings::{CaptureConfig, Input};
 use crate::pipeline::{clock, step_back};
 use crate::recording::RecordingReader;
@@ -81,7 +82,9 @@ pub(super) fn open_feed(config: &CaptureConfig) -> anyhow::Result<Feed> {
 
 /// Loads and attaches the probe, and says what is captured.
 fn open_kernel(config: &KernelConfig) -> anyhow::Result<KernelSource> {
-    let source = KernelSource::open(config, clock::boot()).context("cannot capture")?;
+    let mut source = KernelSource::open(config, clock::boot()).context("cannot capture")?;
+    let needs_net_admin = source.needs_net_admin_to_detach();
+    privileges::drop_after_attach(&mut source, needs_net_admin);
     let ports: Vec<String> = config.ports.iter().map(u16::to_string).collect();
     tracing::info!(ports = ports.join(","), at = source.place(), "Capturing; Ctrl-C stops.");
     // What passes an interface is listened to elsewhere.
@@ -109,6 +112,8 @@ pub(super) fn start_runtime(config: &CaptureConfig) -> anyhow::Result<tokio::run
     tokio::runtime::Builder::new_multi_thread()
         // One: work that wakes another thread for each request costs more than it gains below 60,000 a second.
         .worker_threads(1)
+        // What the probe needs is needed in the thread that opens it, and only until then.
+        .on_thread_start(privileges::drop_in_thread)
         .enable_all()
         .build()
         .context("failed to start the async runtime")

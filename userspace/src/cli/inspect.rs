@@ -48,7 +48,7 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
         let feed = open_feed(&config.capture)?;
         let stop = stopped(capture.duration);
         let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body))) };
-        anyhow::Ok(run_inspect(feed, &config.capture, admin, show, stop).await?)
+        anyhow::Ok(run_inspect(feed, &config.capture, &config.protect, admin, show, stop).await?)
     })?;
     let InspectEnd { capture, ledger, broken, unshown } = end;
     let counts = ledger::text(&capture, &[("inspect".into(), ledger)]);

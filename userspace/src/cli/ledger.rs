@@ -3,6 +3,7 @@
 //! Counts nothing itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::output::shown;
 use crate::capture::{FileCounts, RING_FULL, SourceCounts};
@@ -111,14 +112,7 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
     for (reason, count) in source.drops.iter().filter(|(reason, count)| *count > 0 || *reason == RING_FULL) {
         line(&format!("  dropped: {reason}"), *count, "");
     }
-    let throttled = throttle.for_cpu.saturating_add(throttle.for_loss);
-    if throttled > 0 {
-        let ThrottleCounts { flow_sample, flow_sample_max: _, for_cpu, for_loss } = throttle;
-        let share = flow_sample.fraction() * 100.0;
-        let note =
-            format!("for CPU time {for_cpu}, for loss {for_loss}; at the end {share:.3} % of connections");
-        line("  times fewer connections", throttled, &note);
-    }
+    of_throttle(throttle, line);
     line("packets used", tee.used, "");
     for (reason, count) in Unused::ALL.into_iter().zip(tee.unused).filter(|(_, count)| *count > 0) {
         line(&format!("  unused: {}", reason.label()), count, "");
@@ -149,6 +143,43 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
     }
     of_streams(&tee.stream, line);
     of_http(&tee.http, line);
+}
+
+fn of_throttle(throttle: &ThrottleCounts, line: &mut Line<'_>) {
+    let ThrottleCounts {
+        flow_sample,
+        flow_sample_max: _,
+        for_cpu,
+        for_loss,
+        for_ring,
+        for_pressure,
+        for_memory,
+        pauses,
+        paused,
+    } = throttle;
+    let reasons = [
+        ("CPU time", for_cpu),
+        ("loss", for_loss),
+        ("a full ring", for_ring),
+        ("a busy host", for_pressure),
+        ("memory", for_memory),
+    ];
+    let throttled = reasons.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(**count));
+    if throttled > 0 {
+        let reasons: Vec<String> = reasons
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| format!("for {reason} {count}"))
+            .collect();
+        let share = flow_sample.fraction() * 100.0;
+        let note = format!("{}; at the end {share:.3} % of connections", reasons.join(", "));
+        line("  times fewer connections", throttled, &note);
+    }
+    if *pauses > 0 {
+        let seconds = Duration::from_secs(paused.as_secs());
+        let note = format!("nothing was copied for {}", humantime::format_duration(seconds));
+        line("  pauses", *pauses, &note);
+    }
 }
 
 fn of_streams(tally: &StreamTally, line: &mut Line<'_>) {
@@ -226,6 +257,9 @@ mod tests {
         let mut capture = CaptureCounts::default();
         capture.source.wanted = 10;
         capture.source.drops = vec![("ring_full", 0), ("oversize", 2)];
+        capture.throttle.for_ring = 2;
+        capture.throttle.pauses = 1;
+        capture.throttle.paused = Duration::from_millis(61_700);
         let ledger = Arc::new(Ledger::default());
         ledger.admit().settle(Fate::Matched);
         let text = text(&capture, &[("x".into(), ledger.snapshot())]);
@@ -239,6 +273,8 @@ mod tests {
         has("packets wanted 10");
         has("dropped: ring_full 0");
         has("dropped: oversize 2");
+        has("times fewer connections 2 for a full ring 2; at the end 100.000 % of connections");
+        has("pauses 1 nothing was copied for 1m 1s");
         has("matched 1");
         has("shed 0");
     }

@@ -12,6 +12,7 @@ mod inspect;
 mod ledger;
 mod observe;
 mod output;
+mod pause;
 mod progress;
 mod record;
 mod replay;
@@ -76,6 +77,10 @@ enum Command {
     /// Check a configuration file, or print one to start from.
     #[command(subcommand)]
     Config(config::Command),
+    /// Ask an understudy that runs to stand still: nothing is captured and nothing is sent.
+    Pause(pause::PauseArguments),
+    /// Ask it to go on.
+    Resume(pause::ResumeArguments),
     /// Say whether this host can capture, and what to do where it cannot.
     Doctor(doctor::Arguments),
 }
@@ -106,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Observe(arguments) => observe::observe(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),
         Command::Config(command) => config::config(&command),
+        Command::Pause(arguments) => pause::pause(&arguments),
+        Command::Resume(arguments) => pause::resume(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     };
     match done {

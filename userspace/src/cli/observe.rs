@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use clap::Args;
 
 use super::{Exit, output};
 use crate::pipeline::observe::{ClientConfig, hand_in};
+use crate::pipeline::protect::remote::AdminConfig;
 
 /// What to hand in, and to whom.
 #[derive(Debug, Args)]
@@ -52,6 +54,22 @@ impl ListenerFlags {
         let Self { url, token, ca, cert, key } = self;
         let own = cert.clone().zip(key.clone());
         ClientConfig { url: url.clone(), token: token.clone(), ca: ca.clone(), own }
+    }
+
+    /// The listener of another understudy of this host, which is configured so; flags say the rest.
+    pub(super) fn config_for(&self, admin: &AdminConfig) -> ClientConfig {
+        let scheme = if admin.tls.is_some() { "https" } else { "http" };
+        let mut address = admin.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        let flags = self.config();
+        let token = flags.token.or_else(|| admin.token.clone());
+        ClientConfig { url: format!("{scheme}://{address}"), token, ..flags }
     }
 }
 

@@ -14,6 +14,7 @@ mod hook;
 mod instance;
 mod layers;
 mod noise;
+mod protect;
 mod queue;
 mod raw;
 mod redact;

@@ -13,6 +13,7 @@ use super::admin::RawAdmin;
 use super::error::Fault;
 use super::experiment::RawExperiment;
 use super::hook;
+use super::protect::{RawPause, RawProtect};
 use super::queue::{RawQueue, RawSpool};
 use super::redact::RawRedact;
 use super::secrets::credentials_directory;
@@ -46,6 +47,12 @@ pub(super) struct RawConfig {
     /// What is hidden before anything leaves the process or is kept.
     #[serde(default)]
     pub(super) redact: RawRedact,
+    /// What the process may cost the host.
+    #[serde(default)]
+    pub(super) protect: RawProtect,
+    /// When nothing is captured and nothing replayed.
+    #[serde(default, rename = "pause")]
+    pub(super) pauses: Vec<RawPause>,
     /// What to find out.
     #[serde(default, rename = "experiment")]
     pub(super) experiments: Vec<RawExperiment>,
@@ -148,8 +155,10 @@ pub(super) fn fraction(key: &str, text: &Spanned<String>) -> Result<f64, Fault> 
 impl RawConfig {
     /// Checks everything and fills in the defaults.
     pub(super) fn finish(self) -> Result<Config, Fault> {
-        let Self { capture, admin, journal, record, queue, spool, redact, experiments } = self;
-        let capture = capture.finish()?;
+        let Self { capture, admin, journal, record, queue, spool, redact, protect, pauses, experiments } =
+            self;
+        let mut capture = capture.finish()?;
+        let protect = protect.finish(pauses, &mut capture.governor)?;
         let (admin, observe) = admin.finish(credentials_directory().as_deref())?;
         let mut finished: Vec<ExperimentConfig> = Vec::new();
         for (index, experiment) in experiments.into_iter().enumerate() {
@@ -174,6 +183,7 @@ impl RawConfig {
             queue: queue.map(RawQueue::finish).transpose()?,
             spool: spool.finish()?,
             redact: redact.finish()?,
+            protect,
         })
     }
 }

@@ -14,7 +14,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::table::{self, Descriptor};
-use super::{CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts, queue, redact, replay};
+use super::{
+    CaptureCounts, ExperimentStatus, Status, TeeCounts, ThrottleCounts, pause as pauses, queue, redact,
+    replay,
+};
 use crate::capture::{SourceCounts, drop_reasons};
 use crate::http::{Foreign, HttpTally, Upgraded};
 use crate::model::Unused;
@@ -88,8 +91,7 @@ impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Status { capture, experiments, queue, pause, redact, regressions } = &*self.0;
         let encoder = &mut encoder;
-        one(encoder, &table::PAUSED, u64::from(pause.is_paused()))?;
-        one(encoder, &table::PAUSED_SECONDS, pause.total().as_secs_f64())?;
+        pauses::encode(encoder, pause)?;
         if let Some(capture) = capture {
             let counts = capture.borrow().clone();
             encode_capture(encoder, &counts)?;
@@ -133,11 +135,21 @@ fn encode_source(encoder: &mut DescriptorEncoder<'_>, source: &SourceCounts) -> 
 }
 
 fn encode_throttle(encoder: &mut DescriptorEncoder<'_>, throttle: &ThrottleCounts) -> fmt::Result {
-    let ThrottleCounts { flow_sample, flow_sample_max, for_cpu, for_loss } = throttle;
+    let ThrottleCounts {
+        flow_sample,
+        flow_sample_max,
+        for_cpu,
+        for_loss,
+        for_ring,
+        for_pressure,
+        for_memory,
+        pauses: _,
+        paused: _,
+    } = throttle;
     one(encoder, &table::CAPTURE_FLOW_RATIO, flow_sample.fraction())?;
     one(encoder, &table::CAPTURE_FLOW_RATIO_MAX, flow_sample_max.fraction())?;
-    let by_reason = by_count(table::THROTTLE_REASONS, &[*for_cpu, *for_loss]);
-    export(encoder, &table::CAPTURE_THROTTLED, &by_reason)
+    let counts = [*for_cpu, *for_loss, *for_ring, *for_pressure, *for_memory];
+    export(encoder, &table::CAPTURE_THROTTLED, &by_count(table::THROTTLE_REASONS, &counts))
 }
 
 fn encode_stream(encoder: &mut DescriptorEncoder<'_>, tally: &StreamTally) -> fmt::Result {

@@ -122,6 +122,7 @@ fn meaning(fate: Fate) -> &'static str {
         Fate::RateLimited => "was one too many for the rate limit",
         Fate::Overdue => "waited too long for room in flight",
         Fate::BreakerOpen => "came while the candidate was left alone",
+        Fate::Paused => "was not sent: its turn came during a pause",
         Fate::Drained => "had not had its turn, or no answer yet, when the run ended",
         Fate::Returned => "was given back to the queue when the worker ended",
         Fate::Unreadable => "is an entry of the queue that cannot be read",

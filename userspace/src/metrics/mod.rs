@@ -10,6 +10,7 @@ mod delay;
 mod document;
 mod exposition;
 mod external;
+mod pause;
 mod process;
 mod queue;
 mod redact;
@@ -18,7 +19,7 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use prometheus_client::encoding::text;
@@ -38,6 +39,7 @@ pub use delay::DelayHistogram;
 pub use document::document;
 pub use exposition::Format;
 pub use external::{ExternalFailure, ExternalStats};
+pub use pause::PauseStats;
 pub use queue::{QueueStatus, SpoolStats, UploadStats};
 pub use redact::RedactStats;
 pub use table::{Descriptor, Label, SECTIONS, Section, Values};
@@ -78,11 +80,31 @@ pub struct ThrottleCounts {
     pub for_cpu: u64,
     /// Times that fewer connections were copied because the ring lost too many packets.
     pub for_loss: u64,
+    /// Times that fewer connections were copied because the ring was too full, and had lost nothing yet.
+    pub for_ring: u64,
+    /// Times that fewer connections were copied because the host was short of CPU time or memory.
+    pub for_pressure: u64,
+    /// Times that nothing was copied because this process was near its ceiling of memory.
+    pub for_memory: u64,
+    /// Times that nothing was copied because somebody or the time table said so.
+    pub pauses: u64,
+    /// How long that was.
+    pub paused: Duration,
 }
 
 impl Default for ThrottleCounts {
     fn default() -> Self {
-        Self { flow_sample: FlowSample::ALL, flow_sample_max: FlowSample::ALL, for_cpu: 0, for_loss: 0 }
+        Self {
+            flow_sample: FlowSample::ALL,
+            flow_sample_max: FlowSample::ALL,
+            for_cpu: 0,
+            for_loss: 0,
+            for_ring: 0,
+            for_pressure: 0,
+            for_memory: 0,
+            pauses: 0,
+            paused: Duration::ZERO,
+        }
     }
 }
 
@@ -150,13 +172,6 @@ pub enum CredentialResult {
     Failed,
 }
 
-/// Whether this process is paused, and for how long it was.
-#[derive(Debug, Default)]
-pub struct PauseStats {
-    is_paused: AtomicBool,
-    paused_us: AtomicU64,
-}
-
 /// Says what the evidence says now of each route, whenever it is asked.
 pub struct RegressionSource(Box<dyn Fn() -> Vec<Regression> + Send + Sync>);
 
@@ -169,7 +184,7 @@ pub struct Status {
     pub experiments: Vec<ExperimentStatus>,
     /// The queue between hosts; none where there is none.
     pub queue: Option<Arc<QueueStatus>>,
-    /// Whether it is paused.
+    /// Its pauses.
     pub pause: Arc<PauseStats>,
     /// Regressions; none where nothing is compared.
     pub regressions: Option<RegressionSource>,
@@ -208,31 +223,6 @@ impl CredentialResult {
             CredentialResult::Same => "same",
             CredentialResult::Failed => "failed",
         }
-    }
-}
-
-// === impl PauseStats ===
-
-impl PauseStats {
-    /// Says whether this process is paused.
-    pub fn set(&self, is_paused: bool) {
-        self.is_paused.store(is_paused, Ordering::Relaxed);
-    }
-
-    /// True while it is paused.
-    pub fn is_paused(&self) -> bool {
-        self.is_paused.load(Ordering::Relaxed)
-    }
-
-    /// Counts time that it was paused.
-    pub fn add(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.paused_us.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    /// Time that it was paused, as far as it was counted.
-    pub fn total(&self) -> Duration {
-        Duration::from_micros(self.paused_us.load(Ordering::Relaxed))
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Section {
 }
 
 /// Reasons for which fewer connections are copied.
-pub(super) const THROTTLE_REASONS: [&str; 2] = ["cpu", "loss"];
+pub(super) const THROTTLE_REASONS: [&str; 5] = ["cpu", "loss", "ring", "pressure", "memory"];
 /// How a gap became certain.
 pub(super) const GAP_CAUSES: [&str; 4] = ["acknowledged", "bound", "timeout", "over"];
 /// Both branches.
@@ -109,6 +109,9 @@ metrics! {
         PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] "Resident memory of this process";
         PAUSED = Gauge "paused" [] "1 while this process is paused: nothing is copied, nothing is sent";
         PAUSED_SECONDS = Counter "paused_seconds" [] "Time that this process was paused";
+        PAUSES = Counter "pauses" [] "Times that a pause began";
+        CAPTURE_STALLS = Counter "capture_stalls" []
+            "Times that the capture thread stood still, so that the probe was detached; the process ends then";
         REDACTED = Counter "redacted" [RULE]
             "Values replaced by tokens before they were kept or sent, by rule; where secrets are looked for";
         REDACT_DRY_RUN = Counter "redact_dry_run" [RULE]

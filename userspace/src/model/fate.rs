@@ -53,6 +53,8 @@ pub enum Fate {
     Overdue,
     /// The breaker was open: the candidate had failed too often.
     BreakerOpen,
+    /// Its turn came while the process was paused.
+    Paused,
     /// The run ended before its turn, or before the candidate answered.
     Drained,
     /// The worker ended before its turn and gave it back to the queue, where another one takes it.
@@ -76,7 +78,7 @@ pub enum Fate {
 }
 
 /// The counts of one experiment. `seen = in flight + Σ fates` whenever no thread is between two counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     seen: AtomicU64,
     in_flight: AtomicU64,
@@ -113,7 +115,7 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 32] = [
+    pub const ALL: [Fate; 33] = [
         Fate::Shown,
         Fate::Recorded,
         Fate::NotRecorded,
@@ -136,6 +138,7 @@ impl Fate {
         Fate::RateLimited,
         Fate::Overdue,
         Fate::BreakerOpen,
+        Fate::Paused,
         Fate::Drained,
         Fate::Returned,
         Fate::Unreadable,
@@ -173,6 +176,7 @@ impl Fate {
             Fate::RateLimited => "rate_limited",
             Fate::Overdue => "overdue",
             Fate::BreakerOpen => "breaker_open",
+            Fate::Paused => "paused",
             Fate::Drained => "drained",
             Fate::Returned => "returned",
             Fate::Unreadable => "unreadable",
@@ -188,6 +192,16 @@ impl Fate {
 }
 
 // === impl Ledger ===
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            seen: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            fates: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
 
 impl Ledger {
     /// Counts one exchange in.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock;
+use super::protect::throttle::Throttle;
+use super::protect::watchdog::Heartbeat;
 use super::tee::{PacketClock, Tee};
-use super::throttle::Throttle;
-use crate::capture::{CaptureError, Polled, Source, SourceCounts};
+use crate::capture::{CaptureError, Polled, Source, SourceCounts, ring_bytes};
 use crate::model::Exchange;
 
 pub use crate::http::{Foreign, HttpTally, Upgraded};
@@ -26,6 +27,8 @@ pub struct Capture<S> {
     pub tee: Tee,
     /// What keeps its cost below the limits; none where nothing else needs the CPU time.
     pub throttle: Option<Throttle>,
+    /// Beats with each round of draining.
+    pub heartbeat: Heartbeat,
     /// Where counts are published.
     pub counts: watch::Sender<CaptureCounts>,
 }
@@ -56,6 +59,10 @@ impl<S: Source> Capture<S> {
         // A source that is not live has its own time.
         let mut packet_clock = (!self.source.is_live()).then(PacketClock::default);
         let outcome = loop {
+            self.heartbeat.beat();
+            if let Some(throttle) = &mut self.throttle {
+                throttle.backlog().begin(steady.now());
+            }
             let polled = self.drain(DRAIN_EVERY, &mut packet_clock, sink);
             let now = steady.now();
             if publish.is_due(now) {
@@ -103,10 +110,21 @@ impl<S: Source> Capture<S> {
         packet_clock: &mut Option<PacketClock>,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<Polled, CaptureError> {
-        let Self { source, tee, throttle: _, counts: _ } = self;
-        let polled = match packet_clock {
-            None => source.poll(wait, &mut |packet| tee.take(packet, sink)),
-            Some(clock) => source.poll(wait, &mut |packet| {
+        let Self { source, tee, throttle, heartbeat: _, counts: _ } = self;
+        let polled = match (packet_clock, throttle) {
+            (None, None) => source.poll(wait, &mut |packet| tee.take(packet, sink)),
+            (None, Some(throttle)) => {
+                let backlog = throttle.backlog();
+                let polled = source.poll(wait, &mut |packet| {
+                    backlog.pass(packet.captured_at, ring_bytes(packet.bytes.len()));
+                    tee.take(packet, sink);
+                });
+                if matches!(polled, Ok(Polled::Open { packets: 0 })) {
+                    backlog.end();
+                }
+                polled
+            }
+            (Some(clock), _) => source.poll(wait, &mut |packet| {
                 tee.take(packet, sink);
                 clock.pass(packet.captured_at, tee, sink);
             }),
@@ -126,7 +144,9 @@ impl<S: Source> Capture<S> {
         counts: &SourceCounts,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<(), CaptureError> {
-        let Self { source, tee, throttle: Some(throttle), counts: _ } = self else { return Ok(()) };
+        let Self { source, tee, throttle: Some(throttle), heartbeat: _, counts: _ } = self else {
+            return Ok(());
+        };
         // What was copied before the last change has been drained by now.
         if let Some(sample) = throttle.take_smaller_sample() {
             tee.end_flows(|flow| !sample.keeps(flow), sink);

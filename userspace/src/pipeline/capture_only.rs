@@ -17,6 +17,8 @@ use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
 use super::lane::Lane;
 use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::notify::{Notifier, Presence};
+use super::protect::ceilings;
+use super::protect::pause::Pauses;
 use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
 use super::secrets::{Reach, Secrets};
@@ -24,6 +26,7 @@ use super::serving::Serving;
 use super::settings::{Config, QueueConfig};
 use super::tape::{self, Tape, TapeWriter};
 use super::tasks::{spawn, wait};
+use super::thread::Guard;
 use super::upload::{Channel, UploadParts, Uploader};
 use crate::branch::LoopGuard;
 use crate::metrics::{
@@ -64,6 +67,7 @@ pub struct CaptureOnly {
     config: Config,
     reloads: Option<Reloads>,
     secrets: Option<Arc<Secrets>>,
+    memory_max: u64,
 }
 
 /// The way into the queue, set up.
@@ -101,6 +105,8 @@ impl CaptureOnly {
     /// # Errors
     /// When there is nothing to capture into, or something of it cannot be used.
     pub async fn prepare(config: &Config, redis: Option<&RedisConfig>) -> Result<Self, RunError> {
+        let memory_max =
+            ceilings::memory_max(&config.protect, ceilings::bounds(config, ceilings::Role::Capture))?;
         let reach = if redis.is_some() { Reach::Fleet } else { Reach::Process };
         let secrets = Secrets::of(&config.redact, reach)?;
         let upload = match (&config.queue, redis) {
@@ -114,7 +120,7 @@ impl CaptureOnly {
         }
         // Last, so that nothing else can fail and leave an empty file behind.
         let tape = tape::prepare(&config.record, secrets.clone())?;
-        Ok(Self { tape, upload, config: config.clone(), reloads: None, secrets })
+        Ok(Self { tape, upload, config: config.clone(), reloads: None, secrets, memory_max })
     }
 
     /// Reads the configuration again when it is asked to: what is selected for the queue can change.
@@ -133,7 +139,10 @@ impl CaptureOnly {
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let Self { tape, upload, config, reloads, secrets } = self;
+        let Self { tape, upload, config, reloads, secrets, memory_max } = self;
+        let is_live = config.capture.input.is_live();
+        let pauses = Pauses::start(if is_live { &config.protect.pauses } else { &[] });
+        let guard = Guard { pause: pauses.flag(), memory_max, stall_max: config.protect.stall_max };
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
         let (mut id, mut sources, mut disagreement) = (String::new(), Vec::new(), Disagreement::default());
@@ -143,19 +152,21 @@ impl CaptureOnly {
             (id, sources, disagreement) = (upload.id, upload.sources, upload.disagreement);
         }
         let selectors = lanes.iter().map(|lane| Arc::clone(&lane.selector)).collect();
-        let mut capturing = Capturing::start(feed.into(), &config.capture, lanes, tape)?;
+        let mut capturing = Capturing::start(feed.into(), &config.capture, &guard, lanes, tape)?;
         experiments.extend(capturing.take_tape_status());
         let status = Arc::new(Status {
             capture: Some(capturing.counts()),
             experiments,
             queue: queue.clone(),
             redact: secrets.as_ref().map(|secrets| secrets.stats()),
+            pause: pauses.stats(),
             ..Status::default()
         });
         let metrics = ComparisonMetrics::new([]);
         let intake = config.observe.then(|| capturing.intake());
-        let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &metrics));
-        let thread = config.capture.input.is_live().then(|| capturing.counts());
+        let control = is_live.then(|| pauses.control());
+        let serving = Serving::start(admin, intake, control, || Metrics::new(Arc::clone(&status), &metrics));
+        let thread = is_live.then(|| capturing.counts());
         let mut reloader = reloads.map(|reloads| {
             spawn(Reloader { reloads, running: config, experiments: selectors, metrics }.run())
         });
@@ -183,6 +194,9 @@ impl CaptureOnly {
         }
         serving.set_ready(false);
         presence.stopping().await;
+        if capturing.has_stalled() {
+            pauses.note_stall();
+        }
         if let Some(reloader) = reloader {
             reloader.abort();
         }

@@ -12,9 +12,11 @@ use super::error::RunError;
 use super::feed::{Feed, FeedError};
 use super::lane::Lane;
 use super::patience::Patience;
+use super::protect::pause::PauseFlag;
 use super::settings::CaptureConfig;
 use super::tape::{Tape, TapeWriter, Taping};
-use super::thread::CaptureThread;
+use super::thread::{CaptureThread, Guard};
+use crate::capture::CaptureError;
 use crate::metrics::{CaptureCounts, ExperimentStatus};
 use crate::model::Exchange;
 use crate::queue::memory::MemoryOffer;
@@ -29,6 +31,7 @@ pub(super) struct Capturing {
     tape_status: Option<ExperimentStatus>,
     early_end: Option<Result<CaptureCounts, FeedError>>,
     ways: Weak<Ways>,
+    pause: PauseFlag,
 }
 
 /// The ways that every exchange takes, captured or handed in.
@@ -59,6 +62,7 @@ impl Capturing {
     pub(super) fn start(
         feed: Feed,
         config: &CaptureConfig,
+        guard: &Guard,
         lanes: Vec<Lane<MemoryOffer>>,
         tape: Option<(Tape, TapeWriter<file::Output>)>,
     ) -> Result<Self, RunError> {
@@ -69,14 +73,18 @@ impl Capturing {
         // Whoever hands exchanges in does not keep the queues open.
         let ways = Arc::downgrade(&capture_ways);
         let sink = move |exchange: Exchange, patience: &Patience| capture_ways.take(exchange, patience);
-        let thread = CaptureThread::start(feed, config, sink).map_err(RunError::Thread)?;
-        Ok(Self { thread, taping, tape_status, early_end: None, ways })
+        let thread = CaptureThread::start(feed, config, guard, sink).map_err(RunError::Thread)?;
+        let pause = guard.pause.clone();
+        Ok(Self { thread, taping, tape_status, early_end: None, ways, pause })
     }
 
     /// Takes exchanges that are handed in as if they were captured now. Never waits for room, as traffic does not.
     pub(super) fn intake(&self) -> Intake {
-        let ways = Weak::clone(&self.ways);
+        let (ways, pause) = (Weak::clone(&self.ways), self.pause.clone());
         Arc::new(move |lines: Bytes| -> Taking {
+            if pause.is_set() {
+                return Box::pin(std::future::ready(Err(Refusal::Paused)));
+            }
             let ways = Weak::clone(&ways);
             // To read many takes longer than others on this thread want to wait.
             let reading = tokio::task::spawn_blocking(move || take_lines(&lines, &ways));
@@ -102,7 +110,7 @@ impl Capturing {
 
     /// As [`Capturing::ended`], and also when nothing more is recorded: at the bound of the file, or after an error.
     pub(super) async fn ended_or_full(&mut self) {
-        let Self { thread, taping, tape_status: _, early_end, ways: _ } = self;
+        let Self { thread, taping, tape_status: _, early_end, .. } = self;
         let full = async {
             match taping {
                 Some(taping) => taping.full().await,
@@ -115,9 +123,15 @@ impl Capturing {
         }
     }
 
-    /// True when the capture ended by itself.
+    /// True when the capture ended by itself, so that what it handed on will end. One that stands still has not: it keeps
+    /// its side of the queues.
     pub(super) fn has_ended(&self) -> bool {
-        self.early_end.is_some()
+        self.early_end.is_some() && !self.has_stalled()
+    }
+
+    /// True when the capture thread stands still.
+    pub(super) fn has_stalled(&self) -> bool {
+        matches!(self.early_end, Some(Err(FeedError::Capture(CaptureError::Stalled { stall_max: _ }))))
     }
 
     /// Asks the thread to stop.

@@ -7,6 +7,7 @@ use std::io;
 use super::credentials::CredentialError;
 use super::feed::FeedError;
 use super::link::RANDOM;
+use super::protect::ceilings::CeilingError;
 use super::secrets::RANDOM_BYTES;
 use super::tape;
 use crate::branch::BranchConfigError;
@@ -35,6 +36,9 @@ pub enum RunError {
         "nothing to capture: name a port with --port, or `ports` under [capture] in the configuration, a capture file with --pcap, or a recording with --recording"
     )]
     NoPort,
+    /// The ceiling of memory cannot be kept.
+    #[error(transparent)]
+    Ceiling(#[from] CeilingError),
     /// An experiment makes no sense.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),

@@ -12,6 +12,7 @@ use super::error::{ExperimentError, PartError};
 use super::handover::ComparisonSender;
 use super::judge::{Judge, Judging};
 use super::pace::{Anchor, Pace};
+use super::protect::pause::PauseFlag;
 use super::reload::Changeable;
 use super::replay::Replayer;
 use super::science::Science;
@@ -61,6 +62,7 @@ pub(super) async fn prepare<Q>(
     anchor: Anchor,
     (queue, ledger): (Q, Arc<Ledger>),
     comparisons: ComparisonSender,
+    pause: PauseFlag,
 ) -> Result<Prepared<Q>, ExperimentError> {
     let wrong = |part: PartError| part.of(&config.name);
     let experiment: Arc<str> = config.name.as_str().into();
@@ -134,6 +136,7 @@ pub(super) async fn prepare<Q>(
             limits: *replay,
             science,
             comparisons,
+            pause,
             loop_guard,
             stats,
         },

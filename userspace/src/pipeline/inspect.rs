@@ -12,9 +12,12 @@ use tokio::runtime::Handle;
 use super::error::RunError;
 use super::feed::{Feed, FeedError};
 use super::patience::Patience;
+use super::protect::ProtectConfig;
+use super::protect::ceilings;
+use super::protect::pause::PauseFlag;
 use super::serving::Serving;
 use super::settings::CaptureConfig;
-use super::thread::CaptureThread;
+use super::thread::{CaptureThread, Guard};
 use crate::metrics::{CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, Status};
 use crate::model::{Exchange, Fate, Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryQueue, MemoryQueueLimits, memory_queue};
@@ -48,10 +51,14 @@ pub type Show = Box<dyn FnMut(Option<&Exchange>) -> io::Result<()> + Send>;
 pub async fn inspect(
     feed: impl Into<Feed>,
     config: &CaptureConfig,
+    protect: &ProtectConfig,
     admin: Option<Admin>,
     show: Option<Show>,
     stop: impl Future<Output = ()>,
 ) -> Result<InspectEnd, RunError> {
+    let memory_max = ceilings::memory_max(protect, ceilings::capture_bounds(config))?;
+    // Whoever looks wants to see: nothing pauses that.
+    let guard = Guard { pause: PauseFlag::never(), memory_max, stall_max: protect.stall_max };
     let ledger = Arc::new(Ledger::default());
     let (offer, mut queue) = memory_queue(MemoryQueueLimits::default());
     let offer = show.is_some().then_some(offer);
@@ -69,8 +76,8 @@ pub async fn inspect(
             None => ticket.settle(Fate::Shown),
         }
     };
-    let mut thread = CaptureThread::start(feed.into(), config, sink).map_err(RunError::Thread)?;
-    let serving = Serving::start(admin, None, || {
+    let mut thread = CaptureThread::start(feed.into(), config, &guard, sink).map_err(RunError::Thread)?;
+    let serving = Serving::start(admin, None, None, || {
         let experiment =
             ExperimentStatus { name: "inspect".into(), ledger: Arc::clone(&ledger), replay: None };
         let status = Arc::new(Status {

@@ -102,6 +102,14 @@ impl Pace {
         }
     }
 
+    /// True for a capture that runs now on other hosts.
+    pub fn is_queued(&self) -> bool {
+        match &self.0 {
+            Kind::Queued { transits: _, lag: _ } => true,
+            Kind::Live { anchor: _, lag: _ } | Kind::Offline { timeline: _, speed: _ } => false,
+        }
+    }
+
     /// For a capture file or a recording: the first request is sent at once, the others at A's distances divided
     /// by `speed`. A silence longer than [`SILENCE_MAX`] is shortened to that. A speed that is not above zero reads
     /// as 1.

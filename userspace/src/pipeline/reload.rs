@@ -245,8 +245,19 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
 
 /// Names the first thing that differs and cannot.
 fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
-    let Config { capture, admin, observe, journal, experiments, speed, record, queue, spool, redact } =
-        running;
+    let Config {
+        capture,
+        admin,
+        observe,
+        journal,
+        experiments,
+        speed,
+        record,
+        queue,
+        spool,
+        redact,
+        protect,
+    } = running;
     let parts = [
         ("capture", *capture == new.capture),
         ("admin", *admin == new.admin),
@@ -257,6 +268,7 @@ fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
         ("queue", *queue == new.queue),
         ("spool", *spool == new.spool),
         ("redact", *redact == new.redact),
+        ("protect (and pause)", *protect == new.protect),
     ];
     let fixed = |key: String| Err(ReloadError::Fixed { key });
     if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {

@@ -18,6 +18,7 @@ use super::breaker::{Breaker, BreakerChange, BreakerLimits, Report};
 use super::clock::now;
 use super::handover::ComparisonSender;
 use super::pace::{Anchor, Pace, RateLimit};
+use super::protect::pause::PauseFlag;
 use super::science::Science;
 use crate::branch::{Branch, LoopGuard};
 use crate::compare::noise::Repeat;
@@ -69,6 +70,8 @@ pub struct Replayer<B, Q> {
     pub science: Arc<Science>,
     /// Where comparisons go. While it is full, requests that are done keep their room in flight.
     pub comparisons: ComparisonSender,
+    /// While it is set, nothing is sent: what becomes due is [`Fate::Paused`].
+    pub pause: PauseFlag,
     /// Stops the replay when its own requests come back.
     pub loop_guard: Arc<LoopGuard>,
     /// What it did so far.
@@ -91,6 +94,7 @@ struct Running<B> {
     loop_guard: Arc<LoopGuard>,
     pace: Pace,
     limits: ReplayLimits,
+    pause: PauseFlag,
     stats: Arc<ReplayStats>,
     breaker: Breaker,
     rate: Option<RateLimit>,
@@ -164,6 +168,7 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
             limits,
             science,
             comparisons,
+            pause,
             loop_guard,
             stats,
         } = self;
@@ -182,6 +187,7 @@ impl<B: Branch, Q: Queue> Replayer<B, Q> {
             loop_guard: Arc::clone(&loop_guard),
             pace,
             limits,
+            pause,
             stats,
             breaker: Breaker::new(limits.breaker),
             rate: limits.requests_per_second_max.map(RateLimit::new),
@@ -213,6 +219,7 @@ impl<B: Branch> Running<B> {
         let mut timer = std::pin::pin!(tokio::time::sleep_until(now()));
         let mut stop = std::pin::pin!(stop);
         let mut looped = std::pin::pin!(loop_guard.wait_tripped());
+        let mut pause = self.pause.clone();
         loop {
             let wake = self.advance(now());
             if queue_ended && self.tasks.is_empty() && self.waiting() == 0 {
@@ -245,12 +252,20 @@ impl<B: Branch> Running<B> {
                         return ReplayEnd::Stopped;
                     }
                 }
-                claim = queue.claim(), if !queue_ended && self.waiting() < self.limits.waiting_max => match claim {
+                () = pause.changed() => {}
+                claim = queue.claim(), if !queue_ended && self.claims() => match claim {
                     Some(claim) => self.schedule(claim, now()),
                     None => queue_ended = true,
                 },
             }
         }
+    }
+
+    /// Whether there is room for one more. Exchanges of other hosts stay in the queue during a pause; those of this process
+    /// are taken, and get their fate.
+    fn claims(&self) -> bool {
+        let stays = self.pause.is_set() && self.pace.is_queued();
+        self.waiting() < self.limits.waiting_max && !stays
     }
 
     fn waiting(&self) -> usize {
@@ -295,15 +310,18 @@ impl<B: Branch> Running<B> {
         while self.scheduled.peek().is_some_and(|Reverse(next)| next.at <= now) {
             self.ready.extend(self.scheduled.pop().map(|Reverse(due)| due));
         }
+        let is_paused = self.pause.is_set();
         while let Some(first) = self.ready.front() {
             let refused = self.breaker.refuses(now);
             let full = self.tasks.len() >= self.limits.in_flight_max;
             let overdue = full && now.saturating_duration_since(first.at) >= self.limits.slot_wait_max;
-            if full && !overdue && !refused {
+            if full && !overdue && !refused && !is_paused {
                 break;
             }
             let Some(due) = self.ready.pop_front() else { break };
-            if refused {
+            if is_paused {
+                due.claim.settle(Fate::Paused);
+            } else if refused {
                 due.claim.settle(Fate::BreakerOpen);
             } else if overdue {
                 due.claim.settle(Fate::Overdue);
@@ -327,7 +345,10 @@ impl<B: Branch> Running<B> {
     fn advance_again(&mut self, now: Instant) -> Option<Instant> {
         while self.tasks.len() < self.limits.in_flight_max {
             let Some(due) = self.again.pop(now) else { return self.again.next_at() };
-            if self.breaker.is_open() || self.rate.as_mut().is_some_and(|rate| !rate.take(now)) {
+            if self.pause.is_set()
+                || self.breaker.is_open()
+                || self.rate.as_mut().is_some_and(|rate| !rate.take(now))
+            {
                 self.stats.again_dropped.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

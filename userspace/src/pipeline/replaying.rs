@@ -13,6 +13,7 @@ use super::experiment::{self, Prepared, Timing};
 use super::fleet::WorkerTeller;
 use super::handover::{ComparisonReceiver, handover};
 use super::live::Live;
+use super::protect::pause::PauseFlag;
 use super::record::{Noted, OnKept, Recorder};
 use super::reload::{Changeable, NoMore, Reloader, Reloads, hung_up};
 use super::replay::{ReplayEnd, Replayer};
@@ -88,6 +89,7 @@ impl<Q: Queue + 'static> Replays<Q> {
         guard: &CapturedPorts,
         (timing, secrets): (Timing, Option<Arc<Secrets>>),
         queues: Vec<(Q, Arc<Ledger>)>,
+        pause: &PauseFlag,
     ) -> Result<Self, RunError> {
         let Config { journal, experiments, .. } = config;
         if experiments.is_empty() {
@@ -97,11 +99,10 @@ impl<Q: Queue + 'static> Replays<Q> {
         let mut parts = Vec::new();
         for (experiment, queue) in experiments.iter().zip(queues) {
             let (guard, comparisons) = (guard.clone(), comparison_tx.clone());
-            let anchor = clock::anchor();
-            parts.push(
-                experiment::prepare(experiment, guard, (timing, secrets.clone()), anchor, queue, comparisons)
-                    .await?,
-            );
+            let (anchor, pause) = (clock::anchor(), pause.clone());
+            let timing = (timing, secrets.clone());
+            let part = experiment::prepare(experiment, guard, timing, anchor, queue, comparisons, pause);
+            parts.push(part.await?);
         }
         let routes = experiments.iter().map(|experiment| experiment.select.route_labels());
         let names: Vec<_> = parts.iter().map(|part| Arc::clone(&part.start.name)).collect();

@@ -10,14 +10,17 @@ use super::feed::{Feed, FeedError};
 use super::lane::Lane;
 use super::live::Live;
 use super::notify::{Notifier, Presence};
+use super::protect::ceilings::{self, Role};
+use super::protect::pause::Pauses;
 use super::reload::Reloads;
 use super::replaying::{Replaying, ReplayingEnd, Replays};
 use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{CaptureConfig, Config, Input, RecordConfig};
 use super::tape;
+use super::thread::Guard;
 use crate::branch::CapturedPorts;
-use crate::journal::{JournalError, RunId, SqliteJournal};
+use crate::journal::{Journal as _, JournalError, RunId, SqliteJournal};
 use crate::metrics::{CaptureCounts, Metrics, RedactStats, Status};
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::memory::{MemoryOffer, MemoryQueue, memory_queue};
@@ -35,6 +38,8 @@ pub struct Run {
     record: RecordConfig,
     observe: bool,
     secrets: Option<Arc<Secrets>>,
+    pauses: Pauses,
+    guard: Guard,
 }
 
 /// What a run came to.
@@ -76,6 +81,7 @@ impl Run {
             queue: _,
             spool: _,
             redact,
+            protect,
         } = &config;
         if experiments.is_empty() {
             return Err(RunError::NoExperiment);
@@ -87,6 +93,10 @@ impl Run {
         if record.path.is_some() && experiments.iter().any(|experiment| experiment.name == tape::NAME) {
             return Err(RunError::RecordingName);
         }
+        let memory_max = ceilings::memory_max(protect, ceilings::bounds(&config, Role::Run))?;
+        // A file is read when it is read: the time of the week says nothing about it.
+        let pauses = Pauses::start(if is_live { &protect.pauses } else { &[] });
+        let guard_of_host = Guard { pause: pauses.flag(), memory_max, stall_max: protect.stall_max };
         // What listens here has nothing to do with what was captured somewhere and some time ago.
         let guarded = if is_live { &capture.kernel.ports[..] } else { &[] };
         let guard = CapturedPorts::new(guarded.iter().copied());
@@ -99,7 +109,8 @@ impl Run {
             queues.push((queue, ledger));
         }
         let secrets = Secrets::of(redact, Reach::Process)?;
-        let replays = Replays::prepare(&config, &guard, (timing, secrets.clone()), queues).await?;
+        let replays =
+            Replays::prepare(&config, &guard, (timing, secrets.clone()), queues, &pauses.flag()).await?;
         let parts = replays.changeable.iter().zip(&replays.replayers).zip(offers);
         let lanes = parts.map(|((changeable, replayer), (offer, ledger))| Lane {
             selector: Arc::clone(&changeable.selector),
@@ -112,7 +123,7 @@ impl Run {
         let observe = *observe;
         let admin = Admin::bind_if(admin.clone()).await?;
         let Config { capture, record, .. } = config;
-        Ok(Self { capture, admin, lanes, replays, record, observe, secrets })
+        Ok(Self { capture, admin, lanes, replays, record, observe, secrets, pauses, guard: guard_of_host })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -145,24 +156,27 @@ impl Run {
         feed: impl Into<Feed>,
         stop: impl Future<Output = ()>,
     ) -> Result<RunEnd, RunError> {
-        let Self { capture, admin, lanes, mut replays, record, observe, secrets } = self;
+        let Self { capture, admin, lanes, mut replays, record, observe, secrets, pauses, guard } = self;
         // Not earlier, so that a run that cannot start leaves no trace.
         let journal = replays.open_journal()?;
         let tape = tape::prepare(&record, secrets.clone())?;
         let begun = replays.begin(journal, summary(&capture), capture.kernel.ports.clone())?;
         let id = begun.id;
-        let mut capturing = Capturing::start(feed.into(), &capture, lanes, tape)?;
+        let mut capturing = Capturing::start(feed.into(), &capture, &guard, lanes, tape)?;
         let mut experiments = replays.take_statuses();
         experiments.extend(capturing.take_tape_status());
         let status = Arc::new(Status {
             capture: Some(capturing.counts()),
             experiments,
+            pause: pauses.stats(),
             redact: secrets.as_ref().map(|secrets| secrets.stats()),
             regressions: Some(replays.regressions()),
             ..Status::default()
         });
         let intake = observe.then(|| capturing.intake());
-        let serving = Serving::start(admin, intake, || Metrics::new(Arc::clone(&status), &replays.metrics));
+        let control = capture.input.is_live().then(|| pauses.control());
+        let serving =
+            Serving::start(admin, intake, control, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));
         let thread = capture.input.is_live().then(|| capturing.counts());
         let presence = Presence::start(Notifier::from_environment(), Arc::clone(&status), thread);
@@ -175,6 +189,9 @@ impl Run {
         }
         serving.set_ready(false);
         presence.stopping().await;
+        if capturing.has_stalled() {
+            pauses.note_stall();
+        }
         replaying.stop_reloading();
         if !capturing.has_ended() {
             // Before the queues close: what finds no room from now on is drained, where it would be shed.
@@ -182,7 +199,8 @@ impl Run {
             replaying.drain();
         }
         let (capture, broken) = capturing.conclude().await;
-        let ReplayingEnd { journal, recorded, looped } = replaying.end().await?;
+        let ReplayingEnd { mut journal, recorded, looped } = replaying.end().await?;
+        let recorded = recorded.and(journal.note_pauses(id, pauses.total()));
         if let Err(error) = capturing.finish_tape().await {
             // What was found out stands all the same.
             tracing::error!(error = &error as &dyn std::error::Error, "The recording is not whole.");

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::tasks::{spawn, wait};
 use crate::metrics::Metrics;
-use crate::serve::{Admin, Intake, Routes};
+use crate::serve::{Admin, Control, Intake, Routes};
 
 /// The admin listener, answering. Nothing, where none is configured.
 pub(super) struct Serving {
@@ -20,16 +20,18 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Answers from now on; the process is said to do its work.
-    /// `intake` takes exchanges that are handed in.
+    /// `intake` takes exchanges that are handed in, `control` pauses and resumes.
     pub(super) fn start(
         admin: Option<Admin>,
         intake: Option<Intake>,
+        control: Option<Control>,
         metrics: impl FnOnce() -> Metrics,
     ) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let (stop, stopping) = watch::channel(false);
         let task = admin.map(|admin| {
-            spawn(admin.run(Routes { metrics: metrics(), ready: is_ready, intake }, wait(stopping)))
+            let routes = Routes { metrics: metrics(), ready: is_ready, intake, control };
+            spawn(admin.run(routes, wait(stopping)))
         });
         Self { ready, stop, task }
     }

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::comparator::ExternalConfig;
-use super::governor::GovernorLimits;
 use super::handover::HandoverLimits;
+use super::protect::ProtectConfig;
+use super::protect::governor::GovernorLimits;
 use super::replay::ReplayLimits;
 use super::science::NoiseSettings;
 use super::upload::UploadLimits;
@@ -55,6 +56,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// What is hidden before anything leaves the process or is kept.
     pub redact: RedactConfig,
+    /// What the process may cost the host, and when it stands still.
+    pub protect: ProtectConfig,
 }
 
 /// What is hidden, and with which key.

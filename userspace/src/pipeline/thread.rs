@@ -11,10 +11,14 @@ use tokio::sync::{oneshot, watch};
 use super::capture::Capture;
 use super::feed::{Feed, FeedError, Playback};
 use super::patience::Patience;
+use super::protect::memory::MemoryGuard;
+use super::protect::pause::PauseFlag;
+use super::protect::pressure::PressureReader;
+use super::protect::throttle::{Surroundings, Throttle};
+use super::protect::watchdog::{Heartbeat, Watchdog};
 use super::settings::CaptureConfig;
 use super::tee::Tee;
-use super::throttle::Throttle;
-use crate::capture::{CaptureError, Source as _};
+use crate::capture::{CaptureError, CgroupSelector, Hook, Source as _};
 use crate::metrics::{CaptureCounts, ThrottleCounts};
 use crate::model::Exchange;
 use crate::packet::{PacketReader, WantedPorts};
@@ -26,6 +30,20 @@ pub(super) struct CaptureThread {
     stop_waiting: watch::Sender<bool>,
     ended: oneshot::Receiver<Result<CaptureCounts, FeedError>>,
     counts: watch::Receiver<CaptureCounts>,
+    /// Set when the thread stands still, and the probe was detached.
+    stalled: watch::Receiver<bool>,
+    guard: Guard,
+}
+
+/// What keeps a capture from hurting the host, besides what it may cost.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    /// Whether the process pauses.
+    pub(super) pause: PauseFlag,
+    /// Memory in bytes that the process may have.
+    pub(super) memory_max: u64,
+    /// How long the thread may stand still.
+    pub(super) stall_max: Duration,
 }
 
 /// How long the thread may take to stop before its end is no longer waited for.
@@ -42,6 +60,7 @@ impl CaptureThread {
     pub(super) fn start(
         mut feed: Feed,
         config: &CaptureConfig,
+        guard: &Guard,
         mut sink: impl FnMut(Exchange, &Patience) + Send + 'static,
     ) -> std::io::Result<Self> {
         let ports = &config.kernel.ports;
@@ -62,17 +81,27 @@ impl CaptureThread {
         let counts = CaptureCounts { source: source_counts, tee: tee.counts(), throttle, playback: None };
         let (publish, counts) = watch::channel(counts);
         let (tell_end, ended) = oneshot::channel();
+        let heartbeat = Heartbeat::default();
+        let (tell_stalled, stalled) = watch::channel(false);
+        if let Feed::Packets(source) = &feed
+            && let Some(detacher) = source.detacher()
+        {
+            let (heartbeat, stall_max) = (heartbeat.clone(), guard.stall_max);
+            Watchdog { heartbeat, detacher, stall_max, stalled: tell_stalled }.start()?;
+        }
+        let surroundings = is_live.then(|| guard.surroundings(config));
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let (stop_waiting, stopped) = watch::channel(false);
         let patience = if is_live { Patience::none() } else { Patience::until(stopped) };
-        std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
+        let beating = heartbeat.clone();
+        let started = std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
             let hand_over = &mut |exchange| sink(exchange, &patience);
             let end = match feed {
                 Feed::Packets(source) => {
                     // Made here, because it measures the thread that it is made in.
-                    let throttle = is_live.then(|| Throttle::new(governor, flow_sample));
-                    Capture { source, tee, throttle, counts: publish }
+                    let throttle = surroundings.map(|around| Throttle::new(governor, flow_sample, around));
+                    Capture { source, tee, throttle, heartbeat: beating.clone(), counts: publish }
                         .run(&asked, hand_over)
                         .map_err(FeedError::from)
                 }
@@ -81,10 +110,15 @@ impl CaptureThread {
                 }
             };
             drop(sink);
+            beating.end();
             // Nobody may be waiting any more, and then nobody needs to know.
             drop(tell_end.send(end));
-        })?;
-        Ok(Self { stop, stop_waiting, ended, counts })
+        });
+        if let Err(error) = started {
+            heartbeat.end();
+            return Err(error);
+        }
+        Ok(Self { stop, stop_waiting, ended, counts, stalled, guard: guard.clone() })
     }
 
     /// The counts as they are published.
@@ -123,12 +157,43 @@ impl CaptureThread {
         self.stop_waiting.send_replace(true);
     }
 
-    /// Waits for the end.
+    /// Waits for the end, or until the thread stands still. Safe to cancel.
     pub(super) async fn ended(&mut self) -> Result<CaptureCounts, FeedError> {
-        match (&mut self.ended).await {
-            Ok(end) => end,
-            // The thread panicked: its message is on stderr.
-            Err(_) => Err(CaptureError::ThreadDied.into()),
+        let Self { ended, stalled, guard, .. } = self;
+        let stalls = async {
+            // Without a watchdog nobody will say so.
+            if stalled.wait_for(|stalled| *stalled).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            end = ended => match end {
+                Ok(end) => end,
+                // The thread panicked: its message is on stderr.
+                Err(_) => Err(CaptureError::ThreadDied.into()),
+            },
+            () = stalls => Err(CaptureError::Stalled { stall_max: guard.stall_max }.into()),
+        }
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    fn surroundings(&self, config: &CaptureConfig) -> Surroundings {
+        let kernel = &config.kernel;
+        // What the whole host says is read in any case. A cgroup that cannot be found is none to capture from, either.
+        let cgroup = match &kernel.hook {
+            // What passes interfaces belongs to no service of this host.
+            Hook::Cgroup(CgroupSelector::Root) | Hook::Interfaces(_) => None,
+            Hook::Cgroup(selector) => selector.resolve().ok(),
+        };
+        Surroundings {
+            pause: self.pause.clone(),
+            memory: Some(MemoryGuard::new(self.memory_max, kernel.ring_bytes.into())),
+            pressure: PressureReader::new(cgroup.as_deref()),
+            ring_bytes: kernel.ring_bytes,
         }
     }
 }

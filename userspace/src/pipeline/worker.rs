@@ -17,6 +17,8 @@ use super::fleet::{PublishLimits, Publisher, WorkerTeller, member_name};
 use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::live::Live;
 use super::notify::{Notifier, Presence};
+use super::protect::ceilings;
+use super::protect::pause::Pauses;
 use super::record::OnKept;
 use super::reload::Reloads;
 use super::replaying::{ReplayingEnd, Replays};
@@ -26,7 +28,7 @@ use super::settings::{Config, JournalConfig, QueueConfig};
 use super::tasks::{spawn, wait};
 use crate::branch::CapturedPorts;
 use crate::compare::group::cause_of;
-use crate::journal::{Finder, FindingLimits, JournalError, RunId, SqliteJournal};
+use crate::journal::{Finder, FindingLimits, Journal as _, JournalError, RunId, SqliteJournal};
 use crate::metrics::{Metrics, QueueStatus, Status};
 use crate::model::{Comparison, Finding, Ledger, LedgerSnapshot};
 use crate::queue::redis::config::Mode;
@@ -47,6 +49,7 @@ pub struct Worker {
     publishers: Vec<Publisher<WorkerTeller>>,
     secrets: Option<Arc<Secrets>>,
     disagreement: Disagreement,
+    pauses: Pauses,
 }
 
 /// What a worker came to.
@@ -78,8 +81,10 @@ impl Worker {
         if config.experiments.is_empty() {
             return Err(RunError::NoExperiment);
         }
+        ceilings::memory_max(&config.protect, ceilings::bounds(&config, ceilings::Role::Worker))?;
         let secrets = Secrets::of(&config.redact, Reach::Fleet)?;
         let redact = Secrets::agreement(secrets.as_ref());
+        let pauses = Pauses::start(&config.protect.pauses);
         let connection = connect(redis).await?;
         let id: Arc<str> = format!("{:032x}", random_id()?).into();
         let (mut queues, mut workers, mut kept, mut stats) =
@@ -108,8 +113,8 @@ impl Worker {
         }
         // What listens here has nothing to do with what is captured elsewhere; a way back to A is seen there.
         let guard = CapturedPorts::default();
-        let mut replays =
-            Replays::prepare(&config, &guard, (Timing::Queued, secrets.clone()), queues).await?;
+        let timing = (Timing::Queued, secrets.clone());
+        let mut replays = Replays::prepare(&config, &guard, timing, queues, &pauses.flag()).await?;
         for start in replays.starts() {
             agree_on(&connection, queue, &start.name, (&redact, Some(start))).await?;
         }
@@ -127,7 +132,7 @@ impl Worker {
         let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);
         let admin = Admin::bind_if(config.admin).await?;
-        Ok(Self { admin, replays, workers, stats, summary, publishers, secrets, disagreement })
+        Ok(Self { admin, replays, workers, stats, summary, publishers, secrets, disagreement, pauses })
     }
 
     /// Reads the configuration again when it is asked to.
@@ -156,7 +161,8 @@ impl Worker {
     /// # Errors
     /// When it cannot start.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<WorkerEnd, RunError> {
-        let Self { admin, mut replays, workers, stats, summary, publishers, secrets, disagreement } = self;
+        let Self { admin, mut replays, workers, stats, summary, publishers, secrets, disagreement, pauses } =
+            self;
         let journal = replays.open_journal()?;
         let begun = replays.begin(journal, summary, Vec::new())?;
         let id = begun.id;
@@ -165,11 +171,14 @@ impl Worker {
             capture: None,
             experiments: replays.take_statuses(),
             queue: Some(Arc::clone(&queue)),
+            pause: pauses.stats(),
             redact: secrets.as_ref().map(|secrets| secrets.stats()),
             regressions: Some(replays.regressions()),
             ..Status::default()
         });
-        let serving = Serving::start(admin, None, || Metrics::new(Arc::clone(&status), &replays.metrics));
+        let control = Some(pauses.control());
+        let serving =
+            Serving::start(admin, None, control, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying = replays.start(begun, Arc::clone(&status));
         let workers: Vec<_> = workers.into_iter().map(|worker| spawn(worker.run())).collect();
         let (all_done, done) = watch::channel(false);
@@ -186,7 +195,8 @@ impl Worker {
         presence.stopping().await;
         replaying.stop_reloading();
         replaying.drain();
-        let ReplayingEnd { journal, recorded, looped: _ } = replaying.end().await?;
+        let ReplayingEnd { mut journal, recorded, looped: _ } = replaying.end().await?;
+        let recorded = recorded.and(journal.note_pauses(id, pauses.total()));
         for worker in workers {
             if let Err(error) = worker.await {
                 tracing::error!(%error, "A part of the queue failed.");

@@ -1,4 +1,5 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`, and `/observe` where it is configured.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`; `/state`, `/pause`, `/resume` where something can pause, and
+//! `/observe` where it is configured.
 //!
 //! Serves nothing of the captured traffic, and listens on loopback unless told otherwise; anywhere else it wants to know who
 //! asks. What a request may cost is bounded before a route sees it (`listen`, `auth`).
@@ -6,6 +7,7 @@
 mod auth;
 mod client;
 mod config;
+mod control;
 mod error;
 mod listen;
 mod observe;
@@ -32,6 +34,7 @@ use observe::Observe;
 
 pub use client::{Answer, Client, ClientConfig, ClientError};
 pub use config::{AdminConfig, AdminLimits, AdminTls};
+pub use control::{Control, ControlState, Order, PausedBy};
 pub use error::AdminError;
 pub use observe::{Intake, ObserveLimits, Refusal, Taking};
 
@@ -51,6 +54,8 @@ pub struct Routes {
     pub ready: watch::Receiver<bool>,
     /// `/observe`: what takes exchanges that are handed in; none: nobody, and there is no such route.
     pub intake: Option<Intake>,
+    /// `/state`, `/pause`, `/resume`: what pauses and resumes; none: nothing can, and there are no such routes.
+    pub control: Option<Control>,
 }
 
 struct Shared {
@@ -117,7 +122,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Every route. Whoever adds one needs to think of no bound and of nobody who may not ask: whatever comes here has passed
 /// [`Gate::refuse`], and only `/healthz` answers everybody.
 fn router(routes: Routes, limits: &AdminLimits) -> Router {
-    let Routes { metrics, ready, intake } = routes;
+    let Routes { metrics, ready, intake, control } = routes;
     let mut router = Router::new()
         .route("/metrics", get(show_metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -126,6 +131,9 @@ fn router(routes: Routes, limits: &AdminLimits) -> Router {
     if let Some(intake) = intake {
         let observe = Observe::new(intake, ObserveLimits::default());
         router = router.merge(Router::new().route(observe::PATH, post(observe::take)).with_state(observe));
+    }
+    if let Some(control) = control {
+        router = router.merge(control::routes(control));
     }
     router.layer(DefaultBodyLimit::max(limits.body_bytes_max))
 }

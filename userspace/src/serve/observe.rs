@@ -36,6 +36,8 @@ pub enum Refusal {
     },
     /// Nothing is captured any more.
     Over,
+    /// Nothing is captured and replayed for some time.
+    Paused,
 }
 
 /// Bounds of what is handed in.
@@ -116,6 +118,7 @@ pub(super) async fn take(State(observe): State<Observe>, body: Body) -> Response
             StatusCode::BAD_REQUEST,
             &serde_json::json!({ "error": problem, "line": line, "field": field }),
         ),
+        Err(Refusal::Paused) => say(StatusCode::SERVICE_UNAVAILABLE, "understudy is paused"),
         Err(Refusal::Over) => say(StatusCode::SERVICE_UNAVAILABLE, "nothing is captured any more"),
     }
 }

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLinkId, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program,
-};
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program};
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, LinkOrder, Program, ProgramError, SchedClassifier,
     TcAttachType,
@@ -21,9 +19,9 @@ use rustix::io::Errno;
 use understudy_abi as abi;
 
 use super::maps::{kernel_release, map_error, open_map};
-use crate::capture::CaptureError;
 use crate::capture::cgroup::CgroupSelector;
 use crate::capture::interface::{Interface, LinkHeader};
+use crate::capture::{CaptureError, Detacher};
 
 /// Lines of the verifier's log that an error shows; the reason stands in the last ones.
 const VERIFIER_LINES_MAX: usize = 12;
@@ -50,15 +48,6 @@ pub enum Hook {
 pub(super) enum Place {
     Cgroup { path: PathBuf, folder: File },
     Interfaces(Vec<Interface>),
-}
-
-/// Programs that are attached.
-#[derive(Default)]
-pub(super) struct Attached {
-    /// Those that the kernel calls, by name.
-    pub(super) programs: Vec<&'static str>,
-    /// What keeps the gates open.
-    _gates: Option<Gates>,
 }
 
 /// What stands behind gates. The kernel shuts them when this is dropped, or its process is gone.
@@ -122,11 +111,16 @@ impl Place {
         }
     }
 
-    /// Loads the programs and attaches them.
-    pub(super) fn attach(&self, ebpf: &mut Ebpf) -> Result<Attached, CaptureError> {
+    /// Loads the programs, attaches them, and gives the detacher what holds them there. Returns the names of those that the
+    /// kernel calls.
+    pub(super) fn attach(
+        &self,
+        ebpf: &mut Ebpf,
+        detacher: &Detacher,
+    ) -> Result<Vec<&'static str>, CaptureError> {
         match self {
-            Self::Cgroup { path, folder } => attach_to_cgroup(ebpf, path, folder),
-            Self::Interfaces(interfaces) => attach_to_interfaces(ebpf, interfaces),
+            Self::Cgroup { path, folder } => attach_to_cgroup(ebpf, path, folder, detacher),
+            Self::Interfaces(interfaces) => attach_to_interfaces(ebpf, interfaces, detacher),
         }
     }
 }
@@ -171,18 +165,33 @@ pub fn has_interface_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-fn attach_to_cgroup(ebpf: &mut Ebpf, path: &Path, folder: &File) -> Result<Attached, CaptureError> {
+fn attach_to_cgroup(
+    ebpf: &mut Ebpf,
+    path: &Path,
+    folder: &File,
+    detacher: &Detacher,
+) -> Result<Vec<&'static str>, CaptureError> {
     for (name, attach_type) in CGROUP_PROGRAMS {
         let program: &mut CgroupSkb = program(ebpf, name)?;
         program.load().map_err(|source| refused_program(name, source))?;
-        program.attach(folder, attach_type, CgroupAttachMode::Single).map_err(|source| {
-            CaptureError::Attach { program: name, cgroup: path.to_owned(), source: Box::new(source) }
+        let link = program
+            .attach(folder, attach_type, CgroupAttachMode::Single)
+            .and_then(|link| program.take_link(link));
+        let link = link.map_err(|source| CaptureError::Attach {
+            program: name,
+            cgroup: path.to_owned(),
+            source: Box::new(source),
         })?;
+        detacher.hold(link);
     }
-    Ok(Attached { programs: CGROUP_PROGRAMS.map(|(name, _)| name).to_vec(), _gates: None })
+    Ok(CGROUP_PROGRAMS.map(|(name, _)| name).to_vec())
 }
 
-fn attach_to_interfaces(ebpf: &mut Ebpf, interfaces: &[Interface]) -> Result<Attached, CaptureError> {
+fn attach_to_interfaces(
+    ebpf: &mut Ebpf,
+    interfaces: &[Interface],
+    detacher: &Detacher,
+) -> Result<Vec<&'static str>, CaptureError> {
     let mut gates = if has_interface_links() { None } else { Some(Gates::new(ebpf, interfaces)?) };
     let mut programs = Vec::new();
     for interface in interfaces {
@@ -195,15 +204,22 @@ fn attach_to_interfaces(ebpf: &mut Ebpf, interfaces: &[Interface]) -> Result<Att
                     (side.gate, TcAttachOptions::Netlink(NlOptions::default()))
                 }
             };
-            let _: SchedClassifierLinkId = load_classifier(ebpf, name)?
+            let classifier = load_classifier(ebpf, name)?;
+            let link = classifier
                 .attach_with_options(&interface.name, side.way, options)
+                .and_then(|link| classifier.take_link(link))
                 .map_err(|source| refused_interface(name, interface, source))?;
+            detacher.hold(link);
             if !programs.contains(&name) {
                 programs.push(name);
             }
         }
     }
-    Ok(Attached { programs, _gates: gates })
+    // After the links: who may not remove a gate (without `CAP_NET_ADMIN`) still shuts it.
+    if let Some(gates) = gates {
+        detacher.hold(gates);
+    }
+    Ok(programs)
 }
 
 // === impl Gates ===

@@ -17,12 +17,12 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use understudy_abi::{self as abi, RecordHeader};
 
-use self::attach::{Attached, Place};
+use self::attach::Place;
 use self::maps::{
     Counters, FlowKeyValue, SettingsValue, check_abi, load_maps, map_error, open_map, write_ports,
 };
 use super::features::missing_capabilities;
-use super::{CaptureError, FlowSample, Polled, Source, SourceCounts};
+use super::{CaptureError, Detacher, FlowSample, Polled, Source, SourceCounts};
 use crate::model::{FlowKey, LinkType, Packet, Timestamp};
 
 pub use attach::{Hook, has_interface_links};
@@ -64,13 +64,16 @@ pub struct KernelSource {
     clock: BootClock,
     records_per_poll_max: usize,
     place: Place,
-    attached: Attached,
+    /// Names of the programs that the kernel calls.
+    programs: Vec<&'static str>,
     /// Sleeps on the ring, woken only when the probe asks for it.
     waiter: OwnedFd,
     /// The last drain stopped at its limit, so that more is ready.
     has_more: bool,
-    /// Holds the programs and their links; none once closed.
+    /// Holds the programs; none once closed.
     ebpf: Option<Ebpf>,
+    /// Holds their links.
+    detacher: Detacher,
 }
 
 /// How often the probe ran and how long that took; all zero unless `kernel.bpf_stats_enabled` is set.
@@ -159,14 +162,15 @@ impl KernelSource {
             clock,
             records_per_poll_max: config.records_per_poll_max,
             place,
-            attached: Attached::default(),
+            programs: Vec::new(),
             has_more: false,
             ebpf: Some(ebpf),
+            detacher: Detacher::default(),
         };
         source.write_settings(settings)?;
-        let Self { ebpf, place, attached, .. } = &mut source;
+        let Self { ebpf, place, programs, detacher, .. } = &mut source;
         if let Some(ebpf) = ebpf {
-            *attached = place.attach(ebpf)?;
+            *programs = place.attach(ebpf, detacher)?;
         }
         Ok(source)
     }
@@ -174,6 +178,12 @@ impl KernelSource {
     /// What the probe is attached to, in words: `cgroup /sys/fs/cgroup`, `tc eth0,eth1`.
     pub fn place(&self) -> String {
         self.place.to_string()
+    }
+
+    /// True when the kernel wants `CAP_NET_ADMIN` of whoever takes the probe away in order: on interfaces, where it has no
+    /// links for them.
+    pub fn needs_net_admin_to_detach(&self) -> bool {
+        matches!(self.place, Place::Interfaces(_)) && !has_interface_links()
     }
 
     /// Sets the clock anew, after the wall clock was corrected.
@@ -187,7 +197,7 @@ impl KernelSource {
     /// [`CaptureError::IncompleteProbe`] when the kernel does not tell.
     pub fn cost(&self) -> Result<ProbeCost, CaptureError> {
         let mut cost = ProbeCost::default();
-        for name in self.attached.programs.iter().copied() {
+        for name in self.programs.iter().copied() {
             let program = self.ebpf.as_ref().and_then(|ebpf| ebpf.program(name));
             let counted = program.and_then(|program| program.info().ok());
             let counted = counted.ok_or(CaptureError::IncompleteProbe { part: name })?;
@@ -237,6 +247,13 @@ impl KernelSource {
     }
 }
 
+impl Drop for KernelSource {
+    fn drop(&mut self) {
+        // Others may hold the links, too.
+        self.detacher.detach();
+    }
+}
+
 impl Source for KernelSource {
     fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
         if !self.has_more && !wait.is_zero() {
@@ -268,10 +285,15 @@ impl Source for KernelSource {
         self.write_settings(abi::Settings { flow_sample_max: sample.hash_max(), ..self.written })
     }
 
+    fn detacher(&self) -> Option<Detacher> {
+        Some(self.detacher.clone())
+    }
+
     fn close(&mut self) {
+        self.detacher.detach();
         // The maps are held apart, so that what the ring holds can still be read.
         self.ebpf = None;
-        self.attached = Attached::default();
+        self.programs = Vec::new();
     }
 
     fn counts(&mut self) -> Result<SourceCounts, CaptureError> {

@@ -55,6 +55,7 @@ fn what_was_read_comes_out_when_the_source_breaks_at_the_end() {
         source: BreaksAtTheEnd { packet: Some(bytes), closed: false },
         tee: Tee::new([80], StreamLimits::default(), HttpLimits::default()),
         throttle: None,
+        heartbeat: Heartbeat::default(),
         counts: watch::Sender::new(CaptureCounts::default()),
     };
     let mut targets = Vec::new();

@@ -55,6 +55,8 @@ struct Setup {
     limits: ReplayLimits,
     stop_ms: Option<u64>,
     trip_ms: Option<u64>,
+    /// From when to when the process pauses.
+    pause_ms: Option<(u64, u64)>,
     journal_is_gone: bool,
     /// Whether every answer of B differs from A's, and is asked for again.
     differs: bool,
@@ -137,7 +139,8 @@ fn run(items: &[Item], setup: Setup) -> Ran {
 }
 
 async fn run_paused(items: &[Item], setup: Setup) -> Ran {
-    let Setup { limits, stop_ms, trip_ms, journal_is_gone, differs } = setup;
+    let Setup { limits, stop_ms, trip_ms, pause_ms, journal_is_gone, differs } = setup;
+    let (pause, is_paused) = tokio::sync::watch::channel(false);
     let start = now();
     let sleep_ms = move |ms: u64| tokio::time::sleep_until(start + Duration::from_millis(ms));
     let ledger = Arc::new(Ledger::default());
@@ -162,6 +165,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
         limits,
         science: Arc::new(science(differs)),
         comparisons,
+        pause: PauseFlag::of(is_paused),
         loop_guard: Arc::clone(&loop_guard),
         stats: Arc::new(ReplayStats::default()),
     };
@@ -193,6 +197,14 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
             assert!(loop_guard.saw(id));
         }
     };
+    let pausing = async {
+        if let Some((from_ms, to_ms)) = pause_ms {
+            sleep_ms(from_ms).await;
+            pause.send_replace(true);
+            sleep_ms(to_ms).await;
+            pause.send_replace(false);
+        }
+    };
     let collect = async {
         let mut compared = 0;
         let mut batch = Vec::new();
@@ -206,7 +218,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
         let end = replayer.run(stop).await;
         (end, now().duration_since(start).as_millis() as u64)
     };
-    let ((end, ended_ms), (), (), compared) = tokio::join!(replay, capture, trip, collect);
+    let ((end, ended_ms), (), (), (), compared) = tokio::join!(replay, capture, trip, pausing, collect);
 
     let ledger = ledger.snapshot();
     assert!(ledger.balances(), "{ledger:?}");
@@ -248,6 +260,26 @@ fn the_candidate_sees_the_spacing_of_a() {
     let ran = run(&items, Setup::default());
     assert_eq!(ran.sent, [(0, 200), (1, 207), (2, 207), (3, 300), (4, 550)]);
     assert_eq!((ran.end, fates(&ran)), (ReplayEnd::Finished, vec!["matched 5".to_owned()]));
+}
+
+#[test]
+fn what_becomes_due_during_a_pause_is_not_sent_and_what_is_under_way_is_finished() {
+    let ran = run(&answers(10, 100, 40), Setup { pause_ms: Some((430, 750)), ..Setup::default() });
+    // The third is under way when the pause begins; those that are due at 500, 600 and 700 fall into it.
+    let sent: Vec<u64> = ran.sent.iter().map(|(_, ms)| *ms).collect();
+    assert_eq!(sent, [200, 300, 400, 800, 900, 1_000, 1_100]);
+    assert_eq!(fates(&ran), ["paused 3", "matched 7"]);
+}
+
+#[test]
+fn nothing_is_asked_again_during_a_pause() {
+    // Second answers are due some seconds after the first ones.
+    let setup = || Setup { differs: true, ..Setup::default() };
+    let items = answers(3, 10_000, 1);
+    let (awake, paused) =
+        (run(&items, setup()), run(&items, Setup { pause_ms: Some((300, 9_000)), ..setup() }));
+    assert_eq!(awake.sent.len(), 6, "{:?}", awake.sent);
+    assert_eq!(paused.sent.len(), 5, "{:?}", paused.sent);
 }
 
 #[test]
@@ -414,7 +446,7 @@ proptest! {
             response_wait_max: Duration::from_secs(2),
             ..ReplayLimits::default()
         };
-        let ran = run(&items, Setup { limits, stop_ms, trip_ms, journal_is_gone: false, differs });
+        let ran = run(&items, Setup { limits, stop_ms, trip_ms, pause_ms: None, journal_is_gone: false, differs });
         prop_assert!(ran.most_in_flight <= in_flight_max as u64);
         for (number, ms) in &ran.sent {
             let Item { request_ms, offered_ms, act: _ } = items[*number as usize];

@@ -186,7 +186,7 @@ impl Ending {
     fn of(fate: Fate) -> Self {
         match fate {
             Fate::Matched | Fate::Mismatched | Fate::Ignored | Fate::Incomparable => Ending::Compared,
-            Fate::Drained | Fate::Stopped | Fate::Returned => Ending::Unbegun,
+            Fate::Paused | Fate::Drained | Fate::Stopped | Fate::Returned => Ending::Unbegun,
             Fate::Lost => Ending::Failed,
             Fate::Shown
             | Fate::Recorded

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::pressure::Pressure;
+
 /// What capture may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GovernorLimits {
@@ -13,6 +15,15 @@ pub struct GovernorLimits {
     /// Part of the wanted packets that a full ring may lose. Above it, fewer connections are copied, so that those
     /// that are stay complete. Default 0.01.
     pub loss_max: f64,
+    /// Part of the ring that may be full when its reader comes to it. Above it the reader is too slow, or gets too little
+    /// of the CPU, and fewer connections are copied before any packet is lost. Default 0.5; the probe calls the reader
+    /// at a quarter.
+    pub ring_max: f64,
+    /// Part of the time in which tasks of the host, or of the captured service, may wait for a CPU (PSI, `some avg10`).
+    /// Above it, capture may cost [`PRESSED_PART`] of `cpu_max`. Default 0.8.
+    pub cpu_pressure_max: f64,
+    /// The same for tasks that wait for memory. Default 0.2.
+    pub memory_pressure_max: f64,
     /// How long capture must have cost twice `cpu_max`, or lost too much, before fewer connections are copied: a burst is
     /// captured whole. What costs less has to last longer, what costs more less long, though no less than half of this: it
     /// is the CPU time above `cpu_max` that counts. Default 1 s.
@@ -21,6 +32,10 @@ pub struct GovernorLimits {
     /// [`CALM_DOUBLINGS_MAX`] times, when that turns out to be too many. Default 10 s.
     pub calm_min: Duration,
 }
+
+/// Part of [`GovernorLimits::cpu_max`] that capture may cost while the host is short of CPU time or memory. What costs
+/// less than that stays: to leave it out would help nobody.
+pub const PRESSED_PART: f64 = 0.25;
 
 /// See [`GovernorLimits::calm_min`].
 pub const CALM_DOUBLINGS_MAX: u32 = 5;
@@ -40,8 +55,8 @@ pub struct Governor {
     raised_at: Option<Duration>,
 }
 
-/// What capture has cost since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What capture has cost since it began, and how the host is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
     /// Now, on any clock that only goes forward.
     pub at: Duration,
@@ -51,6 +66,10 @@ pub struct Reading {
     pub wanted: u64,
     /// Of these, packets that a full ring lost.
     pub lost: u64,
+    /// The greatest part of the ring that its reader found full since the reading before, from 0.0 to 1.0.
+    pub ring_full: f64,
+    /// Who waits on this host.
+    pub pressure: Pressure,
 }
 
 /// Why fewer connections are copied.
@@ -60,6 +79,10 @@ pub enum Excess {
     Cpu,
     /// More loss than [`GovernorLimits::loss_max`].
     Loss,
+    /// More of the ring was full than [`GovernorLimits::ring_max`].
+    Ring,
+    /// More CPU time than [`PRESSED_PART`] of [`GovernorLimits::cpu_max`], while the host was short of something.
+    Pressure,
 }
 
 /// A change.
@@ -92,6 +115,9 @@ impl Default for GovernorLimits {
         Self {
             cpu_max: 0.025,
             loss_max: 0.01,
+            ring_max: 0.5,
+            cpu_pressure_max: 0.8,
+            memory_pressure_max: 0.2,
             excess_min: Duration::from_secs(1),
             calm_min: Duration::from_secs(10),
         }
@@ -122,10 +148,15 @@ impl Governor {
         now.at.checked_sub(self.last.at).filter(|elapsed| *elapsed >= LOOK_EVERY)?;
         let last = std::mem::replace(&mut self.last, now);
         let cpu_share = self.cpu_share(last, now);
+        let allowed = self.allowed(now.pressure);
         let excess = if cpu_share > self.limits.cpu_max {
             Some(Excess::Cpu)
         } else if loss_share(last, now) > self.limits.loss_max {
             Some(Excess::Loss)
+        } else if now.ring_full > self.limits.ring_max {
+            Some(Excess::Ring)
+        } else if cpu_share > allowed {
+            Some(Excess::Pressure)
         } else {
             None
         };
@@ -139,14 +170,14 @@ impl Governor {
             }
             self.excess_since = None;
             let times = match excess {
-                Excess::Cpu => halvings_to(self.cpu_share(since, now), self.limits.cpu_max),
-                Excess::Loss => 1,
+                Excess::Cpu | Excess::Pressure => halvings_to(self.cpu_share(since, now), allowed),
+                Excess::Loss | Excess::Ring => 1,
             };
             return self.fewer(times, excess);
         }
         self.excess_since = None;
         let lost = now.lost > last.lost;
-        if lost || self.halvings == 0 || cpu_share * 2.0 > self.limits.cpu_max * HEADROOM {
+        if lost || self.halvings == 0 || cpu_share * 2.0 > allowed * HEADROOM {
             self.calm_since = None;
             return None;
         }
@@ -163,17 +194,39 @@ impl Governor {
         Some(Step::More { halvings: self.halvings })
     }
 
+    /// Nothing is to be copied for another reason: what it costs meanwhile says nothing.
+    pub fn rest(&mut self, now: Reading) {
+        self.last = now;
+        self.excess_since = None;
+        self.calm_since = None;
+    }
+
+    /// How often the number of connections is halved now.
+    pub fn halvings(&self) -> u32 {
+        self.halvings
+    }
+
+    /// The part of all CPU time that capture may cost.
+    fn allowed(&self, pressure: Pressure) -> f64 {
+        let GovernorLimits { cpu_max, cpu_pressure_max, memory_pressure_max, .. } = self.limits;
+        let Pressure { cpu, memory } = pressure;
+        let is_pressed = cpu.is_some_and(|cpu| cpu > cpu_pressure_max)
+            || memory.is_some_and(|memory| memory > memory_pressure_max);
+        if is_pressed { cpu_max * PRESSED_PART } else { cpu_max }
+    }
+
     /// True when an excess is more than a burst.
     fn is_too_much(&self, excess: Excess, since: Reading, now: Reading) -> bool {
-        let GovernorLimits { cpu_max, excess_min, .. } = self.limits;
+        let excess_min = self.limits.excess_min;
         let elapsed = now.at.saturating_sub(since.at);
         match excess {
-            Excess::Cpu => {
-                let above = self.cpu_share(since, now) - cpu_max;
+            Excess::Cpu | Excess::Pressure => {
+                let allowed = self.allowed(now.pressure);
+                let above = self.cpu_share(since, now) - allowed;
                 elapsed >= excess_min / 2
-                    && above * elapsed.as_secs_f64() >= cpu_max * excess_min.as_secs_f64()
+                    && above * elapsed.as_secs_f64() >= allowed * excess_min.as_secs_f64()
             }
-            Excess::Loss => elapsed >= excess_min,
+            Excess::Loss | Excess::Ring => elapsed >= excess_min,
         }
     }
 
@@ -218,14 +271,25 @@ mod tests {
         GovernorLimits { cpu_max: 0.02, ..GovernorLimits::default() }
     }
 
+    /// As [`check_host`], on a host that is short of nothing, with a ring that is nearly empty.
+    #[track_caller]
+    fn check(looks: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
+        check_host(looks, |look, halvings| (cost(look, halvings), 0.1, Pressure::default()), expected);
+    }
+
+    /// What one look finds: CPU share and lost packets, the part of the ring that was full, and the pressure.
+    type Found = ((f64, u64), f64, Pressure);
+
     /// Looks four times a second at a cost that depends on the look and on how often the connections are halved: gives
     /// the looks at which the halvings changed, and to what.
     #[track_caller]
-    fn check(looks: u64, cost: impl Fn(u64, u32) -> (f64, u64), expected: &[(u64, u32)]) {
+    fn check_host(looks: u64, found: impl Fn(u64, u32) -> Found, expected: &[(u64, u32)]) {
         let mut governor = Governor::new(limits(), 2, Reading::default());
         let (mut reading, mut halvings, mut steps) = (Reading::default(), 0, Vec::new());
         for look in 1..=looks {
-            let (cpu_share, lost) = cost(look, halvings);
+            let ((cpu_share, lost), ring_full, pressure) = found(look, halvings);
+            reading.ring_full = ring_full;
+            reading.pressure = pressure;
             reading.at += LOOK_EVERY;
             reading.cpu += LOOK_EVERY.mul_f64(cpu_share * 2.0);
             reading.wanted += 1_000;
@@ -268,6 +332,48 @@ mod tests {
     #[test]
     fn a_ring_that_overflows_halves_step_by_step() {
         check(60, |_, halvings| (0.01, if halvings < 3 { 11 } else { 0 }), &[(4, 1), (8, 2), (12, 3)]);
+    }
+
+    #[test]
+    fn a_ring_that_fills_halves_before_it_loses_anything() {
+        let filling = |_, halvings| ((0.01, 0), if halvings < 2 { 0.6 } else { 0.3 }, Pressure::default());
+        check_host(40, filling, &[(4, 1), (8, 2)]);
+        let now_and_then = |look, _| ((0.01, 0), if look % 3 == 0 { 1.0 } else { 0.2 }, Pressure::default());
+        check_host(40, now_and_then, &[]);
+    }
+
+    #[test]
+    fn a_host_that_is_short_of_something_leaves_capture_a_quarter() {
+        let short =
+            |cpu, memory| move |_, halvings| ((load(0.018, halvings), 0), 0.1, Pressure { cpu, memory });
+        // 1.8 % is within 2 %, and not within a quarter of that.
+        check_host(40, short(Some(0.79), Some(0.19)), &[]);
+        check_host(40, short(Some(0.81), None), &[(2, 2)]);
+        check_host(40, short(None, Some(0.21)), &[(2, 2)]);
+        check_host(40, short(None, None), &[]);
+        // What costs next to nothing is left alone, however short the host is.
+        check_host(400, |_, _| ((0.004, 0), 0.1, Pressure { cpu: Some(1.0), memory: None }), &[]);
+    }
+
+    #[test]
+    fn comes_back_when_the_host_has_recovered() {
+        let pressure = |look| Pressure { cpu: Some(if look <= 20 { 0.9 } else { 0.1 }), memory: None };
+        let found = |look, halvings| ((load(0.012, halvings), 0), 0.1, pressure(look));
+        check_host(150, found, &[(3, 2), (60, 1), (100, 0)]);
+    }
+
+    #[test]
+    fn rest_forgets_what_was_begun() {
+        let mut governor = Governor::new(limits(), 2, Reading::default());
+        let mut reading = Reading::default();
+        for _ in 1..=40 {
+            reading.at += LOOK_EVERY;
+            reading.cpu += LOOK_EVERY;
+            governor.rest(reading);
+        }
+        assert_eq!(governor.halvings(), 0);
+        reading.at += LOOK_EVERY;
+        assert_eq!(governor.look(reading), None);
     }
 
     #[test]
