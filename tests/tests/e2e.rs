@@ -32,6 +32,8 @@ mod observe;
 mod offline;
 #[path = "e2e/outages.rs"]
 mod outages;
+#[path = "e2e/protect.rs"]
+mod protect;
 #[path = "e2e/queue.rs"]
 mod queue;
 #[path = "e2e/recording.rs"]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         ("doctor", doctor::CASES),
         ("service", service::CASES),
         ("throttle", throttle::CASES),
+        ("protect", protect::CASES),
         ("tunnel", tunnel::CASES),
         ("offline", offline::CASES),
         ("recording", recording::CASES),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use understudy_tests::clock::{pause, wait_until};
-use understudy_tests::daemon::Daemon;
+use understudy_tests::daemon::{Daemon, run_to_end};
 use understudy_tests::fleet::{Account, Fleet, Setup};
 use understudy_tests::mix::every_route;
 use understudy_tests::prereq::{FLEET, Prerequisite, fleet_and};
@@ -26,6 +26,7 @@ const SENTINEL: &[Prerequisite] = &fleet_and("redis-sentinel");
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "what_a_killed_worker_had_is_done_by_another_and_counts_once", needs: FLEET, run: killed },
+    Case { name: "a_worker_that_pauses_leaves_all_in_the_queue", needs: FLEET, run: paused },
     Case { name: "an_entry_that_two_workers_do_counts_once", needs: FLEET, run: two_at_one },
     Case { name: "what_is_trimmed_under_a_slow_worker_is_counted", needs: FLEET, run: trimmed },
     Case { name: "an_entry_that_workers_die_of_is_set_aside_and_shown", needs: FLEET, run: culprit },
@@ -83,6 +84,33 @@ fn killed() -> anyhow::Result<()> {
     let account = fleet.balance()?;
     let sent = check(&account)?;
     ensure!(account.book.compared() == sent, "{took} were taken over: {}", account.book);
+    Ok(())
+}
+
+/// `understudy pause` or `resume`, said to a daemon.
+fn order(daemon: &Daemon, what: &str) -> anyhow::Result<()> {
+    let url = format!("http://{}", daemon.admin());
+    let told = run_to_end(&Place::Here, &[what, "--url", &url])?;
+    ensure!(told.code == 0, "{what}: {}", told.stderr);
+    Ok(())
+}
+
+fn paused() -> anyhow::Result<()> {
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(setup(&redis))?;
+    let first = fleet.send(&every_route(100), 200)?;
+    fleet.wait_done()?;
+    order(&fleet.workers[0], "pause")?;
+    let replayed = fleet.workers[0].scrape()?.sum("understudy_replay_requests_total", &[])?;
+    let second = fleet.send(&every_route(200), 200)?;
+    wait_number(fleet.capture()?, "understudy_queue_entries_total", first + second)?;
+    let now = fleet.workers[0].scrape()?.sum("understudy_replay_requests_total", &[])?;
+    ensure!(now == replayed, "{} requests were sent during the pause", now - replayed);
+    order(&fleet.workers[0], "resume")?;
+    fleet.wait_done()?;
+    let account = fleet.balance()?;
+    check(&account)?;
+    ensure!(account.book.compared() == first + second, "not all were compared: {}", account.book);
     Ok(())
 }
 
