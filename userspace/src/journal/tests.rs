@@ -342,7 +342,7 @@ fn a_file_is_private_and_survives_and_is_refused_when_newer() {
     again.connection.execute_batch("PRAGMA user_version = 7").unwrap();
     drop(again);
     let error = open().unwrap_err().to_string();
-    assert!(error.contains("has schema 7, this program knows schemas up to 4"), "{error}");
+    assert!(error.contains("has schema 7, this program knows schemas up to 5"), "{error}");
 }
 
 #[test]
