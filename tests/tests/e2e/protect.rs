@@ -235,8 +235,10 @@ impl StoppedThread {
 
 impl Drop for StoppedThread {
     fn drop(&mut self) {
-        // It may be gone with its process.
-        ptrace::detach(self.0, None).unwrap_or_default();
+        // A process that ends meanwhile takes its threads with it, and is not gone before this one was waited for.
+        if ptrace::detach(self.0, None).is_err() {
+            drop(waitpid(self.0, Some(WaitPidFlag::__WALL)));
+        }
     }
 }
 
