@@ -237,7 +237,7 @@ impl Drop for StoppedThread {
     fn drop(&mut self) {
         // A process that ends meanwhile takes its threads with it, and is not gone before this one was waited for.
         if ptrace::detach(self.0, None).is_err() {
-            drop(waitpid(self.0, Some(WaitPidFlag::__WALL)));
+            waitpid(self.0, Some(WaitPidFlag::__WALL)).map(|_| ()).unwrap_or_default();
         }
     }
 }
