@@ -226,11 +226,6 @@ impl Daemon {
         self.process.id()
     }
 
-    /// Its admin listener.
-    pub fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
     /// The most memory that it has held so far, in KiB (`VmHWM` of `/proc/<pid>/status`).
     ///
     /// # Errors

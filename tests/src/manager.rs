@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -132,7 +133,9 @@ impl HungThread {
 
 impl Drop for HungThread {
     fn drop(&mut self) {
-        // It may have been killed meanwhile.
-        ptrace::detach(self.thread, None).unwrap_or_default();
+        // A process that ends meanwhile takes its threads with it, and is not gone before those that are traced were waited for.
+        if ptrace::detach(self.thread, None).is_err() {
+            waitpid(self.thread, Some(WaitPidFlag::__WALL)).map(|_| ()).unwrap_or_default();
+        }
     }
 }

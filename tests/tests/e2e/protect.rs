@@ -8,15 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
 use rustix::process::Signal;
 use understudy_tests::app::Faults;
 use understudy_tests::client::{get, get_text};
 use understudy_tests::clock::{pause, wait_until};
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, run_to_end};
 use understudy_tests::load::{Load, LoadResult, constant};
+use understudy_tests::manager::HungThread;
 use understudy_tests::oracle;
 use understudy_tests::prereq::KERNEL;
 use understudy_tests::process::Place;
@@ -79,9 +77,9 @@ impl Stage {
 
     /// `understudy pause` or `resume` with these arguments; what it prints.
     fn order(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let admin = self.admin.to_string();
+        let url = format!("http://{}", self.admin);
         let mut all = arguments.to_vec();
-        all.extend(["--admin", &admin]);
+        all.extend(["--url", &url]);
         let Finished { code, stdout, stderr } = run_to_end(&Place::Here, &all)?;
         ensure!(code == 0, "{arguments:?} ended with {code}: {stderr}");
         Ok(stdout)
@@ -104,19 +102,6 @@ impl Stage {
     /// Waits until B has got so many requests.
     fn wait_received(&self, count: usize) -> anyhow::Result<()> {
         wait_until("request at B", SOON, || Ok((self.b.received()?.len() >= count).then_some(())))
-    }
-
-    /// The identity of the daemon's thread of this name.
-    fn thread(&self, name: &str) -> anyhow::Result<i32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.daemon.id()))?;
-        for task in tasks {
-            let task = task?.path();
-            if fs::read_to_string(task.join("comm"))?.trim() == name {
-                let id = task.file_name().and_then(|id| id.to_str()).context("a task without a number")?;
-                return Ok(id.parse()?);
-            }
-        }
-        anyhow::bail!("the daemon has no thread `{name}`")
     }
 
     /// How many links to the traffic the daemon holds (`link_type` of `/proc/<pid>/fdinfo`, proc(5)).
@@ -196,7 +181,8 @@ fn paused_for_a_time() -> anyhow::Result<()> {
     let seconds = text.lines().find_map(|line| line.strip_prefix("understudy_paused_seconds_total "));
     let seconds: f64 = seconds.context("no paused seconds")?.parse()?;
     ensure!((1.4..2.5).contains(&seconds), "paused for {seconds} s");
-    ensure!(run_to_end(&Place::Here, &["pause", "--admin", &free_address()?.to_string()])?.code == 2);
+    let nobody = format!("http://{}", free_address()?);
+    ensure!(run_to_end(&Place::Here, &["pause", "--url", &nobody])?.code == 2);
     stage.daemon.interrupt()?;
     Ok(())
 }
@@ -220,34 +206,12 @@ fn ceiling() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stops one thread of the daemon, and lets it go on when this is dropped.
-struct StoppedThread(Pid);
-
-impl StoppedThread {
-    fn stop(thread: i32) -> anyhow::Result<Self> {
-        let thread = Pid::from_raw(thread);
-        ptrace::seize(thread, ptrace::Options::empty())?;
-        ptrace::interrupt(thread)?;
-        waitpid(thread, Some(WaitPidFlag::__WALL))?;
-        Ok(Self(thread))
-    }
-}
-
-impl Drop for StoppedThread {
-    fn drop(&mut self) {
-        // A process that ends meanwhile takes its threads with it, and is not gone before this one was waited for.
-        if ptrace::detach(self.0, None).is_err() {
-            waitpid(self.0, Some(WaitPidFlag::__WALL)).map(|_| ()).unwrap_or_default();
-        }
-    }
-}
-
 fn stalled() -> anyhow::Result<()> {
     let stage = stage("[protect]\nstall_max = \"2s\"\n", "")?;
     stage.ask(5)?;
     stage.wait_received(5)?;
     ensure!(stage.links()? == 2, "the probe is not attached by {} links", stage.links()?);
-    let stopped = StoppedThread::stop(stage.thread("capture")?)?;
+    let stopped = HungThread::stop(stage.daemon.id(), "capture")?;
     wait_until("end of the links", SOON, || Ok((stage.links().unwrap_or(0) == 0).then_some(())))?;
     // Nobody waits for the daemon, before and after.
     stage.ask(5)?;

@@ -98,19 +98,21 @@ fn order(daemon: &Daemon, what: &str) -> anyhow::Result<()> {
 fn paused() -> anyhow::Result<()> {
     let redis = Server::start()?;
     let mut fleet = Fleet::start(setup(&redis))?;
-    let first = fleet.send(&every_route(100), 200)?;
+    let (first, second) = (every_route(100), every_route(200));
+    fleet.send(&first, 200)?;
     fleet.wait_done()?;
     order(&fleet.workers[0], "pause")?;
     let replayed = fleet.workers[0].scrape()?.sum("understudy_replay_requests_total", &[])?;
-    let second = fleet.send(&every_route(200), 200)?;
-    wait_number(fleet.capture()?, "understudy_queue_entries_total", first + second)?;
+    fleet.send(&second, 200)?;
+    let all = (first.len() + second.len()) as u64;
+    wait_number(fleet.capture()?, "understudy_queue_entries_total", all)?;
     let now = fleet.workers[0].scrape()?.sum("understudy_replay_requests_total", &[])?;
     ensure!(now == replayed, "{} requests were sent during the pause", now - replayed);
     order(&fleet.workers[0], "resume")?;
     fleet.wait_done()?;
     let account = fleet.balance()?;
     check(&account)?;
-    ensure!(account.book.compared() == first + second, "not all were compared: {}", account.book);
+    ensure!(account.book.compared() == all, "not all were compared: {}", account.book);
     Ok(())
 }
 

@@ -174,7 +174,6 @@ impl Worker {
             pause: pauses.stats(),
             redact: secrets.as_ref().map(|secrets| secrets.stats()),
             regressions: Some(replays.regressions()),
-            ..Status::default()
         });
         let control = Some(pauses.control());
         let serving =
