@@ -92,7 +92,11 @@ impl Stage {
     /// Waits until nothing is copied, or all of it.
     fn wait_copying(&self, copying: bool) -> anyhow::Result<()> {
         wait_until("change of what is copied", SOON, || {
-            let (_, text) = get_text(self.admin, "/metrics")?;
+            let (status, text) = get_text(self.admin, "/metrics")?;
+            // Whoever asks too often is told to ask later.
+            if status == 429 {
+                return Ok(None);
+            }
             let ratio = text.lines().find_map(|line| line.strip_prefix("understudy_capture_flow_ratio "));
             let ratio: f64 = ratio.context("no flow ratio")?.parse()?;
             Ok(((ratio > 0.99) == copying && (copying || ratio < 0.001)).then_some(()))
