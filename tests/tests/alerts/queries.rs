@@ -15,6 +15,7 @@ use understudy_tests::fleet::{Fleet, Setup};
 use understudy_tests::prereq::{KERNEL, Prerequisite};
 use understudy_tests::process::Place;
 use understudy_tests::prometheus::{Prometheus, promtool};
+use understudy_tests::redis::Server;
 use understudy_tests::server::{App, free_address};
 
 use crate::selector::{grouping, selectors, templated};
@@ -80,7 +81,8 @@ impl Run {
 
 fn every_query() -> anyhow::Result<()> {
     let run = Run::start()?;
-    let mut fleet = Fleet::start(Setup { workers: 1, ..Setup::default() })?;
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(Setup::new(&redis))?;
     fleet.load(20, 50)?;
     let capture = fleet.capture.as_ref().context("no capture runs")?.admin();
     let worker = fleet.workers.first().context("no worker runs")?.admin();
@@ -99,7 +101,8 @@ fn every_query() -> anyhow::Result<()> {
         .map(|error| format!("{error:#}"))
         .collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    fleet.end()
+    fleet.end_capture()?;
+    fleet.end_workers()
 }
 
 /// Each selector finds series, each label is one of theirs, and the whole is an expression.

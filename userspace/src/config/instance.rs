@@ -107,8 +107,8 @@ mod tests {
         );
         check_refused("8080", Some("[capture\n"), "`/conf.d/8080.toml`: TOML parse error at line 1");
         // What is wrong below is said of the file below.
-        let own = "[admin]\nobserve = true\nlisten = \"0.0.0.0:9469\"\n";
-        check_refused("8080", Some(own), "`/conf.d/8080.toml`, line 2, key `admin.observe`");
+        let own = "[admin]\nlisten = \"0.0.0.0:9469\"\n";
+        check_refused("8080", Some(own), "`/conf.d/8080.toml`, line 2, key `admin.listen`");
         let twice = format!("{OWN}{OWN}");
         check_refused("8080", Some(&twice), "`/conf.d/8080.toml`, line 5, key `experiment.name`");
     }

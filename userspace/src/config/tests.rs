@@ -60,6 +60,7 @@ fn the_template_shows_the_defaults() {
     // Examples of keys that have no default of their own.
     let shown = uncommented(&template_parts().0)
         .replace("headers = { x-environment = \"candidate\" }\n", "")
+        .replace("interfaces = [\"eth0\"]\n", "")
         .replace("requests_per_second_max = 100\n", "")
         .replace("routes = [\"/search\", \"/items/{id}\"]\n", "")
         .replace("methods = [\"GET\", \"HEAD\", \"OPTIONS\"]\n", "");

@@ -37,7 +37,9 @@ fn everything() -> (Metrics, Arc<Ledger>, watch::Sender<CaptureCounts>, Comparis
         regressions: Some(regressions),
         redact: Some(Arc::new(RedactStats::new(true, ["header"]))),
     };
-    (Metrics::new(Arc::new(status), &comparisons), ledger, sender, comparisons)
+    let mut metrics = Metrics::new(Arc::new(status), &comparisons);
+    metrics.add_admin(Arc::default());
+    (metrics, ledger, sender, comparisons)
 }
 
 #[track_caller]

@@ -1,3 +1,7 @@
+//! What is hidden, what is not, and what a token keeps of its value.
+//!
+//! Asks of no value what exactly its token is; that depends on the key.
+
 use std::io::Read as _;
 
 use proptest::prelude::*;
