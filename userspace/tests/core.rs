@@ -108,7 +108,7 @@ fn burst(packets: &[Sent], at: usize) -> usize {
 }
 
 /// Inputs of the targets that failed once: behind a refused CONNECT, with a method beyond its bound, with a start line
-/// cut where a body may have been left out, with a chunked response that breaks, and with a chunk size cut at such a place.
+/// cut where a body may have been left out, with a chunked response that breaks, with a chunk size cut at such a place, and with two secrets that touch.
 #[test]
 fn what_failed_once_holds() {
     targets::bytes(b"\x8e\xf4\x7a\x23\x6e\x21\x14\xaf\x47\x00\xaf\x6e\x65\x2d\x00\xaf");
@@ -124,6 +124,7 @@ fn what_failed_once_holds() {
         b"\x0a\x40\x07\x00\x09\xf2\x2a\x2a\x40\x07\x00\x09\x0b\xf2\x2a\x2a\xf5\xd5\xc7\xd7\x44\x44\x0c\x00\x8a\x82\x8a\x48\x54\x54\x58\x30\x2d\xa9\x28\x6a\x6b\x00\x51\x6b\
           \x26\x26\x26\x26\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\xfb\xf2\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x0d\x8f\xb9\x57\x07\x12",
     );
+    targets::redact(b"\x10Bearer abcdef123456token=%40");
     targets::segments(
         b"\xde\xd3\x9a\x00\x10\x75\xa6\xa2\x97\x97\x97\x3a\xde\x24\x8a\x97\x97\x54\x54\x50\x97",
     );

@@ -53,7 +53,9 @@ fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
             routes: Vec::new(),
             more: PATIENT.to_owned(),
         }
-        .text(),
+        .text()
+        // B gets what was captured, byte by byte: that its host is another one would hide what looks like a secret.
+        .replace("isolated = true", "isolated = true, secrets = \"captured\""),
     )?;
     let daemon = Daemon::run(&lab.a.place(), &workspace, admin, &[])?;
     let planned = every_shape(REQUESTS);

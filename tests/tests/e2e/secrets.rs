@@ -8,6 +8,7 @@ mod search;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,9 @@ use understudy_tests::server::free_address;
 use understudy_tests::wire::{Fields, Reader, field};
 
 use crate::Case;
-use search::{Haystack, check_modes, found, of_end, of_folder, of_redis, of_text, search};
+use search::{
+    Haystack, check_modes, contains, found, of_end, of_folder, of_redis, of_text, search, spellings,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "no_secret_leaves_a_fleet", needs: FLEET, run: fleet },

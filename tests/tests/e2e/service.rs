@@ -216,7 +216,7 @@ fn instances() -> anyhow::Result<()> {
     std::fs::write(folder.join(format!("{port}.toml")), own(second))?;
     daemon.signal(Signal::HUP)?;
     understudy_tests::clock::wait_until("refusal", WAIT_MAX, || {
-        Ok(daemon.stderr().contains("`admin.listen` cannot change").then_some(()))
+        Ok(daemon.stderr().contains("`admin` cannot change").then_some(()))
     })?;
     daemon.interrupt()?;
     Ok(())

@@ -12,7 +12,7 @@ use understudy_tests::redis;
 use super::{MARKER, OF_SERVERS, SECRETS};
 
 /// In which ways a secret may be written: raw, URL-encoded, and in Base64 at each of its three alignments.
-fn spellings(secret: &str) -> Vec<String> {
+pub(super) fn spellings(secret: &str) -> Vec<String> {
     let mut spellings = vec![secret.to_owned()];
     let url: String = secret
         .bytes()
@@ -63,7 +63,7 @@ pub(super) fn found(haystacks: &[Haystack]) -> Vec<String> {
     found
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 

@@ -76,7 +76,7 @@ impl<'a> Walk<'a, '_> {
                     at.saturating_add(1)
                 }
                 b'-' | b'0'..=b'9' => self.number(at),
-                b't' | b'f' | b'n' => self.word(at),
+                byte if is_of_word(*byte) => self.word(at),
                 _ => at.saturating_add(1),
             };
         }
@@ -224,6 +224,9 @@ impl<'a> Walk<'a, '_> {
         let rest = self.text.get(at..).unwrap_or_default();
         let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
         let end = at.saturating_add(rest.iter().take_while(|byte| is_number(byte)).count());
+        if self.text.get(end).is_some_and(|byte| is_of_word(*byte)) {
+            return self.word(at);
+        }
         let digits = self.text.get(at..end).unwrap_or_default();
         let Fate { hidden, allowed } = self.fate();
         if hidden && !allowed {
@@ -246,11 +249,25 @@ impl<'a> Walk<'a, '_> {
         self.redactor.has_json_allowed || raw.contains(&b'\\')
     }
 
-    /// `true`, `false`, `null`, which hold no secret; or what is no JSON.
-    fn word(&self, at: usize) -> usize {
+    /// `true`, `false`, `null`, which hold no secret; or what is no JSON, such as a value without quotes.
+    fn word(&mut self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        at.saturating_add(rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count().max(1))
+        let end = at.saturating_add(rest.iter().take_while(|byte| is_of_word(**byte)).count());
+        let word = self.text.get(at..end).unwrap_or_default();
+        let Fate { hidden, allowed } = self.fate();
+        if hidden
+            && !allowed
+            && !matches!(word, b"true" | b"false" | b"null")
+            && let Some(token) = self.redactor.secret(word, Rule::Json, self.tally)
+        {
+            self.splice.replace(at..end, &token);
+        }
+        end.max(at.saturating_add(1))
     }
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+')
 }
 
 /// A string without its escapes. What has wrong ones is read as it stands.

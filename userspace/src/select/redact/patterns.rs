@@ -29,6 +29,8 @@ const LOCAL_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 255;
 /// Least bytes of a bearer token: a shorter word behind `bearer` is prose.
 const BEARER_BYTES_MIN: usize = 8;
+/// Times that a text with secrets is looked at.
+const LOOKS_MAX: usize = 4;
 /// Bytes of a parameter's name.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -44,11 +46,11 @@ const WORDS_OF_TEXT: Words = Words { name_min: 1, local_min: 1, domain_min: 4 };
 /// So that one in a thousand megabytes of random bytes is hit, and not each.
 const WORDS_OF_BYTES: Words = Words { name_min: 5, local_min: 4, domain_min: 8 };
 
-/// A piece of a text, and what is to stand there.
+/// A piece of a text, and what is to stand there; none for a token, which stays unless something overlaps it.
 struct Found {
     at: Range<usize>,
     rule: Rule,
-    with: String,
+    with: Option<String>,
 }
 
 // === impl Patterns ===
@@ -68,6 +70,24 @@ impl Patterns {
         key: &RedactKey,
         tally: &mut RedactTally,
     ) -> Option<Vec<u8>> {
+        let mut hidden = self.hide_once(text, names, key, tally)?;
+        // What stood beside a secret may look like another one beside its token.
+        for _ in 1..LOOKS_MAX {
+            match self.hide_once(&hidden, names, key, tally) {
+                Some(again) => hidden = again,
+                None => break,
+            }
+        }
+        Some(hidden)
+    }
+
+    fn hide_once(
+        &self,
+        text: &[u8],
+        names: &Names,
+        key: &RedactKey,
+        tally: &mut RedactTally,
+    ) -> Option<Vec<u8>> {
         let mut found = Vec::new();
         // First, since what a secret was replaced by in the request counts.
         for Echo { secret, token } in tally.echoes() {
@@ -75,7 +95,7 @@ impl Patterns {
             found.extend(pieces.map(|at| Found {
                 at: at..at.saturating_add(secret.len()),
                 rule: Rule::Echo,
-                with: String::from_utf8_lossy(token).into_owned(),
+                with: Some(String::from_utf8_lossy(token).into_owned()),
             }));
         }
         if self.jwt {
@@ -95,8 +115,10 @@ impl Patterns {
         }
         for own in &self.own {
             let pieces = own.find_iter(text).filter(|piece| !piece.is_empty());
-            found.extend(pieces.filter_map(|piece| {
-                Some(Found { at: piece.range(), rule: Rule::Pattern, with: key.secret(piece.as_bytes())? })
+            found.extend(pieces.map(|piece| Found {
+                at: piece.range(),
+                rule: Rule::Pattern,
+                with: key.secret(piece.as_bytes()),
             }));
         }
         if found.is_empty() {
@@ -105,16 +127,33 @@ impl Patterns {
         // The first that begins counts, and of those that begin together the longest.
         found.sort_by_key(|found| (found.at.start, std::cmp::Reverse(found.at.end)));
         let mut splice = Splice::new(text);
-        let mut end = 0;
-        for Found { at, rule, with } in found {
-            if at.start >= end {
-                end = at.end;
+        for Found { at, rule, with } in apart(found, text, key) {
+            if let Some(with) = with {
                 tally.count(rule);
                 splice.replace(at, with.as_bytes());
             }
         }
         splice.finish()
     }
+}
+
+/// The pieces, in order, without those that lie in others. Two that touch or overlap become one: a token with more letters
+/// behind it would not be known as one.
+fn apart(found: Vec<Found>, text: &[u8], key: &RedactKey) -> Vec<Found> {
+    let mut apart: Vec<Found> = Vec::with_capacity(found.len());
+    for next in found {
+        match apart.last_mut() {
+            Some(last) if next.at.start <= last.at.end => {
+                if next.at.end <= last.at.end {
+                    continue;
+                }
+                last.at.end = next.at.end;
+                last.with = text.get(last.at.clone()).and_then(|both| key.secret(both));
+            }
+            Some(_) | None => apart.push(next),
+        }
+    }
+    apart
 }
 
 /// The end of the bytes from `from` that are as wanted, at most `max` of them.
@@ -308,7 +347,5 @@ fn find(text: &[u8], from: usize, wanted: &[u8]) -> Option<usize> {
 }
 
 fn push(found: &mut Vec<Found>, rule: Rule, at: Range<usize>, with: Option<String>) {
-    if let Some(with) = with {
-        found.push(Found { at, rule, with });
-    }
+    found.push(Found { at, rule, with });
 }
