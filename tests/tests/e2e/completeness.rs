@@ -36,8 +36,8 @@ pub(crate) const CASES: &[Case] = &[
 const REQUESTS: usize = 1_000;
 
 /// On two cores with A and the load, and unoptimised, B is slower than A; that is not asked here. Nor is B asked
-/// a second time.
-const PATIENT: &str = "[experiment.replay]\nslot_wait_max = \"60s\"\n[experiment.noise]\nagain = \"off\"";
+/// a second time. There is room for all that A is sent at full speed: how much may wait is a bound of its own.
+const PATIENT: &str = "[experiment.queue]\nbytes_max = 268435456\n[experiment.replay]\nslot_wait_max = \"60s\"\n[experiment.noise]\nagain = \"off\"";
 
 fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
     let lab = Lab::new()?;
