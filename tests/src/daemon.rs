@@ -136,15 +136,23 @@ impl Workspace {
     pub fn with_program(configuration: &str, program: PathBuf) -> anyhow::Result<Self> {
         let folder = TempDir::new().context("failed to make a folder for the daemon")?;
         let workspace = Self { folder, program };
-        let text = configuration.replace("journal.db", &workspace.journal().display().to_string());
+        workspace.configure(configuration)?;
+        let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(workspace.key())?;
+        key.write_all(REDACT_KEY.as_bytes()).context("failed to write the key")?;
+        Ok(workspace)
+    }
+
+    /// Writes the configuration. The journal's place is filled in.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, configuration: &str) -> anyhow::Result<()> {
+        let text = configuration.replace("journal.db", &self.journal().display().to_string());
         // As with `cpu_max`: that the machine is busy with other tests is no reason to step back here.
         let calm =
             "\n[protect]\nring_max = \"100%\"\ncpu_pressure_max = \"100%\"\nmemory_pressure_max = \"100%\"\n";
         let calm = if text.contains("[protect]") { "" } else { calm };
-        std::fs::write(workspace.config(), text + calm).context("failed to write the configuration")?;
-        let mut key = OpenOptions::new().write(true).create_new(true).mode(0o600).open(workspace.key())?;
-        key.write_all(REDACT_KEY.as_bytes()).context("failed to write the key")?;
-        Ok(workspace)
+        std::fs::write(self.config(), text + calm).context("failed to write the configuration")
     }
 
     /// The configuration file.

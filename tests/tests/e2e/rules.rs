@@ -75,10 +75,9 @@ fn reload() -> anyhow::Result<()> {
     let reloads = |result: &'static str| -> anyhow::Result<u64> {
         daemon.scrape()?.sum("understudy_config_reloads_total", &[("result", result)])
     };
-    let journal = workspace.journal().display().to_string();
     let change = |rules: &str, result: &'static str| -> anyhow::Result<()> {
         let before = reloads(result)?;
-        std::fs::write(workspace.config(), text(rules).replace("journal.db", &journal))?;
+        workspace.configure(&text(rules))?;
         daemon.signal(Signal::HUP)?;
         wait_until("reload", DRAIN_WAIT_MAX, || Ok((reloads(result)? > before).then_some(())))
     };
