@@ -296,7 +296,9 @@ impl Daemon {
             last = Some((seen, in_flight));
             Ok((seen >= exchanges && in_flight == 0).then_some(()))
         })
-        .with_context(|| format!("wanted {exchanges} exchanges; (seen, in flight) = {last:?}"))?;
+        .with_context(|| {
+            format!("wanted {exchanges} exchanges; (seen, in flight) = {last:?}; it said: {}", self.stderr())
+        })?;
         // Packets may lie in the ring while exchanges are settled; the sums hold once those are drained.
         let balanced = wait_until("balanced ledger", DRAIN_WAIT_MAX, || {
             let scrape = self.scrape()?;
