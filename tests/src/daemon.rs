@@ -293,11 +293,15 @@ impl Daemon {
             let scrape = self.scrape()?;
             let seen = scrape.sum("understudy_exchanges_seen_total", &[])?;
             let in_flight = scrape.sum("understudy_exchanges_in_flight", &[])?;
-            last = Some((seen, in_flight));
+            last = Some((seen, in_flight, scrape.counted()));
             Ok((seen >= exchanges && in_flight == 0).then_some(()))
         })
         .with_context(|| {
-            format!("wanted {exchanges} exchanges; (seen, in flight) = {last:?}; it said: {}", self.stderr())
+            let (seen, in_flight, counted) = last.unwrap_or_default();
+            let said = self.stderr();
+            format!(
+                "wanted {exchanges} exchanges; {seen} seen, {in_flight} in flight; it counted:\n{counted}it said: {said}"
+            )
         })?;
         // Packets may lie in the ring while exchanges are settled; the sums hold once those are drained.
         let balanced = wait_until("balanced ledger", DRAIN_WAIT_MAX, || {

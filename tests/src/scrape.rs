@@ -58,6 +58,12 @@ impl Scrape {
         values.dedup();
         values
     }
+
+    /// What was counted, one counter that is not zero per line, for whoever reads why a test failed.
+    pub fn counted(&self) -> String {
+        let counters = self.0.iter().filter(|sample| sample.name.ends_with("_total") && sample.value != 0.0);
+        counters.map(|Sample { name, labels, value }| format!("{name}{labels:?} {value}\n")).collect()
+    }
 }
 
 /// `name{label="value",…} number`, without escapes in values, which the daemon's closed sets do not need.

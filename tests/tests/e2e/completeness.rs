@@ -35,9 +35,11 @@ pub(crate) const CASES: &[Case] = &[
 
 const REQUESTS: usize = 1_000;
 
-/// On two cores with A and the load, and unoptimised, B is slower than A; that is not asked here. Nor is B asked
-/// a second time. There is room for all that A is sent at full speed: how much may wait is a bound of its own.
+/// On two cores with A and the load, and unoptimised, capture and B are slower than A; that is not asked here. Nor is B
+/// asked a second time. There is room for all that A is sent at full speed, in the ring and before the replayer: how much
+/// may wait is a bound of its own.
 const PATIENT: &str = "[experiment.queue]\nbytes_max = 268435456\n[experiment.replay]\nslot_wait_max = \"60s\"\n[experiment.noise]\nagain = \"off\"";
+const WIDE_RING: &str = "[capture]\nring_bytes = 268435456";
 
 fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
     let lab = Lab::new()?;
@@ -55,7 +57,8 @@ fn thousand(family: Family, per_second: Option<u32>) -> anyhow::Result<()> {
         }
         .text()
         // B gets what was captured, byte by byte: that its host is another one would hide what looks like a secret.
-        .replace("isolated = true", "isolated = true, secrets = \"captured\""),
+        .replace("isolated = true", "isolated = true, secrets = \"captured\"")
+        .replace("[capture]", WIDE_RING),
     )?;
     let daemon = Daemon::run(&lab.a.place(), &workspace, admin, &[])?;
     let planned = every_shape(REQUESTS);
