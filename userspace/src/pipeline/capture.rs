@@ -56,6 +56,7 @@ impl<S: Source> Capture<S> {
     ) -> Result<CaptureCounts, CaptureError> {
         let steady = clock::Steady::start();
         let mut publish = clock::Every::new(PUBLISH_EVERY, steady.now());
+        let mut steps = clock::StepWatch::default();
         // A source that is not live has its own time.
         let mut packet_clock = (!self.source.is_live()).then(PacketClock::default);
         let outcome = loop {
@@ -68,6 +69,12 @@ impl<S: Source> Capture<S> {
             if publish.is_due(now) {
                 if packet_clock.is_none() {
                     self.tee.tick(now, sink);
+                    if let Some(ahead) = steps.look(clock::wall(), now) {
+                        tracing::warn!(
+                            ahead = %format_args!("{ahead:#}"),
+                            "The wall clock was set. The times of exchanges keep to the clock as it was when capture began; restart to follow it."
+                        );
+                    }
                 }
                 let published = match self.publish() {
                     Ok(counts) => self.throttle(&counts.source, sink),

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::SignedDuration;
 use rustix::time::ClockId;
 use tokio::time::Instant;
 
@@ -22,6 +23,13 @@ pub(super) struct Every {
 /// boot. A step of the wall clock does not move it, so that what waits for packets waits neither too short nor too long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steady(BootClock);
+
+/// Notices that somebody sets the wall clock, which [`Steady`] does not follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StepWatch {
+    /// How far the wall clock was ahead of the steady one when that was last told.
+    told: SignedDuration,
+}
 
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "`pipeline` reads the clock")]
@@ -55,6 +63,9 @@ pub(super) fn thread_cpu() -> Duration {
     read(ClockId::ThreadCPUTime)
 }
 
+/// A smaller step is not worth a word: two clocks are never read at the same moment.
+const STEP_MIN: Duration = Duration::from_secs(1);
+
 // === impl Every ===
 
 impl Every {
@@ -87,8 +98,50 @@ impl Steady {
     }
 }
 
+// === impl StepWatch ===
+
+impl StepWatch {
+    /// How far the wall clock is ahead of the steady one, when that has changed by more than a second since it was told.
+    pub(super) fn look(&mut self, wall: Timestamp, steady: Timestamp) -> Option<SignedDuration> {
+        let ahead = ahead(wall, steady);
+        let changed = ahead.saturating_sub(self.told).unsigned_abs();
+        if changed < STEP_MIN {
+            return None;
+        }
+        self.told = ahead;
+        Some(ahead)
+    }
+}
+
+fn ahead(wall: Timestamp, steady: Timestamp) -> SignedDuration {
+    let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    signed(wall.since(steady)).saturating_sub(signed(steady.since(wall)))
+}
+
 fn read(clock: ClockId) -> Duration {
     let time = rustix::time::clock_gettime(clock);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_told_once() {
+        let second = |seconds: u64| Timestamp(seconds * 1_000_000_000);
+        let mut steps = StepWatch::default();
+        let mut look = |wall, steady| steps.look(second(wall), second(steady)).map(|ahead| ahead.as_secs());
+        assert_eq!(look(100, 100), None);
+        assert_eq!(look(3_701, 101), Some(3_600), "set forward");
+        assert_eq!(look(3_702, 102), None, "told already");
+        assert_eq!(look(43, 103), Some(-60), "set back");
+        assert_eq!(look(104, 104), Some(0), "set right again");
+        assert_eq!(
+            steps.look(Timestamp(second(105).0 + 999_999_999), second(105)),
+            None,
+            "too little to tell"
+        );
+    }
 }

@@ -186,11 +186,6 @@ impl KernelSource {
         matches!(self.place, Place::Interfaces(_)) && !has_interface_links()
     }
 
-    /// Sets the clock anew, after the wall clock was corrected.
-    pub fn set_clock(&mut self, clock: BootClock) {
-        self.clock = clock;
-    }
-
     /// What the probe has cost since it was loaded.
     ///
     /// # Errors
