@@ -3,7 +3,8 @@
 //! Knows no flow, no clock and no other direction; offsets are 64 bits wide, so nothing here wraps but the
 //! numbers on the wire.
 
-mod damage;
+mod end;
+mod refused;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,9 @@ use crate::model::{Seq, Timestamp};
 
 use super::{StreamLimits, StreamTally};
 
-use damage::{Checksums, Grade};
+use refused::Checksums;
+
+pub(super) use refused::Grade;
 
 /// One direction. Invariant: the pieces in `waiting` do not overlap, none is empty, and all lie after `next`.
 #[derive(Debug)]
@@ -54,6 +57,17 @@ struct Piece {
 pub(super) struct Stamp {
     pub(super) at: Timestamp,
     pub(super) acknowledged: u64,
+}
+
+/// What is known of the end that receives a direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receiver {
+    /// How much of what it sent was handed on.
+    pub(super) handed_on: u64,
+    /// How much of it was seen, so that nobody can have acknowledged more, unless the capture lacks it.
+    pub(super) seen: u64,
+    /// The widest window that it has announced, in bytes.
+    pub(super) window: u64,
 }
 
 /// The next thing to hand on.
@@ -128,7 +142,7 @@ impl Assembler {
     #[inline]
     pub(super) fn front(&self) -> Option<Stamp> {
         match self.waiting.first_key_value() {
-            Some((first, piece)) => (*first == self.next && !piece.is_damaged()).then_some(piece.stamp),
+            Some((first, piece)) => (*first == self.next && !piece.is_refused()).then_some(piece.stamp),
             None => (self.end == Some(self.next) && !self.ended)
                 .then_some(Stamp { at: self.missing_since, acknowledged: self.end_acknowledged }),
         }
@@ -193,44 +207,6 @@ impl Assembler {
         self.next == 0 && self.acknowledged == 0 && !self.is_waiting() && !self.ended
     }
 
-    /// Notes that the other side has received everything below `seq`.
-    pub(super) fn acknowledge(&mut self, seq: Seq) {
-        if let Some(offset) = self.offset_of(seq) {
-            // An acknowledged FIN counts one number that is no byte.
-            let offset = self.end.map_or(offset, |end| offset.min(end));
-            self.acknowledged = self.acknowledged.max(offset);
-        }
-    }
-
-    /// True when a reset at `offset` is one that the other side obeys: only one with exactly the number that it
-    /// expects (RFC 5961 section 3.2), which is what it has acknowledged, or what was seen of this direction so far.
-    pub(super) fn obeys_reset_at(&self, offset: u64) -> bool {
-        // A FIN counts one number that is no byte.
-        let after_end = self.end.is_some_and(|end| offset == end || offset == end.saturating_add(1));
-        offset == self.next || offset == self.acknowledged || offset == self.waiting_end() || after_end
-    }
-
-    /// Offset after the last byte that was seen.
-    fn waiting_end(&self) -> u64 {
-        let last = self.waiting.last_key_value();
-        last.map_or(self.next, |(start, piece)| piece.end(*start))
-    }
-
-    /// Notes that no byte follows the one before `offset`. The first FIN counts, unless bytes wait behind it.
-    pub(super) fn finish(&mut self, offset: u64, stamp: Stamp) {
-        if self.end == Some(offset) {
-            // It came again. What its sender had received when it sent the first one is no more than either says.
-            self.end_acknowledged = self.end_acknowledged.min(stamp.acknowledged);
-        } else if self.end.is_none_or(|end| offset < end) && offset >= self.waiting_end() {
-            if !self.is_waiting() {
-                self.missing_since = stamp.at;
-            }
-            self.end = Some(offset);
-            self.end_acknowledged = stamp.acknowledged;
-            self.acknowledged = self.acknowledged.min(offset);
-        }
-    }
-
     /// True for the number of a byte that was handed on.
     #[inline]
     pub(super) fn is_behind(&self, seq: Seq) -> bool {
@@ -254,16 +230,14 @@ impl Assembler {
     }
 
     /// Takes a segment's payload. Returns the part that can be handed on at once, if any; the rest waits, or was
-    /// known already. Ask [`Assembler::ready`] afterwards. `received` is how much of the other direction was handed on;
-    /// bytes that were sent after more than that wait, too. `window` is the widest one that the receiver has announced,
-    /// in bytes.
+    /// known already. Ask [`Assembler::ready`] afterwards. Bytes that were sent after more of the other direction than was
+    /// handed on wait, too.
     pub(super) fn take<'a>(
         &mut self,
         seq: Seq,
         payload: &'a [u8],
         stamp: Stamp,
-        received: u64,
-        window: u64,
+        receiver: Receiver,
         tally: &mut StreamTally,
     ) -> Option<(&'a [u8], u64)> {
         let distance = self.next_seq.distance_to(seq);
@@ -271,12 +245,14 @@ impl Assembler {
             tally.out_of_window = tally.out_of_window.saturating_add(1);
             return None;
         }
+        self.doubt_end(seq.plus(u32::try_from(payload.len()).unwrap_or(u32::MAX)), stamp, receiver);
         if distance > 0 {
             let start = self.next.saturating_add(u64::from(distance.unsigned_abs()));
             // What a receiver was not ready for it drops (RFC 9293 section 3.10.7.4). Kept all the same, since an
             // acknowledgement that moved the window may not have been captured, but whatever else comes counts more.
-            let is_beyond = start > self.acknowledged.max(self.next).saturating_add(window);
-            let grade = if is_beyond { Grade::Beyond } else { Grade::Sound };
+            let is_beyond = start > self.acknowledged.max(self.next).saturating_add(receiver.window);
+            let is_unlikely = is_beyond || stamp.acknowledged > receiver.seen;
+            let grade = if is_unlikely { Grade::Unlikely } else { Grade::Sound };
             self.hold(start, payload, stamp, grade, tally);
             return None;
         }
@@ -284,8 +260,9 @@ impl Assembler {
         let fresh = payload.get(known..).unwrap_or_default();
         tally.repeated_bytes =
             tally.repeated_bytes.saturating_add(payload.len().saturating_sub(fresh.len()) as u64);
-        if stamp.acknowledged > received {
-            self.hold(self.next, fresh, stamp, Grade::Sound, tally);
+        if stamp.acknowledged > receiver.handed_on {
+            let grade = if stamp.acknowledged > receiver.seen { Grade::Unlikely } else { Grade::Sound };
+            self.hold(self.next, fresh, stamp, grade, tally);
             return None;
         }
         // Bytes past FIN do not exist for the application.
@@ -335,21 +312,21 @@ impl Assembler {
             self.ended = true;
             return Some(Ready::End(self.next));
         }
-        self.settle_damaged(limits);
+        self.settle_refused(limits);
         let Some((&first, front)) = self.waiting.first_key_value() else {
             // Only FIN is known to follow; when the other side has acknowledged it, the bytes before it are lost.
             let lost = self.end.is_some_and(|end| end > self.next && self.acknowledged >= end);
             return if lost { self.give_up(GapCause::Acknowledged, tally) } else { None };
         };
+        if first == self.next && front.is_refused() {
+            return None;
+        }
         if first == self.next && front.disputed {
             let bytes = front.bytes.len() as u64;
             self.waiting.first_entry().into_iter().for_each(|mut front| front.get_mut().disputed = false);
             return Some(Ready::Disputed(bytes, first));
         }
         if first == self.next {
-            if front.is_damaged() {
-                return None;
-            }
             let (offset, piece) = self.waiting.pop_first()?;
             self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
             self.advance(piece.bytes.len() as u64);
@@ -368,7 +345,7 @@ impl Assembler {
     /// Declares the bytes before the first waiting one lost. When the flow is over, also the bytes that were
     /// acknowledged, or end with FIN, and were never seen.
     pub(super) fn give_up(&mut self, cause: GapCause, tally: &mut StreamTally) -> Option<Ready> {
-        if self.takes_damaged() {
+        if self.takes_refused() {
             return None;
         }
         let first = self.waiting.first_key_value().map(|(first, _)| *first);
@@ -404,7 +381,7 @@ impl Assembler {
     }
 
     /// Keeps the parts of `payload` that are not known yet. The first copy wins, unless the receiver cannot have taken
-    /// it; it is known from then on that there are two, except of damaged ones, which never count beside another.
+    /// it; it is known from then on that there are two, except of those that every receiver drops.
     fn hold(&mut self, start: u64, payload: &[u8], stamp: Stamp, grade: Grade, tally: &mut StreamTally) {
         let payload = match self.end {
             Some(end) => {
@@ -416,13 +393,13 @@ impl Assembler {
         if payload.is_empty() {
             return;
         }
-        let is_damaged = matches!(grade, Grade::Damaged { fin: _ });
+        let is_refused = matches!(grade, Grade::Refused { surely: _, fin: _ });
         if !self.is_waiting() {
             self.missing_since = stamp.at;
         }
         // These bytes are the same ones or later ones. So what is at the front was sent, for the first time at least,
         // when its sender had received no more than this: it came again, or what it says it received is forged.
-        if !self.waiting.is_empty() && !is_damaged {
+        if !self.waiting.is_empty() && !is_refused {
             self.need_at_most(stamp.acknowledged);
         }
         let end = start.saturating_add(payload.len() as u64);
@@ -437,19 +414,17 @@ impl Assembler {
             if piece_end <= cursor {
                 continue;
             }
-            if piece.is_damaged() && !is_damaged {
-                replaced.push(at);
-                continue;
-            }
             let overlap = (cursor.max(at), piece_end.min(end));
-            if !is_damaged && slice(payload, start, overlap) != slice(&piece.bytes, at, overlap) {
+            let differs = slice(payload, start, overlap) != slice(&piece.bytes, at, overlap);
+            let is_dropped = matches!(piece.grade, Grade::Refused { surely: true, fin: _ });
+            if differs && !is_refused && !is_dropped {
                 conflict = true;
                 piece.disputed = true;
-                if piece.grade < grade {
-                    disputed = true;
-                    replaced.push(at);
-                    continue;
-                }
+                disputed |= piece.grade < grade;
+            }
+            if !is_refused && (piece.is_refused() || (differs && piece.grade < grade)) {
+                replaced.push(at);
+                continue;
             }
             if at > cursor {
                 holes.push((cursor, at));
@@ -480,8 +455,8 @@ impl Assembler {
 // === impl Piece ===
 
 impl Piece {
-    fn is_damaged(&self) -> bool {
-        matches!(self.grade, Grade::Damaged { fin: _ })
+    fn is_refused(&self) -> bool {
+        matches!(self.grade, Grade::Refused { surely: _, fin: _ })
     }
 
     /// Offset after its last byte, when it begins at `start`.

@@ -53,6 +53,8 @@ pub(super) struct Half {
     pub(super) ended: bool,
     /// Segments of this direction are captured, as far as is known.
     pub(super) heard: bool,
+    /// It has acknowledged something that the other one can have sent.
+    pub(super) acknowledges: bool,
     /// The widest window that it has announced, as the field says it; 0 while none is known.
     pub(super) window: u16,
     /// By how many bits that is to be shifted, where its SYN says so.
@@ -95,8 +97,8 @@ impl<R: StreamReader> Entry<R> {
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Interest {
         let at = segment.captured_at;
-        if self.is_damaged(direction, segment) {
-            return self.damaged(direction, segment, shared, read);
+        if self.is_refused(direction, segment) {
+            return self.refuse(direction, segment, shared, read);
         }
         if !self.belongs(direction, segment) {
             let bytes = u64::from(!segment.payload.is_empty());
@@ -104,14 +106,13 @@ impl<R: StreamReader> Entry<R> {
             return Interest::Keep;
         }
         let acknowledged = match segment.ack {
-            Some(ack) => match self.acknowledge(direction.reversed(), ack, at, shared, read) {
+            Some(ack) => match self.acknowledge(segment, direction, ack, shared, read) {
                 Ok(offset) => offset,
                 Err(interest) => return interest,
             },
             None => 0,
         };
-        let received = self.received(direction);
-        let announced = self.announced(direction);
+        let receiver = self.receiver(direction);
         let stamp = Stamp { at, acknowledged };
         let half = self.half_mut(direction);
         half.heard = true;
@@ -156,7 +157,7 @@ impl<R: StreamReader> Entry<R> {
             }
             let Some(assembler) = &mut self.half_mut(direction).assembler else { return Interest::Keep };
             let held_before = assembler.waiting_memory();
-            let fresh = assembler.take(first_byte, segment.payload, stamp, received, announced, shared.tally);
+            let fresh = assembler.take(first_byte, segment.payload, stamp, receiver, shared.tally);
             let held = shared.waiting_bytes.saturating_add(assembler.waiting_memory());
             *shared.waiting_bytes = held.saturating_sub(held_before);
             if let Some((bytes, offset)) = fresh {
@@ -175,23 +176,28 @@ impl<R: StreamReader> Entry<R> {
         if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
     }
 
-    /// Notes what one side has received, which may prove a gap in `direction`. Gives the acknowledged offset.
+    /// Notes what the sender of `direction` has received, which may prove a gap in the other one. Gives the acknowledged
+    /// offset.
     fn acknowledge(
         &mut self,
+        segment: &Segment<'_>,
         direction: Direction,
         ack: Seq,
-        at: Timestamp,
         shared: &mut Shared<'_>,
         read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
     ) -> Result<u64, Interest> {
-        let half = self.half_mut(direction);
-        let assembler = half.assembler.get_or_insert_with(|| Assembler::new(ack));
-        assembler.acknowledge(ack);
-        let offset = assembler.offset_of(ack).unwrap_or_default();
-        if assembler.missing_since().is_some() && self.pump(direction, at, shared, read) == Interest::Forget {
+        let own = self.half(direction).assembler.as_ref().filter(|_| !segment.payload.is_empty());
+        let is_latest = own.is_some_and(|own| own.offset_of(segment.seq) >= Some(own.seen()));
+        let other = direction.reversed();
+        let assembler = self.half_mut(other).assembler.get_or_insert_with(|| Assembler::new(ack));
+        let offset = assembler.acknowledge(ack, is_latest);
+        let is_sent = offset.is_some_and(|offset| offset <= assembler.seen());
+        let is_missing = assembler.missing_since().is_some();
+        self.half_mut(direction).acknowledges |= is_sent;
+        if is_missing && self.pump(other, segment.captured_at, shared, read) == Interest::Forget {
             return Err(Interest::Forget);
         }
-        Ok(offset)
+        Ok(offset.unwrap_or_default())
     }
 
     /// Hands on everything of one direction that needs no more waiting.

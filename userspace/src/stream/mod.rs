@@ -18,11 +18,11 @@
 
 mod assembler;
 mod causal;
-mod damage;
 mod entry;
 mod flow_table;
 mod network;
 mod recency;
+mod refused;
 mod rival;
 mod undecided;
 mod window;
@@ -101,7 +101,8 @@ pub struct StreamTally {
     /// Segments whose checksum is wrong on directions where others are right: damaged on their way, so that their
     /// receiver dropped them, or changed in the file. Their bytes count only if no others come, and with a mark.
     pub bad_checksums: u64,
-    /// Segments too far from what is expected to belong to the stream.
+    /// Segments whose numbers, or what they acknowledge, are too far from what is expected to belong to the connection.
+    /// Bytes with the right numbers count only if no others come, and with a mark.
     pub out_of_window: u64,
     /// Gaps.
     pub gaps: u64,

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A receiver that has sent whatever is acknowledged, and takes all.
+const ANY: Receiver = Receiver { handed_on: u64::MAX, seen: u64::MAX, window: u64::MAX };
+
 fn stamp(at: u64) -> Stamp {
     Stamp { at: Timestamp(at), acknowledged: 0 }
 }
@@ -19,7 +22,7 @@ fn take(
     payload: &[u8],
 ) -> String {
     let mut out = String::new();
-    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), u64::MAX, u64::MAX, tally) {
+    if let Some((bytes, _)) = assembler.take(Seq(seq), payload, stamp(1), ANY, tally) {
         out += &String::from_utf8_lossy(bytes);
     }
     drain(assembler, limits, tally, &mut out);
@@ -78,13 +81,13 @@ fn a_gap_needs_the_word_of_the_receiver() {
     let (limits, mut tally) = (StreamLimits::default(), StreamTally::default());
     let mut assembler = Assembler::new(Seq(u32::MAX));
     assert_eq!(take(&mut assembler, &limits, &mut tally, 1, b"cd"), "");
-    assembler.acknowledge(Seq(0));
+    assembler.acknowledge(Seq(0), false);
     assert_eq!(
         take(&mut assembler, &limits, &mut tally, 3, b"e"),
         "",
         "one of two missing bytes is acknowledged"
     );
-    assembler.acknowledge(Seq(1));
+    assembler.acknowledge(Seq(1), false);
     assert_eq!(take(&mut assembler, &limits, &mut tally, 4, b"f"), "..cdef");
     assert_eq!((tally.gaps, tally.gap_bytes), (1, 2));
 }
@@ -126,7 +129,7 @@ fn far_numbers_do_not_belong_to_the_stream() {
 fn the_end_of_a_flow_shows_what_is_missing() {
     let mut tally = StreamTally::default();
     let mut assembler = Assembler::new(Seq(0));
-    assembler.acknowledge(Seq(5));
+    assembler.acknowledge(Seq(5), false);
     assert_eq!(assembler.give_up(GapCause::Over, &mut tally), Some(Ready::Gap(5, 0)));
     assert_eq!(assembler.give_up(GapCause::Over, &mut tally), None);
 }

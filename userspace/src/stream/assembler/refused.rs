@@ -1,8 +1,9 @@
-//! Segments whose checksum is wrong: their receiver has dropped them (RFC 9293 section 3.10.7.4 follows section 3.1, by
-//! which a wrong checksum makes a segment none), so that whatever comes in their place is what passed.
+//! Bytes of segments that their receiver drops: because their checksum is wrong (RFC 9293 section 3.10.7.4 follows section
+//! 3.1, by which a wrong checksum makes a segment none), or because of what they acknowledge. Whatever comes in their place
+//! is what passed.
 //!
-//! Never drops bytes for which no others come: those of captures that were edited have wrong checksums, too. They are
-//! handed on as disputed.
+//! Never drops bytes for which no others come: captures that were edited have wrong checksums, and a receiver may be more
+//! lenient than it should. They are handed on as disputed.
 
 use super::super::{StreamLimits, StreamTally};
 use super::{Assembler, Piece, Stamp, slice};
@@ -16,18 +17,20 @@ pub(super) enum Checksums {
     Unknown,
     /// Some were right.
     Kept,
-    /// A segment with a wrong one was acknowledged although nothing else came for its numbers. Right ones on segments
-    /// without payload prove nothing any more.
+    /// A segment that should have been dropped was acknowledged although nothing else came for its numbers. Right ones on
+    /// segments without payload prove nothing any more.
     Doubted,
 }
 
 /// Why a piece is there, the better reason last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Grade {
-    /// Its checksum is wrong: the receiver has dropped it, unless the capture tells a lie. `fin`: it ends the stream.
-    Damaged { fin: bool },
-    /// These bytes lie beyond every window that the receiver has announced, so that it has not taken them.
-    Beyond,
+pub(in crate::stream) enum Grade {
+    /// The receiver has dropped it, unless the capture tells a lie. `fin`: it ends the stream. `surely`: every receiver does,
+    /// so that other contents in its place are no conflict.
+    Refused { surely: bool, fin: bool },
+    /// The receiver has not taken it, if nothing is missing in the capture: these bytes lie beyond every window that it has
+    /// announced, or acknowledge more than it was seen to send.
+    Unlikely,
     /// Nothing speaks against it.
     Sound,
 }
@@ -48,14 +51,14 @@ impl Assembler {
         self.checksums == Checksums::Kept
     }
 
-    /// Takes the payload of a segment whose checksum is wrong. It waits for another copy of its bytes; see
-    /// [`Assembler::settle_damaged`].
+    /// Takes the payload of a segment that the receiver drops. It waits for another copy of its bytes; see
+    /// [`Assembler::settle_refused`].
     #[cold]
-    pub(in crate::stream) fn take_damaged(
+    pub(in crate::stream) fn take_refused(
         &mut self,
         seq: Seq,
         payload: &[u8],
-        fin: bool,
+        grade: Grade,
         stamp: Stamp,
         tally: &mut StreamTally,
     ) {
@@ -63,23 +66,23 @@ impl Assembler {
         let known = usize::try_from(distance.min(0).unsigned_abs()).unwrap_or(usize::MAX);
         let start = self.next.saturating_add(u64::from(distance.max(0).unsigned_abs()));
         let fresh = payload.get(known..).unwrap_or_default();
-        self.hold(start, fresh, stamp, Grade::Damaged { fin }, tally);
+        self.hold(start, fresh, stamp, grade, tally);
     }
 
-    /// Looks whether the damaged bytes at the front have to be taken all the same: the receiver has acknowledged them
+    /// Looks whether the refused bytes at the front have to be taken all the same: the receiver has acknowledged them
     /// and no other copy was captured, so that either that one is missing, or they were changed after they had passed.
-    pub(super) fn settle_damaged(&mut self, limits: &StreamLimits) {
+    pub(super) fn settle_refused(&mut self, limits: &StreamLimits) {
         let Some((first, front)) = self.waiting.first_key_value() else { return };
-        if front.is_damaged() && (self.acknowledged >= front.end(*first) || self.is_full(limits)) {
-            self.takes_damaged();
+        if front.is_refused() && (self.acknowledged >= front.end(*first) || self.is_full(limits)) {
+            self.takes_refused();
         }
     }
 
-    /// Takes the damaged bytes at the front for lack of others, as disputed ones. False when there are none.
-    pub(super) fn takes_damaged(&mut self) -> bool {
+    /// Takes the refused bytes at the front for lack of others, as disputed ones. False when there are none.
+    pub(super) fn takes_refused(&mut self) -> bool {
         let next = self.next;
         let Some(mut front) = self.waiting.first_entry() else { return false };
-        let Grade::Damaged { fin } = front.get().grade else { return false };
+        let Grade::Refused { surely: _, fin } = front.get().grade else { return false };
         let end = front.get().end(next);
         if *front.key() != next {
             return false;
@@ -94,13 +97,13 @@ impl Assembler {
         true
     }
 
-    /// Takes away the piece at `at` for one that fills `span`. What reaches out of that stays of a damaged one: it may
+    /// Takes away the piece at `at` for one that fills `span`. What reaches out of that stays of a refused one: it may
     /// be the only copy.
     #[cold]
     pub(super) fn replace(&mut self, at: u64, span: (u64, u64)) {
         let Some(piece) = self.waiting.remove(&at) else { return };
         self.waiting_bytes = self.waiting_bytes.saturating_sub(piece.bytes.len());
-        if !piece.is_damaged() {
+        if !piece.is_refused() {
             return;
         }
         let end = piece.end(at);
@@ -122,8 +125,8 @@ impl Grade {
     /// That of a part of a piece, which is its last one or not.
     pub(super) fn of_part(self, is_last: bool) -> Grade {
         match self {
-            Grade::Damaged { fin } => Grade::Damaged { fin: fin && is_last },
-            Grade::Beyond | Grade::Sound => self,
+            Grade::Refused { surely, fin } => Grade::Refused { surely, fin: fin && is_last },
+            Grade::Unlikely | Grade::Sound => self,
         }
     }
 }
