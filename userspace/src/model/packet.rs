@@ -34,6 +34,8 @@ pub enum LinkType {
     LinuxCooked2,
     /// A PPP header, with or without address and control bytes.
     Ppp,
+    /// The same behind a byte that says who sent the packet, which may stand in the place of the address byte.
+    PppDirected,
     /// A PPPoE session header.
     Pppoe,
     /// What netfilter logged: attributes, one of which is an IP packet.
@@ -163,7 +165,7 @@ pub enum Unsupported {
 
 impl LinkType {
     /// One of each kind; of those that are not known, the first number that is left for private use.
-    pub const ALL: [LinkType; 11] = [
+    pub const ALL: [LinkType; 12] = [
         LinkType::Probe,
         LinkType::RawIp,
         LinkType::Ethernet,
@@ -171,6 +173,7 @@ impl LinkType {
         LinkType::LinuxCooked,
         LinkType::LinuxCooked2,
         LinkType::Ppp,
+        LinkType::PppDirected,
         LinkType::Pppoe,
         LinkType::Netfilter,
         LinkType::Wireless,
@@ -186,6 +189,7 @@ impl LinkType {
             // The last one is Cisco's HDLC, which the others may also turn out to be.
             9 | 50 | 104 => LinkType::Ppp,
             51 => LinkType::Pppoe,
+            166 | 204 => LinkType::PppDirected,
             12 | 14 | 101 | 228 | 229 => LinkType::RawIp,
             // Plain, Prism, radiotap, AVS, PPI.
             105 | 119 | 127 | 163 | 192 => LinkType::Wireless,

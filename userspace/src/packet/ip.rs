@@ -56,6 +56,9 @@ const GRE: u8 = 47;
 const ESP: u8 = 50;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
 const ETHERIP: u8 = 97;
 const IPCOMP: u8 = 108;
 const L2TP: u8 = 115;
@@ -123,14 +126,15 @@ fn ipv6(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     payload(Datagram { version: Version::V6, source, destination, protocol, rest })
 }
 
-/// Walks over extension headers (RFC 8200 section 4, RFC 4302) to what the packet carries.
+/// Walks over extension headers (RFC 8200 section 4, RFC 4302, and those that RFC 7045 section 4 lists besides) to what the
+/// packet carries.
 #[inline]
 pub(super) fn payload(mut datagram: Datagram<'_>) -> Result<Step<'_>, Skipped> {
     for _ in 0..EXTENSION_HEADERS_MAX {
         let rest = &mut datagram.rest;
         let extension_bytes = match (datagram.protocol, datagram.version) {
             (TCP, _) => return Ok(Step::Tcp(datagram)),
-            (HOP_BY_HOP | ROUTING | DESTINATION, Version::V6) => {
+            (HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6, Version::V6) => {
                 let [_, length] = rest.peek()?;
                 usize::from(length).saturating_add(1).saturating_mul(8)
             }

@@ -21,6 +21,9 @@ const ERSPAN_3: u16 = 0x22eb;
 /// TRILL, FabricPath, backbone bridging, network service header.
 const WRAPPING: [u16; 4] = [0x22f3, 0x8903, 0x88e7, 0x894f];
 
+/// Unnumbered information (RFC 1662 section 3.1). No protocol of PPP has this number.
+const PPP_CONTROL: u8 = 0x03;
+
 /// Below this, the field is the length of an 802.3 frame.
 const ETHERTYPE_MIN: u16 = 0x0600;
 
@@ -54,6 +57,13 @@ pub(super) fn outermost<'a>(packet: &Packet<'a>) -> Result<Layer<'a>, Skipped> {
             Layer::EtherType(ethertype, rest)
         }
         LinkType::Ppp => Layer::Ppp(rest),
+        LinkType::PppDirected => {
+            rest.skip(1)?;
+            if rest.peek()? == [PPP_CONTROL] {
+                rest.skip(1)?;
+            }
+            Layer::Ppp(rest)
+        }
         LinkType::Pppoe => Layer::EtherType(PPPOE_SESSION, rest),
         LinkType::Netfilter => Layer::Ip(netfilter(rest)?),
         LinkType::Wireless => return Err(Unsupported::Wireless.into()),
@@ -119,7 +129,7 @@ pub(super) fn ppp(mut rest: Rest<'_>) -> Result<Step<'_>, Skipped> {
     const IPV6: u16 = 0x0057;
     const MPLS: u16 = 0x0281;
     match rest.peek()? {
-        [0xff, 0x03] => rest.skip(2)?,
+        [0xff, PPP_CONTROL] => rest.skip(2)?,
         // Cisco's HDLC, which shares its link type with PPP (RFC 1547 section 4.3.1): an EtherType follows.
         [0x0f | 0x8f, 0] => {
             rest.skip(2)?;

@@ -22,6 +22,7 @@ pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Option<Datagram<'a>> {
         | LinkType::LinuxCooked
         | LinkType::LinuxCooked2
         | LinkType::Ppp
+        | LinkType::PppDirected
         | LinkType::Pppoe
         | LinkType::Netfilter
         | LinkType::Wireless

@@ -109,6 +109,11 @@ fn reads_every_link_layer() {
     check(LinkType::Ppp, &before_ipv4(&[0xff, 0x03, 0x00, 0x21]));
     check(LinkType::Ppp, &before_ipv4(&[0x0f, 0x00, 0x08, 0x00]));
     check(LinkType::Ppp, &[&[0xff, 0x03, 0x57][..], &ipv6()].concat());
+    for directed in
+        [&[1, 3, 0x00, 0x21][..], &[0, 3, 0x21], &[1, 0xff, 3, 0x00, 0x21], &[0, 0x00, 0x21], &[1, 0x21]]
+    {
+        check(LinkType::PppDirected, &before_ipv4(directed));
+    }
     let length = (ipv4().len() + 2) as u16;
     let [high, low] = length.to_be_bytes();
     check(LinkType::Pppoe, &before_ipv4(&[0x11, 0, 0, 9, high, low, 0x00, 0x21]));
@@ -224,6 +229,8 @@ fn walks_extension_headers() {
         (60, &[6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..]),
         (0, &[43, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]),
         (51, &[6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (135, &[6, 0, 0, 0, 0, 0, 0, 0]),
+        (139, &[140, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]),
         // An atomic fragment.
         (44, &[6, 0, 0, 0, 1, 2, 3, 4]),
     ] {

@@ -5,7 +5,7 @@
 use pcap_parser::nom::{Err, Needed};
 use pcap_parser::{
     Block, EPB_MAGIC, IDB_MAGIC, InterfaceDescriptionBlock, PcapError, SHB_MAGIC, SPB_MAGIC, UnknownBlock,
-    parse_block_be, parse_block_le, parse_pcap_header,
+    parse_block_be, parse_block_le,
 };
 
 use super::PcapLimits;
@@ -27,6 +27,14 @@ pub(super) struct Pcap {
     link: LinkType,
     big_endian: bool,
     /// What stands before the bytes of a packet.
+    packet_header_bytes: usize,
+    nanos_per_tick: u64,
+}
+
+/// A kind of pcap file, by the number that it begins with.
+#[derive(Clone, Copy, Debug)]
+struct PcapMagic {
+    magic: u32,
     packet_header_bytes: usize,
     nanos_per_tick: u64,
 }
@@ -113,8 +121,13 @@ pub(super) const FILE_HEADER_BYTES: usize = 24;
 /// Seconds, their fraction, bytes kept and bytes on the wire.
 const PACKET_HEADER_BYTES: usize = 16;
 
-/// The same, then interface, protocol and kind of packet.
-const MODIFIED_HEADER_BYTES: usize = 24;
+/// Microseconds, nanoseconds, and the modified format: microseconds, with interface, protocol and kind of packet behind the
+/// four numbers of the others.
+const PCAP_MAGICS: [PcapMagic; 3] = [
+    PcapMagic { magic: 0xa1b2_c3d4, packet_header_bytes: PACKET_HEADER_BYTES, nanos_per_tick: 1_000 },
+    PcapMagic { magic: 0xa1b2_3c4d, packet_header_bytes: PACKET_HEADER_BYTES, nanos_per_tick: 1 },
+    PcapMagic { magic: 0xa1b2_cd34, packet_header_bytes: 24, nanos_per_tick: 1_000 },
+];
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
@@ -129,18 +142,21 @@ impl Format {
         if start.first_chunk() == Some(&SHB_MAGIC.to_be_bytes()) {
             return Some((Format::Pcapng(Section::default()), 0));
         }
-        let (_, header) = parse_pcap_header(start).ok()?;
-        // The modified format, which has more to say of each packet, was written on one byte order only.
-        let (big_endian, packet_header_bytes) = match (header.is_modified_format(), header.is_bigendian()) {
-            (true, _) => (false, MODIFIED_HEADER_BYTES),
-            (false, big_endian) => (big_endian, PACKET_HEADER_BYTES),
+        // Between them stand version, time zone, accuracy and the longest packet, none of which changes what is read.
+        let [m0, m1, m2, m3, .., l0, l1, l2, l3] = *start.first_chunk::<FILE_HEADER_BYTES>()?;
+        let magic = [m0, m1, m2, m3];
+        let known = |big_endian| {
+            let magic = number(big_endian, magic);
+            PCAP_MAGICS.into_iter().find(|kind| kind.magic == magic).map(|kind| (kind, big_endian))
         };
-        let nanos_per_tick = if header.is_nanosecond_precision() { 1 } else { 1_000 };
+        let (kind, big_endian) = known(false).or_else(|| known(true))?;
+        let PcapMagic { magic: _, packet_header_bytes, nanos_per_tick } = kind;
         // The upper half holds the length of the frame check sequence.
-        let [l0, l1, _, _] = header.network.0.to_le_bytes();
-        let link = LinkType::from_number(u16::from_le_bytes([l0, l1]));
-        let pcap = Pcap { link, big_endian, packet_header_bytes, nanos_per_tick };
-        Some((Format::Pcap(pcap), header.size()))
+        let link = LinkType::from_number((number(big_endian, [l0, l1, l2, l3]) & 0xffff) as u16);
+        Some((
+            Format::Pcap(Pcap { link, big_endian, packet_header_bytes, nanos_per_tick }),
+            FILE_HEADER_BYTES,
+        ))
     }
 
     /// Reads the block at the front.
@@ -151,6 +167,11 @@ impl Format {
             Format::Pcapng(section) => section.next(unread, limits),
         }
     }
+}
+
+#[inline]
+fn number(big_endian: bool, bytes: [u8; 4]) -> u32 {
+    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }
 
 /// How many bytes a parser needs that met the end of `unread`.
@@ -179,7 +200,7 @@ impl Pcap {
             return Ok(Record::Needs { bytes: packet_header_bytes });
         };
         let [s0, s1, s2, s3, f0, f1, f2, f3, c0, c1, c2, c3, w0, w1, w2, w3] = *header;
-        let number = |bytes| if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let number = |bytes| number(big_endian, bytes);
         let bytes = packet_header_bytes.saturating_add(number([c0, c1, c2, c3]) as usize);
         match unread.get(packet_header_bytes..bytes) {
             Some(captured) => {
@@ -207,8 +228,7 @@ impl Section {
         let Some(([k0, k1, k2, k3, l0, l1, l2, l3], _)) = unread.split_first_chunk::<8>() else {
             return Ok(Record::Needs { bytes: 8 });
         };
-        let number =
-            |bytes| if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let number = |bytes| number(self.big_endian, bytes);
         let kind = number([*k0, *k1, *k2, *k3]);
         let claimed = u64::from(number([*l0, *l1, *l2, *l3]));
         match kind {
@@ -284,9 +304,7 @@ impl Section {
         let [i0, i1, _, _, numbers @ ..] = *header;
         let interface =
             if self.big_endian { u16::from_be_bytes([i0, i1]) } else { u16::from_le_bytes([i0, i1]) };
-        let mut numbers = numbers.as_chunks::<4>().0.iter().map(|bytes| {
-            if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) }
-        });
+        let mut numbers = numbers.as_chunks::<4>().0.iter().map(|bytes| number(self.big_endian, *bytes));
         let mut number = || numbers.next().unwrap_or_default();
         let time = [number(), number()];
         let captured = number();

@@ -171,12 +171,14 @@ fn pcap_in_both_byte_orders_and_resolutions() {
         }
     }
     // With what Alexey Kuznetsov's patch of libpcap wrote behind each header.
-    let mut modified = LITTLE.u32s(&[1, 2, 3, 3]);
-    modified.extend_from_slice(b"12345678abc");
-    check(
-        &[LITTLE.pcap(0xa1b2_cd34, 101), modified],
-        &[(1_000_002_000, LinkType::RawIp, 3, b"abc".to_vec())],
-    );
+    for order in [LITTLE, BIG] {
+        let mut modified = order.u32s(&[1, 2, 3, 3]);
+        modified.extend_from_slice(b"12345678abc");
+        check(
+            &[order.pcap(0xa1b2_cd34, 101), modified],
+            &[(1_000_002_000, LinkType::RawIp, 3, b"abc".to_vec())],
+        );
+    }
 }
 
 #[test]
