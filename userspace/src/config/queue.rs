@@ -36,6 +36,7 @@ pub(super) struct RawQueue {
     in_flight_bytes_max: Option<Spanned<usize>>,
     retry_min: Option<Spanned<String>>,
     retry_max: Option<Spanned<String>>,
+    refused_wait_max: Option<Spanned<String>>,
     drain_max: Option<Spanned<String>>,
     lease: Option<Spanned<String>>,
     claim_after: Option<Spanned<String>>,
@@ -117,6 +118,7 @@ impl RawQueue {
         set(&mut upload.in_flight_bytes_max, at_least_one("in_flight_bytes_max", self.in_flight_bytes_max)?);
         set_duration(&mut upload.retry_min, "queue.retry_min", self.retry_min.as_ref())?;
         set_duration(&mut upload.retry_max, "queue.retry_max", self.retry_max.as_ref())?;
+        set_duration(&mut upload.refused_wait_max, "queue.refused_wait_max", self.refused_wait_max.as_ref())?;
         set_duration(&mut upload.drain_max, "queue.drain_max", self.drain_max.as_ref())?;
         let worker = &mut config.worker;
         set_duration(&mut worker.lease, "queue.lease", self.lease.as_ref())?;

@@ -116,6 +116,7 @@ fn meaning(fate: Fate) -> &'static str {
             "was handed to Redis by `capture`; what came of it is counted there (`understudy report --redis`)"
         }
         Fate::SpoolFull => "could not be handed to Redis, and found the spool full or not to be written",
+        Fate::Refused => "was refused by Redis for longer than `queue.refused_wait_max`",
         Fate::TooLarge => "is larger than an entry of the queue may be",
         Fate::Spooled => "lies in the spool on disk, for the next start of `capture`",
         Fate::Stopped => "came after the experiment was stopped because its own requests came back",

@@ -41,6 +41,8 @@ pub enum Fate {
     Queued,
     /// Redis could not be reached, and the spool had no room or could not be written.
     SpoolFull,
+    /// Redis refuses it: a key of another type lies in its way, the user may not write there, or it is too long for it.
+    Refused,
     /// It is larger than an entry of the queue may be.
     TooLarge,
     /// Redis could not be reached before the end: it lies in the spool, for the next start.
@@ -115,7 +117,7 @@ pub struct LedgerSnapshot {
 
 impl Fate {
     /// All fates, in the order of their numbers.
-    pub const ALL: [Fate; 33] = [
+    pub const ALL: [Fate; 34] = [
         Fate::Shown,
         Fate::Recorded,
         Fate::NotRecorded,
@@ -132,6 +134,7 @@ impl Fate {
         Fate::Shed,
         Fate::Queued,
         Fate::SpoolFull,
+        Fate::Refused,
         Fate::TooLarge,
         Fate::Spooled,
         Fate::Stopped,
@@ -170,6 +173,7 @@ impl Fate {
             Fate::Shed => "shed",
             Fate::Queued => "queued",
             Fate::SpoolFull => "spool_full",
+            Fate::Refused => "refused",
             Fate::TooLarge => "too_large",
             Fate::Spooled => "spooled",
             Fate::Stopped => "stopped",

@@ -95,9 +95,16 @@ impl ShardLane {
 // === impl Batch ===
 
 impl Batch {
-    /// The entries, to be sent.
-    pub(super) fn shared(&self) -> (u32, Arc<Vec<Numbered<EncodedEntry>>>) {
-        (self.shard, Arc::clone(&self.entries))
+    /// Takes those with these numbers out, as a batch of their own.
+    pub(super) fn split_off(&mut self, numbers: &[u64]) -> Self {
+        let Self { shard, entries, tickets, stays, panics } = self;
+        let all = entries.iter().cloned().zip(std::mem::take(tickets));
+        let (out, rest): (Vec<_>, Vec<_>) =
+            all.partition(|(numbered, _)| numbers.binary_search(&numbered.seq).is_ok());
+        let (rest, tickets_left) = rest.into_iter().unzip::<_, _, Vec<_>, _>();
+        (*entries, *tickets) = (Arc::new(rest), tickets_left);
+        let (out, tickets) = out.into_iter().unzip::<_, _, Vec<_>, _>();
+        Self { shard: *shard, entries: Arc::new(out), tickets, stays: *stays, panics: *panics }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -2,13 +2,15 @@
 //!
 //! Never makes capture wait: at its bound it takes no more, and the queue before it sheds. Gives no fate to an entry of
 //! which nobody knows whether Redis has it: such a batch is sent again, with the numbers that it had, until Redis answers or
-//! the process ends.
+//! the process ends. Only what Redis refuses for longer than a limit, and refuses alone, is given up, so that it holds up
+//! nobody else.
 //!
 //! One actor has all of it. Entries of a shard are numbered as they are sent or spooled, and one batch of a shard is under
 //! way at a time, since Redis takes a lower number after a higher one for a copy. While anything lies in the spool, newer
 //! entries go behind it.
 
 mod lane;
+mod refused;
 mod round;
 mod spooled;
 
@@ -35,6 +37,7 @@ use crate::select::SessionBy;
 use crate::spool::Spool;
 
 use lane::{Batch, ShardLane};
+use refused::Refusals;
 use round::RoundEnd;
 use spooled::Drain;
 
@@ -52,6 +55,9 @@ pub struct UploadLimits {
     pub retry_min: Duration,
     /// Longest pause. Default: 2 s.
     pub retry_max: Duration,
+    /// How long Redis may refuse entries of a shard, or break the connection off over them, before those that it refuses
+    /// alone are given up as [`Fate::Refused`]. All others wait meanwhile. Default: 1 min.
+    pub refused_wait_max: Duration,
     /// Panics in a row after which entries of the spool are sent one by one. The one that panics alone is given up, as is a
     /// batch in memory that has panicked as often. Default: 3.
     pub panics_max: u32,
@@ -66,6 +72,9 @@ pub trait Append: Send + 'static {
         &mut self,
         batches: &[(u32, &[Numbered<EncodedEntry>])],
     ) -> impl Future<Output = Vec<Result<Appended, RedisError>>> + Send;
+
+    /// Whether Redis answers now.
+    fn answers(&mut self) -> impl Future<Output = bool> + Send;
 }
 
 /// One experiment, as it is uploaded.
@@ -128,6 +137,7 @@ pub struct Uploader<A> {
     secrets: Option<Arc<Secrets>>,
     disagreement: Disagreement,
     rounds: JoinSet<RoundEnd<A>>,
+    refusals: Refusals,
     /// None while entries go straight to Redis.
     drain: Option<Drain>,
     /// Entries in the spool that an earlier process left; they lie before all others.
@@ -160,6 +170,10 @@ impl Append for Appender {
     ) -> impl Future<Output = Vec<Result<Appended, RedisError>>> + Send {
         Appender::append_all(self, batches)
     }
+
+    async fn answers(&mut self) -> bool {
+        self.ping().await.is_ok()
+    }
 }
 
 // === impl UploadLimits ===
@@ -172,6 +186,7 @@ impl Default for UploadLimits {
             in_flight_bytes_max: 16 << 20,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(2),
+            refused_wait_max: Duration::from_secs(60),
             panics_max: 3,
             drain_max: Duration::from_secs(4),
         }
@@ -230,6 +245,7 @@ impl<A: Append> Uploader<A> {
             secrets,
             disagreement: Disagreement::default(),
             rounds: JoinSet::new(),
+            refusals: Refusals::default(),
             drain,
             former_left,
             turn: 0,

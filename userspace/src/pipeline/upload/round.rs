@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lane::Batch;
+use super::refused::{Numbering, Outgoing, Sent, send};
 use super::spooled::{BatchEnd, Drain};
 use super::{Append, Experiment, Uploader};
 use crate::metrics::UploadStats;
 use crate::model::Fate;
-use crate::queue::entry::EncodedEntry;
-use crate::queue::redis::{Appended, Numbered, RedisError};
+use crate::queue::redis::{Appended, RedisError};
 
 /// Whose round it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,24 +33,21 @@ pub(super) enum Whose {
 pub(super) struct RoundEnd<A> {
     whose: Whose,
     appender: A,
-    /// In the order of the batches; nothing where the appender panicked.
-    results: Option<Vec<Result<Appended, RedisError>>>,
+    /// With their shards, in the order of the batches; nothing where the appender panicked.
+    sent: Option<Vec<(u32, Sent)>>,
 }
-
-/// A batch of each shard.
-pub(super) type Shared = Vec<(u32, Arc<Vec<Numbered<EncodedEntry>>>)>;
 
 /// Sends batches, which stay alive elsewhere with their tickets.
 pub(super) fn start_round<A: Append>(
     rounds: &mut JoinSet<RoundEnd<A>>,
     whose: Whose,
     mut appender: A,
-    batches: Shared,
+    batches: Vec<Outgoing>,
 ) {
     rounds.spawn(async move {
-        let slices: Vec<_> = batches.iter().map(|(shard, entries)| (*shard, entries.as_slice())).collect();
-        let results = AssertUnwindSafe(appender.append_all(&slices)).catch_unwind().await.ok();
-        RoundEnd { whose, appender, results }
+        let sent = AssertUnwindSafe(send(&mut appender, &batches)).catch_unwind().await.ok();
+        let sent = sent.map(|sent| batches.iter().map(|batch| batch.shard).zip(sent).collect());
+        RoundEnd { whose, appender, sent }
     });
 }
 
@@ -71,33 +68,78 @@ impl<A: Append> Uploader<A> {
             lanes.filter_map(|(shard, lane)| lane.next_batch(shard, limits.batch_max)).collect();
         let left = experiment.lanes.iter().any(|lane| lane.waiting() > 0);
         experiment.due = left.then_some(now);
-        self.start_memory_round(index);
+        self.start_memory_round(index, now);
     }
 
     /// Sends the batches of one experiment that stand in its round.
-    pub(super) fn start_memory_round(&mut self, index: usize) {
-        let Some(experiment) = self.experiments.get_mut(index) else { return };
-        let shared = experiment.round.iter().map(Batch::shared).collect();
-        if let Some(appender) = experiment.appender.take() {
-            start_round(&mut self.rounds, Whose::Memory(index), appender, shared);
+    pub(super) fn start_memory_round(&mut self, index: usize, now: Instant) {
+        let Some(experiment) = self.experiments.get(index) else { return };
+        let outgoing = |batch: &Batch| {
+            let of = (self.producer, Arc::clone(&experiment.name), batch.shard);
+            let (shard, entries) = (batch.shard, Arc::clone(&batch.entries));
+            Outgoing { shard, entries, is_overdue: self.is_overdue(&of, now) }
+        };
+        let batches = experiment.round.iter().map(outgoing).collect();
+        let appender = self.experiments.get_mut(index).and_then(|experiment| experiment.appender.take());
+        if let Some(appender) = appender {
+            start_round(&mut self.rounds, Whose::Memory(index), appender, batches);
         }
     }
 
+    /// True when Redis has refused this shard for as long as may be waited.
+    pub(super) fn is_overdue(&self, of: &Numbering, now: Instant) -> bool {
+        // Who has entries in the spool and is not refused has not had a turn.
+        let waits = |experiment: &Experiment<A>| {
+            experiment.spooled.count() > 0 && !self.refusals.concerns(&experiment.name)
+        };
+        let others_wait = self.experiments.iter().any(waits);
+        self.refusals.is_overdue(of, now, self.limits.refused_wait_max, others_wait)
+    }
+
     pub(super) fn finish_round(&mut self, end: RoundEnd<A>, now: Instant) {
-        let RoundEnd { whose, appender, results } = end;
-        let Some(results) = results else { return self.finish_panicked_round(whose, appender, now) };
-        let errors = results.iter().filter_map(|result| result.as_ref().err());
-        errors.for_each(|error| self.status.count(error));
-        let failure = results.iter().find_map(|result| result.as_ref().err()).cloned();
+        let RoundEnd { whose, appender, sent } = end;
+        let Some(sent) = sent else { return self.finish_panicked_round(whose, appender, now) };
+        self.note_refusals(&whose, &sent, now);
+        let failure = sent.iter().find_map(|(_, sent)| sent.result.as_ref().err()).cloned();
         match whose {
             Whose::Memory(index) => {
                 self.note(failure.as_ref(), now);
-                self.finish_memory_round(index, appender, results);
+                self.finish_memory_round(index, appender, sent);
             }
             Whose::Spool(_) | Whose::Former(_, _) => {
-                self.finish_drain_round(whose, appender, &results);
-                self.end_drain_batch(failure.map_or(BatchEnd::Taken, BatchEnd::Refused), now);
+                self.finish_drain_round(whose, appender, &sent);
+                self.end_drain_batch(failure.map_or(BatchEnd::Taken, BatchEnd::Failed), now);
             }
+        }
+        if self.drain.is_none() {
+            self.note_up();
+        }
+    }
+
+    fn note_refusals(&mut self, whose: &Whose, sent: &[(u32, Sent)], now: Instant) {
+        let (producer, experiment) = match whose {
+            Whose::Memory(index) | Whose::Spool(index) => {
+                let Some(experiment) = self.experiments.get(*index) else { return };
+                (self.producer, Arc::clone(&experiment.name))
+            }
+            Whose::Former(producer, experiment) => (*producer, Arc::clone(experiment)),
+        };
+        for (shard, sent) in sent {
+            if let Some(error) = sent.error() {
+                self.status.count(error);
+            }
+            let of = (producer, Arc::clone(&experiment), *shard);
+            self.refusals.note(of, sent, now, self.limits.refused_wait_max);
+        }
+        if self.refusals.gives_up() {
+            self.status.up.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Redis takes what it is sent: says so where it did not.
+    pub(super) fn note_up(&self) {
+        if !self.refusals.gives_up() && !self.status.up.swap(true, Ordering::Relaxed) {
+            tracing::warn!("Redis takes entries again.");
         }
     }
 
@@ -135,12 +177,17 @@ impl<A: Append> Uploader<A> {
         }
     }
 
-    fn finish_memory_round(&mut self, index: usize, appender: A, results: Vec<Result<Appended, RedisError>>) {
+    fn finish_memory_round(&mut self, index: usize, appender: A, sent: Vec<(u32, Sent)>) {
         let Self { experiments, spool, spool_stats, producer, .. } = self;
         let Some(experiment) = experiments.get_mut(index) else { return };
         experiment.appender = Some(appender);
         let batches = std::mem::take(&mut experiment.round);
-        for (batch, result) in batches.into_iter().zip(results) {
+        for (mut batch, (_, Sent { result, refused, reason: _ })) in batches.into_iter().zip(sent) {
+            if !refused.is_empty() {
+                let refused = batch.split_off(&refused);
+                experiment.in_flight_bytes = experiment.in_flight_bytes.saturating_sub(refused.bytes());
+                refused.settle(Fate::Refused);
+            }
             match result {
                 Ok(appended) => {
                     experiment.count(&appended, batch.bytes());

@@ -2,7 +2,7 @@
 //!
 //! Drops nothing that it could still send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lane::{Batch, bytes_of};
-use super::round::{Shared, Whose, start_round};
+use super::refused::{Numbering, Outgoing, Sent};
+use super::round::{Whose, start_round};
 use super::{Append, Experiment, Uploader};
 use crate::metrics::SpoolStats;
 use crate::model::{Fate, Ticket};
 use crate::queue::Offered;
 use crate::queue::entry::{EncodedEntry, Encoding};
-use crate::queue::redis::{Appended, Numbered, RedisError};
+use crate::queue::redis::{Numbered, RedisError};
 use crate::spool::{Frame, Spool, SpoolError};
 
 /// The way back to Redis, while entries go through the spool.
@@ -31,8 +32,20 @@ pub(super) struct Drain {
     panicked: bool,
     /// Batches in a row that panicked. Past the limit they are of one frame, until one of these panics or all is sent.
     panics: u32,
-    /// The batch: of each frame the experiment, where this process has it, and whether this process numbered it.
-    frames: Vec<(Option<usize>, bool)>,
+    /// The batch.
+    frames: Vec<Passing>,
+    /// Entries of it that Redis refused, and that are not sent again.
+    refused: BTreeSet<(Numbering, u64)>,
+}
+
+/// A frame on its way.
+#[derive(Clone, Debug)]
+struct Passing {
+    /// The experiment, where this process has it.
+    experiment: Option<usize>,
+    /// This process numbered it.
+    is_own: bool,
+    name: (Numbering, u64),
 }
 
 /// How one round of a batch ended.
@@ -41,7 +54,7 @@ pub(super) enum BatchEnd {
     /// Redis has all of it.
     Taken,
     /// Redis may have a part of it.
-    Refused(RedisError),
+    Failed(RedisError),
     /// The appender panicked, and Redis may have a part of it.
     Panicked,
 }
@@ -58,7 +71,16 @@ impl Drain {
     /// Tries after this pause.
     pub(super) fn new(now: Instant, pause: Duration) -> Self {
         let retry_at = now.checked_add(pause).unwrap_or(now);
-        Self { retry_at, pause, rounds: 0, failed: false, panicked: false, panics: 0, frames: Vec::new() }
+        Self {
+            retry_at,
+            pause,
+            rounds: 0,
+            failed: false,
+            panicked: false,
+            panics: 0,
+            frames: Vec::new(),
+            refused: BTreeSet::new(),
+        }
     }
 
     /// When to try next; none while an attempt is under way.
@@ -94,7 +116,7 @@ impl<A: Append> Uploader<A> {
         if !is_time || !self.rounds.is_empty() {
             return;
         }
-        if self.send_doubts() {
+        if self.send_doubts(now) {
             if let Some(drain) = &mut self.drain {
                 // Whatever comes of it, the next attempt is not before its pause.
                 drain.fail(now, self.limits.retry_max);
@@ -123,14 +145,14 @@ impl<A: Append> Uploader<A> {
     }
 
     /// Sends the oldest batch in doubt of each shard; false when there is none.
-    fn send_doubts(&mut self) -> bool {
+    fn send_doubts(&mut self, now: Instant) -> bool {
         let mut any = false;
         for index in 0..self.experiments.len() {
             let Some(experiment) = self.experiments.get_mut(index) else { continue };
             experiment.round = experiment.lanes.iter_mut().filter_map(|lane| lane.next_doubt()).collect();
             if !experiment.round.is_empty() {
                 any = true;
-                self.start_memory_round(index);
+                self.start_memory_round(index, now);
             }
         }
         any
@@ -138,11 +160,19 @@ impl<A: Append> Uploader<A> {
 
     fn send_frames(&mut self, frames: Vec<Frame>, now: Instant) {
         let mut groups = Groups::new();
-        let mut whose = Vec::with_capacity(frames.len());
+        let mut passing = Vec::with_capacity(frames.len());
         for frame in frames {
             let Frame { producer, experiment, shard, seq, route, kind, value } = frame;
-            let own = self.experiments.iter().position(|one| one.name == experiment);
-            whose.push((own, producer == self.producer));
+            let name = ((producer, Arc::clone(&experiment), shard), seq);
+            let is_refused = self.drain.as_ref().is_some_and(|drain| drain.refused.contains(&name));
+            passing.push(Passing {
+                experiment: self.experiments.iter().position(|one| one.name == experiment),
+                is_own: producer == self.producer,
+                name,
+            });
+            if is_refused {
+                continue;
+            }
             // A frame of a kind that nobody knows is passed over: what wrote it is no version of ours.
             if let Some(encoding) = Encoding::ALL.get(usize::from(kind)).copied() {
                 let entry = Numbered { seq, entry: EncodedEntry { route, encoding, value } };
@@ -155,9 +185,10 @@ impl<A: Append> Uploader<A> {
                 // They are, unless somebody has touched the files.
                 entries.sort_by_key(|entry| entry.seq);
                 entries.dedup_by_key(|entry| entry.seq);
-                (shard, Arc::new(entries))
+                let is_overdue = self.is_overdue(&(producer, Arc::clone(&experiment), shard), now);
+                Outgoing { shard, entries: Arc::new(entries), is_overdue }
             };
-            let batches: Shared = shards.into_iter().map(in_order).collect();
+            let batches = shards.into_iter().map(in_order).collect();
             let own = self.experiments.iter_mut().enumerate().find(|(_, one)| one.name == experiment);
             let own = own.filter(|_| producer == self.producer);
             let (whose, appender) = match own {
@@ -174,7 +205,7 @@ impl<A: Append> Uploader<A> {
             }
         }
         if let Some(drain) = &mut self.drain {
-            (drain.rounds, drain.frames) = (rounds, whose);
+            (drain.rounds, drain.frames) = (rounds, passing);
             (drain.failed, drain.panicked) = (false, false);
         }
         if rounds == 0 {
@@ -183,21 +214,24 @@ impl<A: Append> Uploader<A> {
     }
 
     /// Takes the appender of one round back.
-    pub(super) fn finish_drain_round(
-        &mut self,
-        whose: Whose,
-        appender: A,
-        results: &[Result<Appended, RedisError>],
-    ) {
-        match whose {
+    pub(super) fn finish_drain_round(&mut self, whose: Whose, appender: A, sent: &[(u32, Sent)]) {
+        let (producer, name) = match whose {
             Whose::Memory(index) | Whose::Spool(index) => {
                 let Some(experiment) = self.experiments.get_mut(index) else { return };
                 experiment.appender = Some(appender);
-                results.iter().flatten().for_each(|appended| experiment.count(appended, 0));
+                let appended = sent.iter().filter_map(|(_, sent)| sent.result.as_ref().ok());
+                appended.for_each(|appended| experiment.count(appended, 0));
+                (self.producer, Arc::clone(&experiment.name))
             }
             Whose::Former(producer, experiment) => {
-                self.former.insert((producer, experiment), appender);
+                self.former.insert((producer, Arc::clone(&experiment)), appender);
+                (producer, experiment)
             }
+        };
+        let Some(drain) = &mut self.drain else { return };
+        for (shard, sent) in sent {
+            let name = |seq: &u64| ((producer, Arc::clone(&name), *shard), *seq);
+            drain.refused.extend(sent.refused.iter().map(name));
         }
     }
 
@@ -207,7 +241,7 @@ impl<A: Append> Uploader<A> {
         drain.rounds = drain.rounds.saturating_sub(1);
         match end {
             BatchEnd::Taken => {}
-            BatchEnd::Refused(error) => {
+            BatchEnd::Failed(error) => {
                 drain.failed = true;
                 if status.up.swap(false, Ordering::Relaxed) {
                     tracing::warn!(%error, "Redis takes no entries; they wait in the spool.");
@@ -218,7 +252,6 @@ impl<A: Append> Uploader<A> {
         if drain.rounds > 0 {
             return;
         }
-        let frames = std::mem::take(&mut drain.frames);
         if drain.panicked {
             // One frame is one round: it alone is to blame.
             let was_alone = drain.panics >= limits.panics_max;
@@ -227,7 +260,7 @@ impl<A: Append> Uploader<A> {
             if was_alone {
                 drain.panics = 0;
                 tracing::error!("An entry of the spool is given up: sending it panics each time.");
-                self.let_go(&frames, Fate::Lost);
+                self.let_go(Fate::Lost);
             }
             return;
         }
@@ -238,24 +271,28 @@ impl<A: Append> Uploader<A> {
         if drain.panics < limits.panics_max {
             drain.panics = 0;
         }
-        self.let_go(&frames, Fate::Queued);
-        if !self.status.up.swap(true, Ordering::Relaxed) {
+        self.let_go(Fate::Queued);
+        if !self.refusals.gives_up() && !self.status.up.swap(true, Ordering::Relaxed) {
             tracing::warn!("Redis takes entries again; the spool is drained.");
         }
     }
 
-    /// Takes the oldest frames out of the spool, and gives those of this process their fate.
-    fn let_go(&mut self, frames: &[(Option<usize>, bool)], fate: Fate) {
-        let Self { spool, spool_stats, experiments, former_left, .. } = self;
+    /// Takes the batch out of the spool, and gives what is of this process its fate: this one, unless Redis refused it.
+    fn let_go(&mut self, fate: Fate) {
+        let Self { drain: Some(drain), spool, spool_stats, experiments, former_left, .. } = self else {
+            return;
+        };
+        let (frames, refused) = (std::mem::take(&mut drain.frames), std::mem::take(&mut drain.refused));
         if let Err(error) = spool.commit(frames.len()) {
             // They are gone from it all the same.
             spool_stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(error = &error as &dyn std::error::Error, "The spool cannot give room back.");
         }
-        for (index, is_own) in frames {
+        for Passing { experiment, is_own, name } in frames {
             *former_left = former_left.saturating_sub(u64::from(!is_own));
-            let Some(experiment) = index.and_then(|index| experiments.get_mut(index)) else { continue };
-            if *is_own {
+            let fate = if refused.contains(&name) { Fate::Refused } else { fate };
+            let Some(experiment) = experiment.and_then(|index| experiments.get_mut(index)) else { continue };
+            if is_own {
                 experiment.spooled.settle_one(fate);
             } else if fate == Fate::Queued {
                 experiment.stats.recovered.fetch_add(1, Ordering::Relaxed);
@@ -267,13 +304,12 @@ impl<A: Append> Uploader<A> {
     fn end_drain(&mut self) {
         self.drain = None;
         self.former.clear();
+        self.refusals.keep_only(self.producer);
         for experiment in &mut self.experiments {
             // What could not be read again is lost to the disk.
             experiment.spooled.settle_all(Fate::SpoolFull);
         }
-        if !self.status.up.swap(true, Ordering::Relaxed) {
-            tracing::warn!("Redis takes entries again.");
-        }
+        self.note_up();
     }
 
     /// Gives everything that is left its fate: what the disk takes is for the next process.
@@ -320,6 +356,9 @@ impl<A> Experiment<A> {
 
     /// Puts a batch that failed into the spool. Where that cannot be, it stays in memory for good: Redis may have it.
     pub(super) fn put_back(&mut self, batch: Batch, spool: &mut Spool, stats: &SpoolStats, producer: u128) {
+        if batch.tickets.is_empty() {
+            return;
+        }
         // What is pushed of a batch that does not fit comes to Redis twice, which Redis knows by the numbers.
         let mut push = |entry| spool.push(&self.frame(producer, batch.shard, entry));
         let fits = !batch.stays && batch.entries.iter().try_for_each(&mut push).is_ok();

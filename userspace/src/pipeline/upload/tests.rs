@@ -26,6 +26,19 @@ struct Store {
     panics: u32,
     /// Calls with this entry of any shard panic.
     poison: Option<u64>,
+    /// What is refused, and how.
+    refuses: Option<Refuses>,
+}
+
+/// What is refused.
+#[derive(Clone, Copy, Debug)]
+enum Refuses {
+    /// All of one shard: somebody's key is in the way.
+    Shard(u32),
+    /// This entry of any shard: the connection breaks each time.
+    Entry(u64),
+    /// Everything: the user has lost its rights.
+    All,
 }
 
 #[derive(Clone)]
@@ -53,6 +66,17 @@ impl Append for Fake {
         assert!(!is_panic, "planted");
         let mut store = self.store.lock().unwrap();
         let append = |(shard, entries): &(u32, &[Numbered<EncodedEntry>])| {
+            let refused = match store.refuses {
+                Some(Refuses::Shard(refused)) if refused == *shard => Some(wrong_type()),
+                Some(Refuses::Entry(refused)) if entries.iter().any(|entry| entry.seq == refused) => {
+                    Some(broken_off())
+                }
+                Some(Refuses::All) => Some(forbidden()),
+                Some(Refuses::Shard(_) | Refuses::Entry(_)) | None => None,
+            };
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
             let (takes, says) = match store.away {
                 true => (false, false),
                 false => store.next.pop_front().unwrap_or((true, true)),
@@ -74,6 +98,23 @@ impl Append for Fake {
         };
         batches.iter().map(append).collect()
     }
+
+    async fn answers(&mut self) -> bool {
+        !self.store.lock().unwrap().away
+    }
+}
+
+fn wrong_type() -> RedisError {
+    let (address, key, found) = ("test".to_owned(), "x".to_owned(), "string".to_owned());
+    RedisError::WrongType { address, key, expected: "stream", found }
+}
+
+fn broken_off() -> RedisError {
+    RedisError::Unreachable { address: "test".to_owned(), said: "broken pipe".to_owned() }
+}
+
+fn forbidden() -> RedisError {
+    RedisError::Permission { address: "test".to_owned(), said: "NOPERM".to_owned() }
 }
 
 struct Stage {
@@ -90,6 +131,7 @@ const LIMITS: UploadLimits = UploadLimits {
     in_flight_bytes_max: 1 << 20,
     retry_min: Duration::from_millis(50),
     retry_max: Duration::from_secs(1),
+    refused_wait_max: Duration::from_secs(10),
     panics_max: 3,
     drain_max: Duration::from_secs(4),
 };
@@ -352,4 +394,72 @@ async fn nothing_is_sent_where_others_have_agreed_on_something_else() {
     tokio::join!(uploader.run(std::future::pending()), later);
     check(&ledger.snapshot(), &[(Fate::Queued, 20), (Fate::Spooled, 30)]);
     assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 20);
+}
+
+/// Offers 60 to a store that refuses something, 60 more when that has lasted for longer than may be waited, and a few when it
+/// is over. `ends_early` says whether each has its fate before that.
+#[track_caller]
+fn check_refusals(refuses: Refuses, spool_bytes_max: u64, expected: &[(Fate, u64)], ends_early: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let stage = new_stage(spool_bytes_max);
+    stage.store.lock().unwrap().refuses = Some(refuses);
+    stage.offer(0..60);
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let up = Arc::clone(&uploader.status);
+    runtime.unwrap().block_on(async {
+        let offer_more = |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                let offered =
+                    Offered { exchange: exchange(number), route: "other".into(), ticket: ledger.admit() };
+                assert!(offer.offer(offered).is_ok());
+            }
+        };
+        let later = async {
+            tokio::time::sleep(LIMITS.refused_wait_max / 2).await;
+            assert!(ledger.snapshot().in_flight > 0, "it is given up too soon");
+            tokio::time::sleep(LIMITS.refused_wait_max * 2).await;
+            assert_eq!(ledger.snapshot().in_flight == 0, ends_early, "{:?}", ledger.snapshot());
+            offer_more(60..120);
+            tokio::time::sleep(LIMITS.refused_wait_max / 10).await;
+            assert_eq!(ledger.snapshot().in_flight == 0, ends_early, "what comes later waits again");
+            store.lock().unwrap().refuses = None;
+            tokio::time::sleep(LIMITS.refused_wait_max * 2).await;
+            offer_more(120..130);
+            tokio::time::sleep(LIMITS.refused_wait_max).await;
+            assert!(up.up.load(Ordering::Relaxed), "it is not said that Redis takes all again");
+        };
+        tokio::select! {
+            () = uploader.run(std::future::pending()) => panic!("it ended by itself"),
+            () = later => {}
+        }
+    });
+    check(&ledger.snapshot(), expected);
+    let taken = store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>() as u64;
+    assert_eq!(taken, ledger.snapshot().count(Fate::Queued), "what is queued is not what Redis has");
+}
+
+#[test]
+fn a_shard_that_is_refused_holds_up_the_others_for_as_long_as_may_be() {
+    check_refusals(Refuses::Shard(1), 1 << 20, &[(Fate::Queued, 96), (Fate::Refused, 34)], true);
+}
+
+#[test]
+fn an_entry_that_breaks_the_connection_is_given_up_alone() {
+    check_refusals(Refuses::Entry(6), 1 << 20, &[(Fate::Queued, 127), (Fate::Refused, 3)], true);
+}
+
+/// As long as nothing else could be sent, it is an outage.
+#[test]
+fn nothing_is_given_up_while_everything_is_forbidden() {
+    check_refusals(Refuses::All, 1 << 20, &[(Fate::Queued, 130)], false);
+}
+
+#[test]
+fn what_the_spool_has_no_room_for_is_given_up_as_well() {
+    check_refusals(
+        Refuses::Entry(2),
+        0,
+        &[(Fate::Queued, 75), (Fate::SpoolFull, 52), (Fate::Refused, 3)],
+        true,
+    );
 }

@@ -168,6 +168,14 @@ impl Appender {
         self.forgotten
     }
 
+    /// Makes sure that Redis answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        self.redis.ping().await
+    }
+
     /// Appends a batch to one shard, in the order of its numbers.
     ///
     /// # Errors
@@ -187,7 +195,7 @@ impl Appender {
     /// [`RedisError`] for a batch of which Redis has a part, or all, or nothing. Repeat it, with the same numbers and
     /// before any greater number of this shard, until it is confirmed: what Redis has is not taken again. Only after
     /// an error that is not [`RedisError::is_unsettled`] the entries from the first unconfirmed one on may get another
-    /// fate instead.
+    /// fate instead; or where one is refused each time that it is sent alone.
     pub async fn append_all(
         &mut self,
         batches: &[(u32, &[Numbered<EncodedEntry>])],

@@ -207,6 +207,7 @@ impl Ending {
             | Fate::BreakerOpen
             | Fate::Queued
             | Fate::SpoolFull
+            | Fate::Refused
             | Fate::TooLarge
             | Fate::Spooled
             | Fate::Unreadable
