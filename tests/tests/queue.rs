@@ -13,6 +13,8 @@ mod reader;
 mod refusals;
 #[path = "queue/results.rs"]
 mod results;
+#[path = "queue/upload.rs"]
+mod upload;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ("reader", reader::CASES),
         ("refusals", refusals::CASES),
         ("results", results::CASES),
+        ("upload", upload::CASES),
     ])
 }
 

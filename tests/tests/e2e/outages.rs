@@ -27,6 +27,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "the_capture_is_killed_with_a_full_spool", needs: FLEET, run: capture_killed },
     Case { name: "the_capture_is_killed_under_load", needs: FLEET, run: capture_killed_under_load },
     Case { name: "others_have_agreed_on_another_number_of_shards", needs: FLEET, run: disagreement },
+    Case { name: "a_key_in_the_way_holds_up_nobody_else", needs: FLEET, run: key_in_the_way },
+    Case { name: "rights_that_were_taken_back_lose_nothing", needs: FLEET, run: rights_taken_back },
     Case { name: "the_disk_of_the_spool_is_full", needs: FLEET, run: disk_full },
 ];
 
@@ -237,6 +239,58 @@ fn disagreement() -> anyhow::Result<()> {
     let told = account.captured.given() + account.captured.of("drained");
     ensure!(told == account.captured.seen, "{:?}", account.captured);
     account.arrived_once(first..account.sent)
+}
+
+/// Somebody's key lies where one shard has its book: that shard loses what comes meanwhile, and says so.
+fn key_in_the_way() -> anyhow::Result<()> {
+    const BOOK: &str = "{understudy:lab:1}:book";
+    let redis = Server::start()?;
+    let queue = format!("{PROMPT}\nrefused_wait_max = \"2s\"");
+    let mut fleet =
+        Fleet::start(Setup { queue, session: "header:X-Marker", workers: 1, ..Setup::new(&redis) })?;
+    fleet.load(200, 100)?;
+    fleet.settle()?;
+    redis.command(&["RENAME", BOOK, "kept"])?;
+    redis.command(&["SET", BOOK, "somebody's"])?;
+    fleet.under_load(1_200, 100, |fleet| {
+        let refused =
+            |fleet: &Fleet| fleet.scrape()?.sum("understudy_exchanges_total", &[("fate", "refused")]);
+        wait_until("a refusal", NOTICE_WAIT_MAX, || Ok((refused(fleet)? > 20).then_some(())))?;
+        // The others came behind them in the spool, and go straight to Redis now.
+        let queued = |fleet: &Fleet| fleet.scrape()?.sum("understudy_exchanges_total", &[("fate", "queued")]);
+        let before = queued(fleet)?;
+        wait_until("others", NOTICE_WAIT_MAX, || Ok((queued(fleet)? > before + 100).then_some(())))?;
+        let scrape = fleet.scrape()?;
+        ensure!(scrape.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
+        let said = fleet.capture()?.stderr();
+        ensure!(said.contains(BOOK) && said.contains("a string lies under the key"), "{said}");
+        let times = said.matches("Redis refuses entries").count();
+        ensure!(times == 1, "it is said {times} times: {said}");
+        redis.command(&["DEL", BOOK])?;
+        redis.command(&["RENAME", "kept", BOOK]).map(drop)
+    })?;
+    fleet.load(100, 100)?;
+    let account = fleet.balance()?;
+    account.captured_all(&["refused"])?;
+    account.arrived_once(account.sent - 100..account.sent)
+}
+
+/// The user may not write any more, and then may again: as long as nothing else could be sent, it is an outage.
+fn rights_taken_back() -> anyhow::Result<()> {
+    let redis = Server::start()?;
+    let queue = format!("{PROMPT}\nrefused_wait_max = \"1s\"");
+    let mut fleet = Fleet::start(Setup { queue, ..Setup::new(&redis) })?;
+    fleet.load(100, 100)?;
+    fleet.under_load(800, 100, |fleet| {
+        redis.command(&["ACL", "SETUSER", "default", "-@write"])?;
+        pause(Duration::from_secs(4));
+        let errors = fleet.scrape()?.sum("understudy_queue_errors_total", &[("kind", "permission")])?;
+        ensure!(errors > 0, "nobody says that it is forbidden: {}", fleet.capture()?.stderr());
+        redis.command(&["ACL", "SETUSER", "default", "+@all"]).map(drop)
+    })?;
+    let account = fleet.balance()?;
+    account.captured_all(&[])?;
+    account.arrived_once(0..account.sent)
 }
 
 /// Redis is away and the disk takes nothing, then something, then Redis is back.

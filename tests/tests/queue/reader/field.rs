@@ -111,7 +111,8 @@ pub(crate) fn finding(exchange: ExchangeId, route: &Arc<str>, fate: Fate) -> Fin
     }
 }
 
-fn exchange(number: u64, body_bytes: usize) -> Exchange {
+/// An exchange with this number, all of one connection.
+pub(crate) fn exchange(number: u64, body_bytes: usize) -> Exchange {
     let at = Timestamp(number);
     let end = |last, port| Endpoint::from(std::net::SocketAddr::from(([10, 0, 0, last], port)));
     let key = FlowKey { client: end(1, 40_000), server: end(2, 80), scope: 0 };

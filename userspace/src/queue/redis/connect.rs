@@ -270,7 +270,11 @@ impl Redis {
                 return RedisError::WrongType { address, key: key.clone(), expected: expected.name(), found };
             }
         }
-        error
+        // Each has its type: then it is the first, where all scripts keep what they are about.
+        match keys.first() {
+            Some(key) => error.about(key),
+            None => error,
+        }
     }
 
     /// The connection, made anew when there is none.

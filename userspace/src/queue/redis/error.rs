@@ -181,6 +181,9 @@ pub enum RedisErrorKind {
     Protocol,
 }
 
+/// Stands for a key that Redis has not named.
+const UNKNOWN_KEY: &str = "(unknown)";
+
 /// Codes that Redis starts an error with, and what they mean. Before version 7 an error inside a script stands in the
 /// middle of the message, so the whole of it is searched.
 const CODES: [(&str, RedisErrorKind); 18] = [
@@ -263,6 +266,16 @@ impl RedisError {
         )
     }
 
+    /// The same about this key, where Redis has not named one.
+    pub(super) fn about(self, named: &str) -> Self {
+        match self {
+            Self::WrongType { address, key, expected, found } if key == UNKNOWN_KEY => {
+                Self::WrongType { address, key: named.to_owned(), expected, found }
+            }
+            other => other,
+        }
+    }
+
     /// An answer of another form than `operation` has.
     pub(super) fn answer(address: &str, operation: &'static str, said: impl std::fmt::Debug) -> Self {
         // An answer can be large; its start is enough to see what it is.
@@ -305,7 +318,7 @@ impl RedisError {
             Some(RedisErrorKind::OutOfMemory) => Self::OutOfMemory { address, said },
             Some(RedisErrorKind::WrongType) => Self::WrongType {
                 address,
-                key: "(unknown)".to_owned(),
+                key: UNKNOWN_KEY.to_owned(),
                 expected: "value of ours",
                 found: "value of another type".to_owned(),
             },
@@ -326,6 +339,14 @@ impl RedisError {
                     "it has no database of that number; change the number at the end of `redis`".to_owned();
                 Self::Settings { address, said }
             }
+            // Redis 7.0 says NOPERM only of what the script itself is called with.
+            _ if said.contains("The user executing the script can't") => Self::Permission { address, said },
+            _ if said.contains("exhausted the last possible ID") => Self::WrongType {
+                address,
+                key: UNKNOWN_KEY.to_owned(),
+                expected: "stream that takes entries",
+                found: "stream that somebody has given the last possible id".to_owned(),
+            },
             _ if said.contains("max number of clients") => Self::NotReady { address, said },
             _ => Self::Protocol { address, operation, said },
         }
@@ -415,6 +436,16 @@ mod tests {
         check("CLUSTERDOWN Hash slot not served", RedisErrorKind::Cluster, "Hash slot");
         check("ERR This instance has cluster support disabled", RedisErrorKind::Cluster, "no cluster");
         check("ERR DB index is out of range", RedisErrorKind::Settings, "number");
+        check(
+            "ERR The user executing the script can't run this command or subcommand script: e8",
+            RedisErrorKind::Permission,
+            "ACL SETUSER",
+        );
+        check(
+            "ERR The stream has exhausted the last possible ID, unable to add more items script: e8",
+            RedisErrorKind::WrongType,
+            "last possible id",
+        );
         check("ERR unknown command 'EVALSHA'", RedisErrorKind::Protocol, "EVALSHA");
     }
 
