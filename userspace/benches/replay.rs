@@ -2,21 +2,19 @@
 //!
 //! Leaves nothing running, and sends nothing off this host. Skips itself, saying so, where nginx is not installed.
 
+#[path = "shared/mod.rs"]
+mod shared;
+
 use std::error::Error;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use shared::{Nginx, answer, cpu_of_this_process, exchange};
 use understudy::branch::{CapturedPorts, HttpBranch, HttpBranchConfig, LoopGuard};
 use understudy::compare::CompareLimits;
 use understudy::compare::noise::{NoiseConfig, NoiseModel};
 use understudy::metrics::ReplayStats;
-use understudy::model::{
-    Body, Endpoint, Exchange, ExchangeId, Fate, Flow, FlowKey, Headers, Ledger, Marks, Observation, Outcome,
-    Request, Response, Times, Timestamp, Version,
-};
+use understudy::model::{Exchange, Fate, Ledger, Observation, Outcome, Timestamp};
 use understudy::pipeline::handover::{HandoverLimits, handover};
 use understudy::pipeline::judge::Judge;
 use understudy::pipeline::pace::{Anchor, Pace};
@@ -28,6 +26,7 @@ use understudy::queue::{Offer as _, Offered};
 
 const ROUNDS: usize = 5;
 const REQUESTS: u64 = 10_000;
+const BODY: &str = "{\"id\":7,\"name\":\"lamp\"}";
 
 /// One way to run.
 struct Way {
@@ -46,12 +45,6 @@ const WAYS: [Way; 5] = [
     Way { name: "full speed, 2 workers", per_second: 0, workers: 2 },
 ];
 
-struct Nginx {
-    process: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
 struct Round {
     cpu: Duration,
     wall: Duration,
@@ -59,7 +52,7 @@ struct Round {
 
 #[expect(clippy::print_stdout, reason = "the figures are what a bench is for")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let Ok(nginx) = Nginx::start() else {
+    let Ok(nginx) = Nginx::start(BODY) else {
         println!("replay: skipped, nginx is not installed");
         return Ok(());
     };
@@ -105,7 +98,7 @@ async fn replay(port: u16, way: &Way) -> Result<u64, Box<dyn Error + Send + Sync
     for number in 0..REQUESTS {
         let at = Timestamp((number * 1_000_000_000).checked_div(way.per_second).unwrap_or(0));
         let offered = Offered {
-            exchange: Arc::new(exchange(number, at)),
+            exchange: Arc::new(exchange(number, at, answer(BODY))),
             route: "other".into(),
             ticket: ledger.admit(),
         };
@@ -158,89 +151,5 @@ fn same(exchange: &Exchange, observation: &Observation) -> Outcome {
             Outcome::Match
         }
         _ => Outcome::Ignored(Vec::new()),
-    }
-}
-
-fn exchange(number: u64, at: Timestamp) -> Exchange {
-    let end = Endpoint { addr: [0; 16], port: 80 };
-    Exchange {
-        id: ExchangeId { flow: number, offset: 0 },
-        flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: at },
-        request: Request {
-            method: "GET".into(),
-            target: format!("/items/{number}?full=1").into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs([
-                ("Host", "shop.example.org"),
-                ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-                ("Accept", "application/json"),
-                ("Accept-Encoding", "gzip, deflate, br"),
-                ("Cookie", "session=0123456789abcdef0123456789abcdef"),
-                ("X-Request-Id", "4f1c2d3e-0000-4000-8000-0123456789ab"),
-            ]),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response: Some(Response {
-            status: 200,
-            version: Version::Http11,
-            headers: Headers::default(),
-            trailers: Headers::default(),
-            body: Body::whole("{\"id\":7,\"name\":\"lamp\"}"),
-        }),
-        interim: Vec::new(),
-        times: Times { request_first: at, request_last: at, response: None },
-        marks: Marks::default(),
-    }
-}
-
-/// User and system time of all threads.
-fn cpu_of_this_process() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-// === impl Nginx ===
-
-impl Nginx {
-    fn start() -> Result<Self, Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let config = format!(
-            "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; keepalive_requests 1000000;\n\
-             client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{{\"id\":7,\"name\":\"lamp\"}}'; }} }} }}\n",
-            folder.path().display()
-        );
-        let path = folder.path().join("nginx.conf");
-        std::fs::write(&path, config)?;
-        let process = Command::new("nginx")
-            .arg("-e")
-            .arg(folder.path().join("error.log"))
-            .arg("-c")
-            .arg(&path)
-            .env("PATH", "/usr/sbin:/usr/bin:/usr/local/bin")
-            .stderr(Stdio::null())
-            .spawn()?;
-        let nginx = Self { process, port, _folder: folder };
-        // It listens before it is ready to answer; a connection waits for it.
-        for _ in 0..10_000 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(nginx);
-            }
-            std::thread::yield_now();
-        }
-        Err("nginx does not listen".into())
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing left to stop.
-        let stopped = Pid::from_raw(self.process.id().cast_signed())
-            .is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
-        drop((stopped, self.process.wait()));
     }
 }

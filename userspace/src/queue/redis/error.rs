@@ -267,13 +267,13 @@ impl RedisError {
     }
 
     /// The same about this key, where Redis has not named one.
-    pub(super) fn about(self, named: &str) -> Self {
-        match self {
-            Self::WrongType { address, key, expected, found } if key == UNKNOWN_KEY => {
-                Self::WrongType { address, key: named.to_owned(), expected, found }
-            }
-            other => other,
+    pub(super) fn about(mut self, named: &str) -> Self {
+        if let Self::WrongType { key, .. } = &mut self
+            && key == UNKNOWN_KEY
+        {
+            named.clone_into(key);
         }
+        self
     }
 
     /// An answer of another form than `operation` has.
