@@ -65,6 +65,8 @@ pub struct Daemon {
     process: Process,
     place: Place,
     admin: SocketAddr,
+    /// Its own, where nobody else holds one.
+    _workspace: Option<Workspace>,
 }
 
 /// A daemon, or another subcommand, that has ended.
@@ -95,6 +97,9 @@ pub fn finish(command: &mut Command, limit: Duration) -> anyhow::Result<Finished
     let code = process.wait(limit)?;
     Ok(Finished { code, stdout: process.stdout(), stderr: process.stderr() })
 }
+
+/// That a machine is busy with other tests, or has an emulated processor, is no reason to step back here.
+const UNHURRIED: &str = "[capture]\nnice = 0\ncpu_max = \"100%\"\n";
 
 // === impl Settings ===
 
@@ -199,13 +204,30 @@ impl Daemon {
         Self::start(place, &mut command, admin)
     }
 
-    /// `understudy inspect …`, capturing when this returns.
+    /// `understudy inspect …` that takes all the CPU time it needs, capturing when this returns.
     ///
     /// # Errors
     /// As [`Daemon::run`].
     pub fn inspect(place: &Place, port: u16, admin: SocketAddr, more: &[&str]) -> anyhow::Result<Self> {
-        let mut command = place.command(daemon_program());
-        command.args(["inspect", "--port", &port.to_string(), "--admin", &admin.to_string()]).args(more);
+        let workspace = Workspace::new(UNHURRIED)?;
+        let daemon = Self::inspect_in(place, &workspace, port, admin, more)?;
+        Ok(Self { _workspace: Some(workspace), ..daemon })
+    }
+
+    /// `understudy inspect …` with this configuration, capturing when this returns.
+    ///
+    /// # Errors
+    /// As [`Daemon::run`].
+    pub fn inspect_in(
+        place: &Place,
+        workspace: &Workspace,
+        port: u16,
+        admin: SocketAddr,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut command = place.command(&workspace.program);
+        command.args(["inspect", "--port", &port.to_string(), "--admin", &admin.to_string(), "--config"]);
+        command.arg(workspace.config()).args(more);
         Self::start(place, &mut command, admin)
     }
 
@@ -215,13 +237,13 @@ impl Daemon {
     /// As [`Daemon::run`].
     pub fn start(place: &Place, command: &mut Command, admin: SocketAddr) -> anyhow::Result<Self> {
         let process = Process::start("understudy", command)?;
-        let mut daemon = Self { process, place: place.clone(), admin };
+        let mut daemon = Self { process, place: place.clone(), admin, _workspace: None };
         daemon.wait_ready()?;
         Ok(daemon)
     }
 
     fn wait_ready(&mut self) -> anyhow::Result<()> {
-        let Self { process, place, admin } = self;
+        let Self { process, place, admin, _workspace: _ } = self;
         within(place, || {
             wait_until("readiness of understudy", READY_WAIT_MAX, || {
                 process.must_run()?;

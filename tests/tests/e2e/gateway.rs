@@ -121,10 +121,6 @@ while at < len(file):
     at += 16 + length
 "#;
 
-/// A daemon that takes all the CPU time it needs: an emulated processor has little, and whether it steps back is not asked
-/// here.
-const UNHURRIED: &str = "[capture]\nnice = 0\ncpu_max = \"100%\"\n";
-
 /// Requests of each test.
 const REQUESTS: usize = 80;
 
@@ -137,12 +133,7 @@ fn admin() -> SocketAddr {
 fn shows(wiring: Wiring, family: Family, interfaces: &str) -> anyhow::Result<()> {
     let gateway = Gateway::new(wiring)?;
     let app = App::start(&gateway.server(), gateway.at(family, unique_port()), Faults::None)?;
-    let daemon = Daemon::inspect(
-        &gateway.host(),
-        app.address.port(),
-        admin(),
-        &["--json", "--interface", interfaces],
-    )?;
+    let daemon = inspect(&gateway, app.address.port(), interfaces)?;
     let sent = through(&gateway, app.address)?;
     let scrape = daemon.settle(sent.len() as u64)?;
     let (captured, before) = passages(&scrape)?;
@@ -156,10 +147,8 @@ fn shows(wiring: Wiring, family: Family, interfaces: &str) -> anyhow::Result<()>
 }
 
 /// `understudy inspect` on the forwarding host.
-fn inspect(gateway: &Gateway, workspace: &Workspace, port: u16, interfaces: &str) -> anyhow::Result<Daemon> {
-    let config = workspace.config().display().to_string();
-    let more = ["--json", "--interface", interfaces, "--config", &config];
-    Daemon::inspect(&gateway.host(), port, admin(), &more)
+fn inspect(gateway: &Gateway, port: u16, interfaces: &str) -> anyhow::Result<Daemon> {
+    Daemon::inspect(&gateway.host(), port, admin(), &["--json", "--interface", interfaces])
 }
 
 /// Requests of every shape, from the client.
@@ -196,8 +185,7 @@ fn frames(interface: &str, tags: &str) -> anyhow::Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), packets.bytes())?;
 
-    let workspace = Workspace::new(UNHURRIED)?;
-    let daemon = inspect(&gateway, &workspace, 8080, interface)?;
+    let daemon = inspect(&gateway, 8080, interface)?;
     // Frames for an Ethernet interface come through its cable, those of a TUN device are written there.
     let (place, way) = if interface == TUN { (gateway.host(), TUN) } else { (gateway.client(), "eth0") };
     let send = place.command("python3").args(["-c", SEND, way, tags]).arg(file.path()).output()?;
@@ -227,7 +215,8 @@ fn replays() -> anyhow::Result<()> {
     let workspace = Workspace::new(&format!(
         "[capture]\nports = [{}]\nhook = \"tc\"\ninterfaces = [\"left\", \"right\"]\nnice = 0\ncpu_max = \"100%\"\n\
          [admin]\nlisten = \"{admin}\"\n[journal]\npath = \"journal.db\"\n[[experiment]]\nname = \"lab\"\n\
-         methods = [\"GET\", \"POST\"]\ncandidate = {{ url = \"http://{}\", isolated = true }}\nnoise.again = \"off\"\n",
+         methods = [\"GET\", \"POST\"]\ncandidate = {{ url = \"http://{}\", isolated = true }}\nnoise.again = \"off\"\n\
+         replay.slot_wait_max = \"60s\"\n",
         a.address.port(),
         b.address
     ))?;
@@ -250,8 +239,7 @@ fn replays() -> anyhow::Result<()> {
 fn kill() -> anyhow::Result<()> {
     let gateway = Gateway::new(Wiring::Cables)?;
     let app = App::start(&gateway.server(), gateway.at(Family::V4, unique_port()), Faults::None)?;
-    let workspace = Workspace::new(UNHURRIED)?;
-    let daemon = inspect(&gateway, &workspace, app.address.port(), "left,right")?;
+    let daemon = inspect(&gateway, app.address.port(), "left,right")?;
     // Other daemons may run at the same time, so the ones of this daemon are told by their ids.
     let (links, programs) = held(daemon.id())?;
     ensure!(programs.len() >= 2, "it holds programs {programs:?}");
@@ -265,7 +253,7 @@ fn kill() -> anyhow::Result<()> {
     })?;
     ensure!(within(&gateway.client(), || get(app.address, "/items/1"))?.status == 200, "A does not answer");
 
-    let daemon = inspect(&gateway, &workspace, app.address.port(), "left,right")?;
+    let daemon = inspect(&gateway, app.address.port(), "left,right")?;
     let sent = through(&gateway, app.address)?;
     daemon.settle(sent.len() as u64)?;
     check(daemon, app.address, sent.into_iter().map(Truth::from).collect())?;

@@ -24,9 +24,8 @@ const CONFIG: &str = "[capture]\ncpu_max = \"0.05%\"\nexcess_min = \"1s\"\n";
 fn too_much_cpu_time() -> anyhow::Result<()> {
     let app = App::start(&Place::Here, free_address()?, Faults::None)?;
     let workspace = Workspace::new(CONFIG)?;
-    let config = workspace.config().display().to_string();
-    let flags = ["--json", "--config", &config];
-    let daemon = Daemon::inspect(&Place::Here, app.address.port(), free_address()?, &flags)?;
+    let daemon =
+        Daemon::inspect_in(&Place::Here, &workspace, app.address.port(), free_address()?, &["--json"])?;
     let load =
         Load { target: "/ping", per_second: 4_000, connections: 64, time: Duration::from_millis(2_500) };
     let answered = constant(app.address, load)?.answered;
