@@ -117,7 +117,7 @@ fn cluster() -> anyhow::Result<()> {
         for error in errors {
             let message = error.to_string();
             ensure!(
-                error.kind() == RedisErrorKind::Cluster && message.contains("mode = \"cluster\""),
+                error.kind() == RedisErrorKind::Settings && message.contains("mode = \"cluster\""),
                 "{message}"
             );
         }
@@ -151,7 +151,7 @@ fn refusals() -> anyhow::Result<()> {
         (config("redis://no-such-host.invalid")?, RedisErrorKind::Unreachable, "no-such-host.invalid"),
         (config(&locked.url())?, RedisErrorKind::Auth, "credentials"),
         (with(&locked.url(), None, "wrong")?, RedisErrorKind::Auth, "credentials"),
-        (with(&locked.url(), Some("nobody"), "correct")?, RedisErrorKind::Auth, "credentials"),
+        (with(&locked.url(), Some("nobody"), "correct")?, RedisErrorKind::Auth, "does not know this user"),
         (with(&open.url(), None, "needless")?, RedisErrorKind::Auth, "credentials"),
         (config(&format!("{}/99", open.url()))?, RedisErrorKind::Settings, "number"),
         (config(&open.url().replace("redis:", "rediss:"))?, RedisErrorKind::Tls, "`redis://`"),
@@ -163,7 +163,7 @@ fn refusals() -> anyhow::Result<()> {
         (config(&format!("redis://{web}"))?, RedisErrorKind::Protocol, "check the port"),
         (config(&format!("rediss://{web}"))?, RedisErrorKind::Protocol, "check the port"),
         (config(&format!("redis://{silent}"))?, RedisErrorKind::Unreachable, "127.0.0.1"),
-        (RedisConfig { mode: Mode::Cluster, ..config(&open.url())? }, RedisErrorKind::Cluster, "no cluster"),
+        (RedisConfig { mode: Mode::Cluster, ..config(&open.url())? }, RedisErrorKind::Settings, "no cluster"),
         (
             RedisConfig { mode: Mode::Sentinel { master: "main".to_owned() }, ..config(&open.url())? },
             RedisErrorKind::Sentinel,

@@ -31,6 +31,7 @@ pub(super) struct RawQueue {
     session: Option<Spanned<String>>,
     stream_entries_max: Option<Spanned<u64>>,
     stream_bytes_max: Option<Spanned<u64>>,
+    part_lifetime: Option<Spanned<String>>,
     batch_max: Option<Spanned<usize>>,
     batch_wait: Option<Spanned<String>>,
     in_flight_bytes_max: Option<Spanned<usize>>,
@@ -42,6 +43,12 @@ pub(super) struct RawQueue {
     claim_after: Option<Spanned<String>>,
     deliveries_max: Option<Spanned<u64>>,
     poll_max: Option<Spanned<String>>,
+    held_bytes_max: Option<Spanned<usize>>,
+    causes_max: Option<Spanned<usize>>,
+    examples_max: Option<usize>,
+    set_aside_max: Option<Spanned<usize>>,
+    set_aside_bytes_max: Option<usize>,
+    set_aside_kept: Option<Spanned<String>>,
     exchange_bytes_max: Option<usize>,
     compress_bytes_min: Option<usize>,
     compress_level: Option<Spanned<i32>>,
@@ -110,8 +117,10 @@ impl RawQueue {
             config.session =
                 session.get_ref().parse().map_err(|error| fault("session", &session, format!("{error}")))?;
         }
-        set(&mut config.stream_entries_max, at_least_one("stream_entries_max", self.stream_entries_max)?);
-        set(&mut config.stream_bytes_max, at_least_one("stream_bytes_max", self.stream_bytes_max)?);
+        let append = &mut config.append;
+        set(&mut append.stream_entries_max, at_least_one("stream_entries_max", self.stream_entries_max)?);
+        set(&mut append.stream_bytes_max, at_least_one("stream_bytes_max", self.stream_bytes_max)?);
+        set_duration(&mut append.part_lifetime, "queue.part_lifetime", self.part_lifetime.as_ref())?;
         let upload = &mut config.upload;
         set(&mut upload.batch_max, at_least_one("batch_max", self.batch_max)?);
         set_duration(&mut upload.batch_wait, "queue.batch_wait", self.batch_wait.as_ref())?;
@@ -125,6 +134,18 @@ impl RawQueue {
         set_duration(&mut worker.claim_after, "queue.claim_after", self.claim_after.as_ref())?;
         set(&mut worker.deliveries_max, at_least_one("deliveries_max", self.deliveries_max)?);
         set_duration(&mut worker.poll_max, "queue.poll_max", self.poll_max.as_ref())?;
+        set(&mut worker.bytes_max, at_least_one("held_bytes_max", self.held_bytes_max)?);
+        let settle = &mut worker.settle;
+        set(&mut settle.causes_max, at_least_one("causes_max", self.causes_max)?);
+        set(&mut settle.examples_max, self.examples_max);
+        set(&mut settle.aside_max, at_least_one("set_aside_max", self.set_aside_max)?);
+        set(&mut settle.aside_bytes_max, self.set_aside_bytes_max);
+        set_duration(&mut settle.aside_kept, "queue.set_aside_kept", self.set_aside_kept.as_ref())?;
+        if let Some(kept) = &self.set_aside_kept
+            && settle.aside_kept.as_secs() == 0
+        {
+            return Err(fault("set_aside_kept", kept, "must be at least 1s"));
+        }
         set(&mut config.entry.wire.exchange_bytes_max, self.exchange_bytes_max);
         set(&mut config.entry.compress_bytes_min, self.compress_bytes_min);
         if let Some(level) = self.compress_level {

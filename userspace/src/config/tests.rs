@@ -301,6 +301,8 @@ fn a_queue_is_refused_with_line_and_key() {
     check_queue("redis = \"redis://a\"\nshards = 0", "line 3, key `queue.shards`: must be from 1 to");
     check_queue("redis = \"redis://a\"\nsession = \"user\"", "cookie:NAME");
     check_queue("redis = \"redis://a\"\nbatch_max = 0", "must be at least 1");
+    check_queue("redis = \"redis://a\"\nset_aside_max = 0", "queue.set_aside_max`: must be at least 1");
+    check_queue("redis = \"redis://a\"\nset_aside_kept = \"10ms\"", "must be at least 1s");
     check_queue("redis = \"redis://a\"\nbatch_wait = \"5\"", "is not a duration");
     check_queue("redis = \"redis://a\"\nprefix = \"a b\"", "white space");
     check_queue("redis = \"redis://a\"\ncompress_level = 30", "from -7");

@@ -37,7 +37,7 @@ use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::entry::EntryEncoder;
 use crate::queue::memory::{MemoryOffer, memory_queue};
 use crate::queue::redis::results::{Results, ResultsLimits, Role};
-use crate::queue::redis::{AppendLimits, Appender, Keys, ProducerId, RedisConfig};
+use crate::queue::redis::{Appender, Keys, ProducerId, RedisConfig};
 use crate::recording::file;
 use crate::report::CaptureShare;
 use crate::select::Selector;
@@ -244,13 +244,8 @@ impl Upload {
         }
         let redis = connect(redis).await?;
         let producer = random_id()?;
-        let limits = AppendLimits {
-            stream_entries_max: queue.stream_entries_max,
-            stream_bytes_max: queue.stream_bytes_max,
-            ..AppendLimits::default()
-        };
         let appender = {
-            let (redis, prefix) = (redis.clone(), queue.prefix.clone());
+            let (redis, prefix, limits) = (redis.clone(), queue.prefix.clone(), queue.append.clone());
             move |experiment: &str, producer: u128| {
                 let keys = Keys::new(&prefix, experiment);
                 Appender::new(redis.clone(), keys, limits.clone(), ProducerId::new(producer))

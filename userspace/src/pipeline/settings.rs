@@ -22,8 +22,8 @@ use crate::journal::JournalLimits;
 use crate::packet::FragmentLimits;
 use crate::queue::entry::EntryLimits;
 use crate::queue::memory::MemoryQueueLimits;
-use crate::queue::redis::WorkerLimits;
 use crate::queue::redis::config::{Mode, RedisConfig, Server};
+use crate::queue::redis::{AppendLimits, WorkerLimits};
 use crate::recording::RecordingLimits;
 use crate::report::VerdictPolicy;
 use crate::select::SelectConfig;
@@ -82,10 +82,8 @@ pub struct QueueConfig {
     pub shards: NonZeroU32,
     /// What keeps exchanges in one stream, and so in order. Default: the client's address.
     pub session: SessionBy,
-    /// Entries of one stream, about; the oldest beyond are trimmed and counted. Default: 100,000.
-    pub stream_entries_max: u64,
-    /// Bytes of one stream, about; as above. Default: 64 MiB.
-    pub stream_bytes_max: u64,
+    /// Bounds of a stream.
+    pub append: AppendLimits,
     /// Bounds of one entry, and when it is compressed.
     pub entry: EntryLimits,
     /// Bounds of the way there.
@@ -226,8 +224,7 @@ impl QueueConfig {
             prefix: "understudy".to_owned(),
             shards: SHARDS_DEFAULT,
             session: SessionBy::default(),
-            stream_entries_max: 100_000,
-            stream_bytes_max: 64 << 20,
+            append: AppendLimits::default(),
             entry: EntryLimits::default(),
             upload: UploadLimits::default(),
             worker: WorkerLimits::default(),

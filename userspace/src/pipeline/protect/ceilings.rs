@@ -116,7 +116,7 @@ pub fn bounds(config: &Config, role: Role) -> Vec<Bound> {
             Role::Capture => {}
             Role::Worker => {
                 let entries = queue.as_ref().map_or(0, |queue| queue.worker.bytes_max);
-                add("entries of the queue that a worker holds", bytes(entries));
+                add("queue.held_bytes_max", bytes(entries));
             }
         }
         if role != Role::Capture {

@@ -242,7 +242,13 @@ impl Redis {
         error: &redis::RedisError,
     ) -> Problem {
         let unknown_script = error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript);
-        let problem = RedisError::from_driver(&connection.address, operation, error);
+        let is_moved = matches!(error.code(), Some("MOVED" | "ASK"));
+        let problem = match &connection.link {
+            Link::Server(_) if is_moved => RedisError::of_a_cluster(&connection.address),
+            Link::Server(_) | Link::Cluster(_) => {
+                RedisError::from_driver(&connection.address, operation, error)
+            }
+        };
         if connection.link.is_over(&problem) || error.is_unrecoverable_error() {
             let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
             if current.as_ref().is_some_and(|current| current.attempt == connection.attempt) {

@@ -30,7 +30,7 @@ pub enum RedisError {
     },
     /// It asks for a password, or for another one.
     #[error(
-        "Redis at {address} does not let us in: {said}; set `user` and `password` in the file that `{SECTION} credentials` names"
+        "Redis at {address} does not let us in: {said}; give the right `user` and `password` in the file that `{SECTION} credentials` names"
     )]
     Auth {
         /// Where.
@@ -106,7 +106,7 @@ pub enum RedisError {
         /// What Redis said.
         said: String,
     },
-    /// A cluster where none is expected, none where one is, or one that is broken.
+    /// A cluster that is broken, or that moves.
     #[error("the cluster of Redis at {address} cannot answer: {said}")]
     Cluster {
         /// Where.
@@ -266,6 +266,12 @@ impl RedisError {
         )
     }
 
+    /// Redis names another node, to whoever takes it for a single server.
+    pub(super) fn of_a_cluster(address: &str) -> Self {
+        let said = format!("it is a node of a cluster; set `{SECTION} mode = \"cluster\"`");
+        Self::Settings { address: address.to_owned(), said }
+    }
+
     /// The same about this key, where Redis has not named one.
     pub(super) fn about(mut self, named: &str) -> Self {
         if let Self::WrongType { key, .. } = &mut self
@@ -286,13 +292,20 @@ impl RedisError {
     /// What the driver reports, in our words.
     pub(super) fn from_driver(address: &str, operation: &'static str, error: &redis::RedisError) -> Self {
         let address = address.to_owned();
-        let said = error.to_string();
+        let said = match (error.code(), error.detail()) {
+            (Some(code), Some(detail)) => format!("{code} {detail}"),
+            (Some(_), None) | (None, _) => error.to_string(),
+        };
         match error.kind() {
             ErrorKind::Io if error.is_timeout() => {
                 Self::Timeout { address, said: format!("{operation} ({said})") }
             }
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => Self::Unreachable { address, said },
-            ErrorKind::AuthenticationFailed => Self::Auth { address, said },
+            // The driver keeps what Redis said to itself.
+            ErrorKind::AuthenticationFailed => Self::Auth {
+                address,
+                said: "it does not know this user, or not with this password".to_owned(),
+            },
             ErrorKind::InvalidClientConfig => Self::Settings { address, said },
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 Self::from_server(address, operation, error.code().unwrap_or_default(), said)
@@ -325,14 +338,10 @@ impl RedisError {
             Some(RedisErrorKind::NoGroup) => Self::NoGroup { address, said },
             Some(RedisErrorKind::ReadOnly) => Self::ReadOnly { address, said },
             Some(RedisErrorKind::NotReady) => Self::NotReady { address, said },
-            Some(RedisErrorKind::Cluster) if matches!(code, "MOVED" | "ASK") => {
-                let said = format!("it is a node of a cluster ({said}); set `{SECTION} mode = \"cluster\"`");
-                Self::Cluster { address, said }
-            }
             Some(RedisErrorKind::Cluster) => Self::Cluster { address, said },
             _ if said.contains("cluster support disabled") => {
                 let said = format!("it is no cluster; remove `{SECTION} mode = \"cluster\"`");
-                Self::Cluster { address, said }
+                Self::Settings { address, said }
             }
             _ if said.contains("DB index is out of range") => {
                 let said =
@@ -432,9 +441,9 @@ mod tests {
         check("LOADING Redis is loading the dataset in memory", RedisErrorKind::NotReady, "loading");
         check("MASTERDOWN Link with MASTER is down", RedisErrorKind::NotReady, "MASTER");
         check("BUSY Redis is busy running a script.", RedisErrorKind::NotReady, "script");
-        check("MOVED 3999 127.0.0.1:6381", RedisErrorKind::Cluster, "mode = \"cluster\"");
+        check("MOVED 3999 127.0.0.1:6381", RedisErrorKind::Cluster, "3999");
         check("CLUSTERDOWN Hash slot not served", RedisErrorKind::Cluster, "Hash slot");
-        check("ERR This instance has cluster support disabled", RedisErrorKind::Cluster, "no cluster");
+        check("ERR This instance has cluster support disabled", RedisErrorKind::Settings, "no cluster");
         check("ERR DB index is out of range", RedisErrorKind::Settings, "number");
         check(
             "ERR The user executing the script can't run this command or subcommand script: e8",
