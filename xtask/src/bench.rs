@@ -36,6 +36,8 @@ enum Part {
     Offline,
     /// From capture into Redis, and from Redis to compared
     Queue,
+    /// Taking secrets out of an exchange
+    Redact,
 }
 
 // === impl Part ===
@@ -51,6 +53,7 @@ impl Part {
             }
             Part::Offline => offline::run(sh),
             Part::Queue => bench(sh, "6. From capture into Redis, and from Redis to compared", "queue"),
+            Part::Redact => redact(sh),
         }
     }
 }
@@ -72,6 +75,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     cmd!(sh, "cargo build --package understudy-tests --bin understudy-lab-app").quiet().run()?;
     let wanted = |part: &Part| options.parts.is_empty() || options.parts.contains(part);
     Part::value_variants().iter().filter(|part| wanted(part)).try_for_each(|part| part.run(&sh))
+}
+
+/// Times, and instructions, which no other load on the machine changes.
+fn redact(sh: &Shell) -> anyhow::Result<()> {
+    bench(sh, "7. Taking secrets out of an exchange, one core", "redact")?;
+    println!();
+    for name in ["small", "json_2_kb", "json_1_mb", "html_50_kb"] {
+        let modes = ["standard", "strict"].map(|mode| {
+            let counted = offline::counted(sh, "redact", &["--once", name, mode], "*redact_once*")?;
+            Ok::<_, anyhow::Error>(counted.map(|counted| format!("{counted} ({mode})")))
+        });
+        let counts = modes.into_iter().collect::<anyhow::Result<Option<Vec<_>>>>()?;
+        let Some(counts) = counts else {
+            println!("   instructions: valgrind is not installed");
+            return Ok(());
+        };
+        println!("   {name}: instructions: {}", counts.join(", "));
+    }
+    Ok(())
 }
 
 fn bench(sh: &Shell, title: &str, target: &str) -> anyhow::Result<()> {

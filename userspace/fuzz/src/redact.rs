@@ -19,14 +19,7 @@ const KINDS: [&str; 7] = [
     "",
 ];
 
-/// True for UTF-8 without escapes of other bytes. Among bytes that are no text words must be long to be taken for secrets, and
-/// one may become long enough beside a token.
-fn is_text(bytes: &[u8]) -> bool {
-    let is_high = |pair: &[u8]| pair.first() == Some(&b'%') && !matches!(pair.get(1), Some(b'0'..=b'7'));
-    std::str::from_utf8(bytes).is_ok() && !bytes.windows(2).any(is_high)
-}
-
-/// Any bytes as target, field and body of a request, and as the body of its response: a credential that was redacted once stays as it is,
+/// Any bytes as target, field and body of a request, and as the body of its response: what was redacted once stays as it is,
 /// nothing that frames a message changes, and a dry run finds what the real one hides.
 pub fn redact(bytes: &[u8]) {
     thread_local! {
@@ -75,15 +68,13 @@ pub fn redact(bytes: &[u8]) {
             let answer = redactor.response(&response, &mut tally);
             assert!(redactor.mode().hides() || (once.is_none() && answer.is_none()));
             assert!(tally.total() > 0 || (once.is_none() && answer.is_none()));
-            if let Some(once) = once.filter(|_| is_text(bytes)) {
-                assert_eq!(once.headers.get("content-type"), request.headers.get("content-type"));
-                assert_eq!(once.headers.len(), request.headers.len());
-                // Of bodies the unit tests ask that: one whose structure is broken may be read in another way once a token
-                // stands in it.
-                let twice =
-                    redactor.request(&once, &mut RedactTally::default()).unwrap_or_else(|| once.clone());
-                assert_eq!(twice.headers.get("authorization"), once.headers.get("authorization"));
-            }
+            let Some(once) = once else { continue };
+            assert_eq!(once.headers.get("content-type"), request.headers.get("content-type"));
+            assert_eq!(once.headers.len(), request.headers.len());
+            let twice = redactor.request(&once, &mut RedactTally::default()).unwrap_or_else(|| once.clone());
+            assert_eq!(twice.target, once.target);
+            assert!(twice.headers.iter().eq(once.headers.iter()));
+            assert_eq!((twice.body.kept, twice.body.digest), (once.body.kept, once.body.digest));
         }
     });
 }

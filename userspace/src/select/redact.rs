@@ -8,12 +8,18 @@
 
 mod body;
 mod coded;
+mod cut;
 mod form;
 mod head;
 mod json;
+mod known;
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
+mod leaks;
 mod markup;
 mod multipart;
 mod names;
+mod pairs;
 mod path;
 mod patterns;
 mod rules;
@@ -22,17 +28,20 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod token;
+mod urls;
+mod wide;
 
 use std::collections::HashSet;
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Exchange, Observation, Request, Response, is_token};
+use crate::model::{Exchange, Headers, Observation, Request, Response, is_token};
 
 use names::{Names, plain_name};
+use pairs::Sought;
 use path::{JsonPath, Progress};
-use patterns::Patterns;
+use patterns::{About, Patterns};
 
 pub use rules::{RedactLimits, RedactMode, RedactRules, RedactRulesError};
 pub use tally::{RedactTally, Rule};
@@ -123,7 +132,15 @@ impl Redactor {
     /// The exchange without secrets; none when it has none, or none are to be hidden.
     pub fn exchange(&self, exchange: &Exchange, tally: &mut RedactTally) -> Option<Exchange> {
         let request = self.request(&exchange.request, tally);
+        let known = tally.echoes().len();
         let response = exchange.response.as_ref().and_then(|response| self.response(response, tally));
+        // A name in the answer may say of something in the request that it is a secret.
+        let again = if tally.echoes().len() > known && self.mode.hides() {
+            self.request(request.as_ref().unwrap_or(&exchange.request), tally)
+        } else {
+            None
+        };
+        let request = again.or(request);
         if request.is_none() && response.is_none() {
             return None;
         }
@@ -139,20 +156,25 @@ impl Redactor {
         if self.mode == RedactMode::Off {
             return None;
         }
+        // Fields first: what they hold is repeated elsewhere more often than the other way round.
+        let headers = self.fields(&request.headers, tally);
+        let trailers = self.fields(&request.trailers, tally);
         let target = self.target(&request.target, tally);
         let body = self.body(&request.headers, &request.body, tally);
-        let length = body.as_ref().map(|body| body.bytes);
-        let headers = self.fields(&request.headers, length, tally);
-        let trailers = self.fields(&request.trailers, None, tally);
+        let headers = self.again(&request.headers, headers, tally);
+        let trailers = self.again(&request.trailers, trailers, tally);
+        let shown = target.as_ref().unwrap_or(&request.target);
+        let target = if tally.is_repeated_in(shown) { self.target(shown, tally).or(target) } else { target };
         let unchanged = target.is_none() && body.is_none() && headers.is_none() && trailers.is_none();
         if unchanged || self.mode == RedactMode::DryRun {
             return None;
         }
+        let length = body.as_ref().map(|body| body.bytes);
         Some(Request {
             method: request.method.clone(),
             target: target.unwrap_or_else(|| request.target.clone()),
             version: request.version,
-            headers: headers.unwrap_or_else(|| request.headers.clone()),
+            headers: with_length(headers.unwrap_or_else(|| request.headers.clone()), length),
             trailers: trailers.unwrap_or_else(|| request.trailers.clone()),
             body: body.unwrap_or_else(|| request.body.clone()),
         })
@@ -163,18 +185,20 @@ impl Redactor {
         if self.mode == RedactMode::Off {
             return None;
         }
+        let headers = self.fields(&response.headers, tally);
+        let trailers = self.fields(&response.trailers, tally);
         let body = self.body(&response.headers, &response.body, tally);
-        let length = body.as_ref().map(|body| body.bytes);
-        let headers = self.fields(&response.headers, length, tally);
-        let trailers = self.fields(&response.trailers, None, tally);
+        let headers = self.again(&response.headers, headers, tally);
+        let trailers = self.again(&response.trailers, trailers, tally);
         let unchanged = body.is_none() && headers.is_none() && trailers.is_none();
         if unchanged || self.mode == RedactMode::DryRun {
             return None;
         }
+        let length = body.as_ref().map(|body| body.bytes);
         Some(Response {
             status: response.status,
             version: response.version,
-            headers: headers.unwrap_or_else(|| response.headers.clone()),
+            headers: with_length(headers.unwrap_or_else(|| response.headers.clone()), length),
             trailers: trailers.unwrap_or_else(|| response.trailers.clone()),
             body: body.unwrap_or_else(|| response.body.clone()),
         })
@@ -191,9 +215,30 @@ impl Redactor {
         }
     }
 
+    /// Fields that repeat what was known as a secret only after they were looked at: once more.
+    fn again(&self, fields: &Headers, hidden: Option<Headers>, tally: &mut RedactTally) -> Option<Headers> {
+        let shown = hidden.as_ref().unwrap_or(fields);
+        if shown.iter().any(|(_, value)| tally.is_repeated_in(value)) {
+            return self.fields(shown, tally).or(hidden);
+        }
+        hidden
+    }
+
     /// A text without what is known by its looks; none when nothing is.
     fn text(&self, text: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
-        self.patterns.hide(text, &self.query, &self.key, tally)
+        self.looks(text, &self.query, false, tally)
+    }
+
+    /// The same where these names stand before a `=`, and where nobody saw its end.
+    fn looks(
+        &self,
+        text: &[u8],
+        parameters: &Names,
+        is_cut: bool,
+        tally: &mut RedactTally,
+    ) -> Option<Vec<u8>> {
+        let names = Sought { parameters, members: &self.json };
+        self.patterns.hide(text, About { names, is_cut }, &self.key, tally)
     }
 
     fn is_strict(&self) -> bool {
@@ -292,6 +337,8 @@ fn patterns_of(entries: &[String]) -> Result<Patterns, RedactRulesError> {
             "-card" => patterns.card = false,
             "-bearer" => patterns.bearer = false,
             "-jwt" => patterns.jwt = false,
+            "-key" => patterns.key = false,
+            "-url" => patterns.url = false,
             other if other.starts_with('-') || other.is_empty() => {
                 return Err(RedactRulesError::Unknown { list, entry: entry.clone() });
             }
@@ -303,6 +350,16 @@ fn patterns_of(entries: &[String]) -> Result<Patterns, RedactRulesError> {
         }
     }
     Ok(patterns)
+}
+
+/// Fields with this length of the body where they name one.
+fn with_length(headers: Headers, bytes: Option<u64>) -> Headers {
+    let Some(length) = bytes.filter(|_| headers.get("content-length").is_some()) else { return headers };
+    let length = length.to_string();
+    let pairs = headers.iter().map(|(name, value)| {
+        (name, if name.eq_ignore_ascii_case(b"content-length") { length.as_bytes() } else { value })
+    });
+    Headers::from_pairs(pairs)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

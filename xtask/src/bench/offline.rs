@@ -134,23 +134,38 @@ fn children() -> anyhow::Result<Duration> {
 
 /// Instructions for an exchange, which no other load on the machine changes.
 fn instructions(sh: &Shell) -> anyhow::Result<()> {
-    if cmd!(sh, "which valgrind").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        println!("\n   instructions for each exchange: valgrind is not installed");
-        return Ok(());
-    }
     println!();
     for (name, exchanges) in [("small", 64 * 64), ("bodies", 32), ("disorder", 64)] {
-        let runner = "valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect=*pair*play*";
-        let report = cmd!(sh, "cargo bench --quiet --package understudy --bench pair -- --once {name}")
-            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner)
-            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner)
-            .quiet()
-            .ignore_stdout()
-            .read_stderr()?;
-        let collected = collected(&report).with_context(|| format!("valgrind counted nothing: {report}"))?;
-        println!("   {name}: {} instructions for each exchange", collected / exchanges);
+        match counted(sh, "pair", &["--once", name], "*pair*play*")? {
+            Some(counted) => println!("   {name}: {} instructions for each exchange", counted / exchanges),
+            None => {
+                println!("   instructions for each exchange: valgrind is not installed");
+                return Ok(());
+            }
+        }
     }
     Ok(())
+}
+
+/// Instructions of the functions with such a name while a bench runs with these arguments; none without valgrind.
+pub(super) fn counted(
+    sh: &Shell,
+    bench: &str,
+    arguments: &[&str],
+    function: &str,
+) -> anyhow::Result<Option<u64>> {
+    if cmd!(sh, "which valgrind").quiet().ignore_stdout().ignore_stderr().run().is_err() {
+        return Ok(None);
+    }
+    let runner =
+        format!("valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect={function}");
+    let report = cmd!(sh, "cargo bench --quiet --package understudy --bench {bench} -- {arguments...}")
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", &runner)
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner)
+        .quiet()
+        .ignore_stdout()
+        .read_stderr()?;
+    collected(&report).with_context(|| format!("valgrind counted nothing: {report}")).map(Some)
 }
 
 /// `==7== Collected : 123456` in callgrind's report.

@@ -99,6 +99,9 @@ impl Redactor {
             let token = self.secret(&plain, rule, tally)?;
             return Some(encoded(&token, value, OF_FORMS));
         }
-        self.text(&plain, tally).map(|hidden| encoded(&hidden, value, OF_FORMS))
+        let is_document = matches!(plain.trim_ascii_start().first(), Some(b'{' | b'['));
+        let by_structure = if is_document { self.json(&plain, tally) } else { None };
+        let by_looks = self.text(by_structure.as_deref().unwrap_or(&plain), tally);
+        by_looks.or(by_structure).map(|hidden| encoded(&hidden, value, OF_FORMS))
     }
 }

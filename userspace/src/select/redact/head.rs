@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 
+use super::body::SETTLES_MAX;
 use super::form::{OF_PATHS, decoded, encoded};
+use super::patterns::basic_password;
 use super::splice::Splice;
 use super::{Allowed, Place, RedactTally, Redactor, Rule};
 use crate::model::{Headers, REPLAY_HEADER};
@@ -60,6 +62,19 @@ const PROTOCOL: [&str; 46] = [
     "x-frame-options",
 ];
 
+/// Attributes of a cookie, in which no secret stands.
+const ATTRIBUTES: [&[u8]; 9] = [
+    b"domain",
+    b"expires",
+    b"httponly",
+    b"max-age",
+    b"partitioned",
+    b"path",
+    b"priority",
+    b"samesite",
+    b"secure",
+];
+
 /// Schemes of credentials, in lower case: those of IANA's registry that are in use, and those that are used without it.
 const SCHEMES: [&str; 12] = [
     "apikey",
@@ -76,8 +91,14 @@ const SCHEMES: [&str; 12] = [
     "token",
 ];
 
-fn is_scheme(word: &[u8]) -> bool {
+pub(super) fn is_scheme(word: &[u8]) -> bool {
     SCHEMES.iter().any(|scheme| scheme.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// True for a URL, and for one without scheme and host.
+fn is_reference(value: &[u8]) -> bool {
+    let begins = value.starts_with(b"/") || memchr::memmem::find(value, b"://").is_some();
+    begins && !value.iter().any(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'>' | b'"'))
 }
 
 fn is_protocol(name: &[u8]) -> bool {
@@ -86,25 +107,36 @@ fn is_protocol(name: &[u8]) -> bool {
 }
 
 impl Redactor {
-    /// Fields without secrets, with this length of the body where they name one; none when nothing changes.
-    pub(super) fn fields(
-        &self,
-        headers: &Headers,
-        body_bytes: Option<u64>,
-        tally: &mut RedactTally,
-    ) -> Option<Headers> {
-        let length = body_bytes.map(|bytes| bytes.to_string().into_bytes());
+    /// Fields without secrets; none when nothing changes.
+    pub(super) fn fields(&self, headers: &Headers, tally: &mut RedactTally) -> Option<Headers> {
         let mut changed = false;
         let mut fields: Vec<(&[u8], std::borrow::Cow<'_, [u8]>)> = Vec::with_capacity(headers.len());
         for (name, value) in headers.iter() {
-            let hidden = match &length {
-                Some(length) if name.eq_ignore_ascii_case(b"content-length") => Some(length.clone()),
-                Some(_) | None => self.field(name, value, tally),
-            };
+            let hidden = self.settle(value, tally, |value, tally| self.field(name, value, tally));
             changed |= hidden.is_some();
             fields.push((name, hidden.map_or(value.into(), Into::into)));
         }
         changed.then(|| Headers::from_pairs(fields))
+    }
+
+    /// What is left of a text once nothing more is found in it; none when nothing is. What does not come to rest is a token.
+    pub(super) fn settle(
+        &self,
+        text: &[u8],
+        tally: &mut RedactTally,
+        hide: impl Fn(&[u8], &mut RedactTally) -> Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
+        let mut hidden = hide(text, tally)?;
+        if !self.mode.hides() {
+            return Some(hidden);
+        }
+        for _ in 0..SETTLES_MAX {
+            match hide(&hidden, tally) {
+                Some(again) if again != hidden => hidden = again,
+                Some(_) | None => return Some(hidden),
+            }
+        }
+        self.key.secret(&hidden).map(String::into_bytes)
     }
 
     /// The value of one field; none when nothing of it is hidden.
@@ -112,19 +144,39 @@ impl Redactor {
         if is_protocol(name) || self.allowed.field(name) {
             return None;
         }
-        if name.eq_ignore_ascii_case(b"cookie") {
-            return self.headers.hide_field(name).then(|| self.cookies(value, tally)).flatten();
+        let hides = self.headers.hide_field(name);
+        let plain = name.trim_ascii();
+        if hides && plain.eq_ignore_ascii_case(b"cookie") {
+            return self.cookies(value, tally);
         }
-        if name.eq_ignore_ascii_case(b"set-cookie") {
-            return self.headers.hide_field(name).then(|| self.set_cookie(value, tally)).flatten();
+        if hides && plain.eq_ignore_ascii_case(b"set-cookie") {
+            return self.set_cookie(value, tally);
         }
-        if self.headers.hide_field(name) {
+        if hides || self.is_strict() {
             return self.secret(value, Rule::Header, tally);
         }
-        if self.is_strict() {
-            return self.secret(value, Rule::Header, tally);
+        if is_reference(value) { self.reference(value, tally) } else { self.text(value, tally) }
+    }
+
+    /// A URL, or the end of one, as fields such as `Referer` and `Location` have them.
+    fn reference(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let hash = memchr::memchr(b'#', value).unwrap_or(value.len());
+        let (front, fragment) = value.split_at_checked(hash)?;
+        let target = self.target_once(front, tally);
+        // Applications hand over tokens there (RFC 6749 section 4.2.2).
+        let hidden = fragment.get(1..).and_then(|inner| self.form(inner, Place::Query, tally));
+        if target.is_none() && hidden.is_none() {
+            return None;
         }
-        self.text(value, tally)
+        let mut whole = target.unwrap_or_else(|| front.to_vec());
+        match hidden {
+            Some(hidden) => {
+                whole.push(b'#');
+                whole.extend_from_slice(&hidden);
+            }
+            None => whole.extend_from_slice(fragment),
+        }
+        Some(whole)
     }
 
     /// The token of a secret, wherever it stands: counts it, and remembers it. A scheme before it is none, and stays, also
@@ -149,6 +201,12 @@ impl Redactor {
         } else {
             tally.remember(secret, token.as_bytes());
         }
+        if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+            && let Some(password) = basic_password(secret)
+            && let Some(token) = self.key.secret(&password)
+        {
+            tally.remember(&password, token.as_bytes());
+        }
         Some(whole)
     }
 
@@ -163,11 +221,30 @@ impl Redactor {
         splice.finish()
     }
 
-    /// The cookie's value; its name and attributes stay (RFC 6265 section 4.1.1).
+    /// The cookie's value; its name and attributes stay (RFC 6265 section 4.1.1). What is no attribute is another cookie's, of
+    /// one that was put behind it by whoever joined two fields, or by mistake.
     fn set_cookie(&self, value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
         let mut splice = Splice::new(value);
-        let pair = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        self.cookie(pair, 0, Rule::SetCookie, &mut splice, tally);
+        let mut start = 0_usize;
+        for (index, part) in value.split(|byte| *byte == b';').enumerate() {
+            let at = start;
+            start = start.saturating_add(part.len()).saturating_add(1);
+            let equals = memchr::memchr(b'=', part);
+            let (name, rest) = part.split_at_checked(equals.unwrap_or(part.len())).unwrap_or_default();
+            let is_attribute = ATTRIBUTES.iter().any(|known| known.eq_ignore_ascii_case(name.trim_ascii()));
+            if index == 0 || !is_attribute {
+                self.cookie(part, at, Rule::SetCookie, &mut splice, tally);
+                continue;
+            }
+            // A date has a comma as well, and no `=` behind it.
+            if let Some(comma) = memchr::memrchr(b',', rest)
+                && rest.get(comma..).is_some_and(|joined| joined.contains(&b'='))
+            {
+                let skipped = name.len().saturating_add(comma).saturating_add(1);
+                let joined = part.get(skipped..).unwrap_or_default();
+                self.cookie(joined, at.saturating_add(skipped), Rule::SetCookie, &mut splice, tally);
+            }
+        }
         splice.finish()
     }
 
@@ -200,7 +277,11 @@ impl Redactor {
     }
 
     /// The request target: its query by names, its path by looks, or by `path:` where only what is allowed passes.
-    pub(super) fn target(&self, target: &Bytes, tally: &mut RedactTally) -> Option<Bytes> {
+    pub(super) fn target(&self, target: &[u8], tally: &mut RedactTally) -> Option<Bytes> {
+        self.settle(target, tally, |target, tally| self.target_once(target, tally)).map(Bytes::from)
+    }
+
+    fn target_once(&self, target: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
         let question = memchr::memchr(b'?', target).unwrap_or(target.len());
         let (path, query) = target.split_at_checked(question)?;
         let hidden_path = self.path(path, tally);
@@ -214,7 +295,7 @@ impl Redactor {
             whole.push(b'?');
             whole.extend_from_slice(hidden_query.as_deref().unwrap_or(query));
         }
-        Some(whole.into())
+        Some(whole)
     }
 
     fn path(&self, path: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
@@ -227,13 +308,28 @@ impl Redactor {
             }
             Some(_) | None => 0,
         };
-        let inner = path.get(host_end..).unwrap_or_default();
-        let pass = self.is_strict().then(|| self.allowed.path(inner));
+        let (host, inner) = path.split_at_checked(host_end)?;
         let mut splice = Splice::new(path);
+        if let Some(hidden) = self.text(host, tally) {
+            splice.replace(0..host_end, &hidden);
+        }
+        let pass = self.is_strict().then(|| self.allowed.path(inner));
         let mut start = host_end;
         for (index, segment) in inner.split(|byte| *byte == b'/').enumerate() {
             let end = start.saturating_add(segment.len());
             let plain = decoded(segment, false);
+            // The authority form has no path (RFC 9112 section 3.2.3).
+            if host_end == 0
+                && index == 0
+                && let Some(at) = memchr::memrchr(b'@', segment)
+            {
+                let info = segment.get(..at).unwrap_or_default();
+                if let Some(token) = self.secret(info, Rule::UrlCredentials, tally) {
+                    splice.replace(start..start.saturating_add(at), &token);
+                }
+                start = end.saturating_add(1);
+                continue;
+            }
             let passes = pass.as_ref().is_none_or(|pass| pass.get(index).copied().unwrap_or(false));
             let hidden = if passes || segment.is_empty() {
                 self.text(&plain, tally).map(|hidden| encoded(&hidden, segment, OF_PATHS))

@@ -27,6 +27,46 @@ struct Level {
     paths: Vec<Progress>,
 }
 
+/// True where nothing but JSON stands in a text, or several documents of it. Strings may be of any kind, and the end may be
+/// missing: what is in them is hidden as it is.
+pub(super) fn is_sound(text: &[u8]) -> bool {
+    let mut at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    while let Some(byte) = text.get(at) {
+        at = match byte {
+            b'"' => string_end(text, at.saturating_add(1)).saturating_add(1),
+            b'{' | b'}' | b'[' | b']' | b':' | b',' => at.saturating_add(1),
+            byte if byte.is_ascii_whitespace() => at.saturating_add(1),
+            byte if is_of_word(*byte) => {
+                let rest = text.get(at..).unwrap_or_default();
+                let bytes = rest.iter().take_while(|byte| is_of_word(**byte)).count();
+                let word = rest.get(..bytes).unwrap_or_default();
+                let is_number = word.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+                if !is_number && !matches!(word, b"true" | b"false" | b"null") {
+                    return false;
+                }
+                at.saturating_add(bytes)
+            }
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Where the string ends whose first character is at `start`: at its quotes, or with the text.
+fn string_end(text: &[u8], start: usize) -> usize {
+    let mut end = start;
+    loop {
+        let rest = text.get(end..).unwrap_or_default();
+        let Some(offset) = memchr::memchr2(b'"', b'\\', rest) else { return text.len() };
+        end = end.saturating_add(offset);
+        if text.get(end) == Some(&b'"') {
+            return end;
+        }
+        // Whatever is escaped is not the end.
+        end = end.saturating_add(2).min(text.len());
+    }
+}
+
 /// What is known of a value before it is read.
 #[derive(Clone, Copy)]
 struct Fate {
@@ -64,9 +104,15 @@ impl Redactor {
 impl<'a> Walk<'a, '_> {
     fn run(mut self) -> Option<Vec<u8>> {
         let mut at = 0_usize;
+        // The last byte that is not white space: quotes of the other kind begin a string behind a few of them only.
+        let mut last = b' ';
         while let Some(byte) = self.text.get(at) {
+            let start = at;
             at = match byte {
                 b'"' => self.string(at),
+                b'\'' if !self.levels.is_empty() && matches!(last, b'{' | b'[' | b',' | b':') => {
+                    self.string(at)
+                }
                 b'{' | b'[' => {
                     self.open(*byte == b'{');
                     at.saturating_add(1)
@@ -79,6 +125,9 @@ impl<'a> Walk<'a, '_> {
                 byte if is_of_word(*byte) => self.word(at),
                 _ => at.saturating_add(1),
             };
+            if !byte.is_ascii_whitespace() {
+                last = self.text.get(at.saturating_sub(1).max(start)).copied().unwrap_or_default();
+            }
         }
         self.splice.finish()
     }
@@ -127,32 +176,14 @@ impl<'a> Walk<'a, '_> {
     /// A string that begins at `at`: a name or a value. Gives the place behind it.
     fn string(&mut self, at: usize) -> usize {
         let start = at.saturating_add(1);
-        let mut end = start;
-        loop {
-            let rest = self.text.get(end..).unwrap_or_default();
-            match memchr::memchr2(b'"', b'\\', rest) {
-                None => {
-                    end = self.text.len();
-                    break;
-                }
-                Some(offset) => {
-                    end = end.saturating_add(offset);
-                    if self.text.get(end) == Some(&b'"') {
-                        break;
-                    }
-                    // Whatever is escaped is not the end.
-                    end = end.saturating_add(2).min(self.text.len());
-                }
-            }
-        }
+        let end = if self.text.get(at) == Some(&b'"') {
+            string_end(self.text, start)
+        } else {
+            let rest = self.text.get(start..).unwrap_or_default();
+            start.saturating_add(memchr::memchr2(b'\'', b'\n', rest).unwrap_or(rest.len()))
+        };
         let behind = end.saturating_add(1).min(self.text.len());
-        let is_name = self.beyond == 0
-            && self.levels.last().is_some_and(|level| level.is_object)
-            && self
-                .text
-                .get(behind..)
-                .is_some_and(|rest| rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'));
-        if is_name {
+        if self.is_name(behind) {
             self.name(start..end);
         } else {
             self.value(start..end);
@@ -160,10 +191,27 @@ impl<'a> Walk<'a, '_> {
         behind
     }
 
+    /// True when what ends before `behind` is the name of a member.
+    fn is_name(&self, behind: usize) -> bool {
+        let rest = self.text.get(behind..).unwrap_or_default();
+        self.levels.last().is_some_and(|level| level.is_object)
+            && rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+    }
+
     fn name(&mut self, at: Range<usize>) {
         let redactor = self.redactor;
         let raw = self.text.get(at.clone()).unwrap_or_default();
         let name = unescaped(raw);
+        if self.beyond > 0 {
+            // Too deep to know where it ends: all that is left of what is known is hidden.
+            if redactor.json.hide(&name)
+                && let Some(level) = self.levels.last_mut()
+            {
+                level.hidden = true;
+                level.member_hidden = true;
+            }
+            return;
+        }
         let base = &self.base;
         let count = self.levels.len();
         let above: Vec<Progress> = match count.checked_sub(2).and_then(|above| self.levels.get(above)) {
@@ -249,11 +297,15 @@ impl<'a> Walk<'a, '_> {
         self.redactor.has_json_allowed || raw.contains(&b'\\')
     }
 
-    /// `true`, `false`, `null`, which hold no secret; or what is no JSON, such as a value without quotes.
+    /// `true`, `false`, `null`, which hold no secret; or what is no JSON, such as a name or a value without quotes.
     fn word(&mut self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
         let end = at.saturating_add(rest.iter().take_while(|byte| is_of_word(**byte)).count());
         let word = self.text.get(at..end).unwrap_or_default();
+        if self.is_name(end) {
+            self.name(at..end);
+            return end.max(at.saturating_add(1));
+        }
         let Fate { hidden, allowed } = self.fate();
         if hidden
             && !allowed

@@ -10,7 +10,7 @@ use crate::model::is_secret;
 const NAME_CHARS_MAX: usize = 64;
 
 /// Names that are secret as a whole, in lower case and without anything but letters and digits.
-const WHOLE: [&str; 39] = [
+const WHOLE: [&str; 41] = [
     "accesskeyid",
     "apikey",
     "assertion",
@@ -20,6 +20,7 @@ const WHOLE: [&str; 39] = [
     "cardnumber",
     "ccnumber",
     "connectsid",
+    "cookie2",
     "credential",
     "credentials",
     "creditcard",
@@ -44,6 +45,7 @@ const WHOLE: [&str; 39] = [
     "securitycode",
     "sessid",
     "session",
+    "setcookie2",
     "sid",
     "ssn",
     "token",
@@ -53,11 +55,12 @@ const WHOLE: [&str; 39] = [
 ];
 
 /// What a secret name ends with.
-const ENDS: [&str; 12] = [
+const ENDS: [&str; 13] = [
     "accesskey",
     "apikey",
     "authorization",
     "clientsecret",
+    "cookie",
     "credentials",
     "jwt",
     "privatekey",

@@ -29,7 +29,8 @@ pub struct RedactRules {
     pub form: Vec<String>,
     /// Names of members of JSON, in the same way, or places: `$.user.ssn`, `$.items[*].iban`, `$.**.note`.
     pub json: Vec<String>,
-    /// Regular expressions for values anywhere; `-email`, `-card`, `-bearer` and `-jwt` take away those that are known.
+    /// Regular expressions for values anywhere; `-email`, `-card`, `-bearer`, `-jwt`, `-key` and `-url` take away those that are
+    /// known.
     pub patterns: Vec<String>,
     /// What passes, also where nothing else does: `header:NAME`, `cookie:NAME`, `query:NAME`, `form:NAME`, `json:$.PATH`,
     /// `path:/PATTERN`. Default: none.
@@ -89,7 +90,9 @@ pub enum RedactRulesError {
         source: regex::Error,
     },
     /// There is no such pattern to take away.
-    #[error("`{entry}` takes away nothing: known are `-email`, `-card`, `-bearer` and `-jwt`")]
+    #[error(
+        "`{entry}` takes away nothing: known are `-email`, `-card`, `-bearer`, `-jwt`, `-key` and `-url`"
+    )]
     Unknown {
         /// The list.
         list: &'static str,

@@ -2,6 +2,8 @@
 //!
 //! Leaves the redactor as counts alone.
 
+use super::form::encoded;
+
 /// Why something was hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rule {
@@ -21,20 +23,26 @@ pub enum Rule {
     Json,
     /// An element or a field of markup by its name.
     Markup,
-    /// A parameter of a URL within a text, by its name.
+    /// A value within a text, by the name before it, such as a parameter of a URL.
     Parameter,
+    /// User and password before the host of a URL.
+    UrlCredentials,
     /// An e-mail address.
     Email,
     /// The number of a payment card.
     Card,
-    /// What stands behind the word `bearer`.
+    /// What stands behind the words `bearer` and `basic`.
     Bearer,
+    /// A key that says by its beginning what it is, or a private one.
+    Key,
     /// A JSON Web Token.
     Jwt,
     /// A pattern of the configuration.
     Pattern,
     /// A secret of the request that is repeated where nothing says so.
     Echo,
+    /// The end of a body that was cut there, where a secret may begin.
+    Cut,
     /// A body that cannot be read: its length and a hash are kept.
     Body,
 }
@@ -53,8 +61,8 @@ pub(super) struct Echo {
     pub(super) token: Box<[u8]>,
 }
 
-/// Secrets of one exchange that are looked for where they are repeated.
-const ECHOES_MAX: usize = 16;
+/// Secrets of one exchange that are looked for where they are repeated, counting each way of writing one.
+const ECHOES_MAX: usize = 32;
 
 /// Least bytes of one, and of one without a digit: a shorter word may stand there by itself.
 const ECHO_BYTES_MIN: usize = 8;
@@ -67,7 +75,7 @@ const ECHO_BYTES_MAX: usize = 4096;
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 19] = [
         Rule::Header,
         Rule::Cookie,
         Rule::SetCookie,
@@ -77,12 +85,15 @@ impl Rule {
         Rule::Json,
         Rule::Markup,
         Rule::Parameter,
+        Rule::UrlCredentials,
         Rule::Email,
         Rule::Card,
         Rule::Bearer,
+        Rule::Key,
         Rule::Jwt,
         Rule::Pattern,
         Rule::Echo,
+        Rule::Cut,
         Rule::Body,
     ];
 
@@ -98,12 +109,15 @@ impl Rule {
             Rule::Json => "json",
             Rule::Markup => "markup",
             Rule::Parameter => "url_parameter",
+            Rule::UrlCredentials => "url_credentials",
             Rule::Email => "email",
             Rule::Card => "card",
             Rule::Bearer => "bearer",
+            Rule::Key => "key",
             Rule::Jwt => "jwt",
             Rule::Pattern => "pattern",
             Rule::Echo => "echo",
+            Rule::Cut => "cut_end",
             Rule::Body => "unreadable_body",
         }
     }
@@ -133,15 +147,52 @@ impl RedactTally {
         let is_mixed = secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
         let least = if is_mixed { ECHO_BYTES_MIN } else { ECHO_WORD_BYTES_MIN };
         let fits = (least..=ECHO_BYTES_MAX).contains(&secret.len()) && self.echoes.len() < ECHOES_MAX;
-        if fits && !self.echoes.iter().any(|echo| *echo.secret == *secret) {
-            self.echoes.push(Echo { secret: secret.into(), token: token.into() });
+        if !fits || self.echoes.iter().any(|echo| *echo.secret == *secret) {
+            return;
         }
+        self.echoes.push(Echo { secret: secret.into(), token: token.into() });
+        // As pages, JSON and URLs repeat it.
+        for written in [in_markup(secret), in_json(secret), encoded(secret, b"", b"-._~")] {
+            if written != secret {
+                self.echoes.push(Echo { secret: written.into(), token: token.into() });
+            }
+        }
+    }
+
+    /// True when a text repeats something that was remembered.
+    pub(super) fn is_repeated_in(&self, text: &[u8]) -> bool {
+        self.echoes.iter().any(|echo| memchr::memmem::find(text, &echo.secret).is_some())
     }
 
     /// What was remembered.
     pub(super) fn echoes(&self) -> &[Echo] {
         &self.echoes
     }
+}
+
+fn in_markup(secret: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(secret.len());
+    for byte in secret {
+        match byte {
+            b'&' => written.extend_from_slice(b"&amp;"),
+            b'<' => written.extend_from_slice(b"&lt;"),
+            b'>' => written.extend_from_slice(b"&gt;"),
+            b'"' => written.extend_from_slice(b"&quot;"),
+            other => written.push(*other),
+        }
+    }
+    written
+}
+
+fn in_json(secret: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(secret.len());
+    for byte in secret {
+        if matches!(byte, b'"' | b'\\') {
+            written.push(b'\\');
+        }
+        written.push(*byte);
+    }
+    written
 }
 
 /// Shows no secret.
