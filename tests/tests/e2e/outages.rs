@@ -66,9 +66,8 @@ fn stopped() -> anyhow::Result<()> {
     fleet.under_load(1_100, 100, |fleet| {
         redis.freeze()?;
         pause(Duration::from_secs(10));
-        let scrape = fleet.scrape()?;
-        ensure!(scrape.sum("understudy_spool_entries", &[])? > 0, "nothing lies in the spool");
-        ensure!(scrape.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
+        fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 0)?;
+        ensure!(fleet.scrape()?.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
         // What is read is gone from the stream; so nobody reads while the order is looked at.
         fleet.workers[0].signal(Signal::STOP)?;
         redis.thaw()

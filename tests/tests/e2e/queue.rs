@@ -2,6 +2,8 @@
 //!
 //! A and B are nginx with the application behind it, on loopback.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use understudy_tests::fleet::{Fleet, Setup};
 use understudy_tests::mix::every_route;
@@ -15,6 +17,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "two_workers_compare_every_exchange_once", needs: FLEET, run: two_workers },
     Case { name: "an_outage_of_redis_loses_nothing", needs: FLEET, run: outage },
 ];
+
+/// How long the capture may take to find out that Redis is away: an answer that does not come, and some seconds for the
+/// machine.
+const NOTICE_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// With the waits of a host in production.
 fn setup(redis: &Server, workers: usize) -> Setup {
@@ -64,9 +70,8 @@ fn outage() -> anyhow::Result<()> {
     fleet.send(&every_route(200), 100)?;
     redis.freeze()?;
     fleet.send(&every_route(600), 100)?;
-    let scrape = fleet.scrape()?;
-    ensure!(scrape.sum("understudy_spool_entries", &[])? > 0, "nothing lies in the spool");
-    ensure!(scrape.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
+    fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count > 0)?;
+    ensure!(fleet.scrape()?.sum("understudy_queue_up", &[])? == 0, "Redis is said to work");
     redis.thaw()?;
     fleet.send(&every_route(100), 100)?;
     balance(fleet)

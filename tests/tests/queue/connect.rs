@@ -154,6 +154,11 @@ fn refusals() -> anyhow::Result<()> {
         (with(&locked.url(), Some("nobody"), "correct")?, RedisErrorKind::Auth, "does not know this user"),
         (with(&open.url(), None, "needless")?, RedisErrorKind::Auth, "credentials"),
         (config(&format!("{}/99", open.url()))?, RedisErrorKind::Settings, "number"),
+        (
+            with(&format!("{}/1", locked.url()), Some("reader"), "reads")?,
+            RedisErrorKind::Permission,
+            "'select'",
+        ),
         (config(&open.url().replace("redis:", "rediss:"))?, RedisErrorKind::Tls, "`redis://`"),
         (config(&secret.url().replace("rediss:", "redis:"))?, RedisErrorKind::Tls, "`rediss://`"),
         (config(&secret.url())?, RedisErrorKind::Tls, "UnknownIssuer"),

@@ -350,6 +350,8 @@ impl RedisError {
             }
             // Redis 7.0 says NOPERM only of what the script itself is called with.
             _ if said.contains("The user executing the script can't") => Self::Permission { address, said },
+            // The driver tells it in its own words where it is about the database.
+            _ if said.contains("user has no permissions") => Self::Permission { address, said },
             _ if said.contains("exhausted the last possible ID") => Self::WrongType {
                 address,
                 key: UNKNOWN_KEY.to_owned(),

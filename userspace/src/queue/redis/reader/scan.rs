@@ -11,7 +11,7 @@ use super::beat::millis;
 use super::{Raw, Reader, Suspect};
 use crate::model::Fate;
 use crate::queue::redis::deliveries::{EntryKey, Order, Receipt, Settlement, StreamId, Why};
-use crate::queue::redis::error::RedisError;
+use crate::queue::redis::error::{RedisError, RedisErrorKind};
 use crate::queue::redis::keys::GROUP;
 use crate::queue::redis::pending::{Consumer, Course, Pending, consumers, course, newer_of, pending};
 use crate::queue::redis::raw::RawEntry;
@@ -89,7 +89,7 @@ impl Reader {
                         Some(RedisError::answer(self.redis.address(), "list consumers", "of another form"));
                 }
                 // Without a stream or a group nothing was left there; else it is asked again in a second.
-                Err(error) if !error.may_pass() || self.is_no_group(&error) => {
+                Err(error) if !error.may_pass() || error.kind() == RedisErrorKind::NoGroup => {
                     without.push((shard, error.to_string()));
                 }
                 Err(error) => failed = Some(error),
@@ -103,10 +103,6 @@ impl Reader {
         self.gone.retain(|consumer| known.iter().any(|name| name == consumer));
         self.scan_others().await?;
         failed.map_or(Ok(()), Err)
-    }
-
-    fn is_no_group(&self, error: &RedisError) -> bool {
-        error.kind() == crate::queue::redis::RedisErrorKind::NoGroup
     }
 
     /// Takes over what may be taken in one shard; true when nothing is left of it.
