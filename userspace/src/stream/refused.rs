@@ -66,11 +66,10 @@ impl<R: StreamReader> Entry<R> {
         let count = if is_damaged { bad_checksums } else { out_of_window };
         *count = count.saturating_add(1);
         let at = segment.captured_at;
-        // When its bytes are taken after all, they were sent about when they were captured.
+        // If its bytes are taken after all, whatever was captured before was sent before, for want of a better sign.
         let other = self.half(direction.reversed()).assembler.as_ref();
-        let received = other.map_or(0, Assembler::next);
-        let acknowledged =
-            segment.ack.and_then(|ack| other?.offset_of(ack)).unwrap_or(received).min(received);
+        let before = other.map_or(0, Assembler::waiting_end);
+        let acknowledged = segment.ack.and_then(|ack| other?.offset_of(ack)).unwrap_or(before).min(before);
         let TcpFlags { syn, fin, rst } = segment.flags;
         let Some(assembler) = &mut self.half_mut(direction).assembler else { return Interest::Keep };
         if syn || rst || segment.payload.is_empty() || !assembler.is_near(segment.seq) {

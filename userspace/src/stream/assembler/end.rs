@@ -35,7 +35,7 @@ impl Assembler {
     }
 
     /// Offset after the last byte that was seen.
-    pub(super) fn waiting_end(&self) -> u64 {
+    pub(in crate::stream) fn waiting_end(&self) -> u64 {
         let last = self.waiting.last_key_value();
         last.map_or(self.next, |(start, piece)| piece.end(*start))
     }
