@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use understudy_tests::certificates::Authority;
 use understudy_tests::clock::{now, wait_until};
 use understudy_tests::daemon::{Finished, finish};
-use understudy_tests::prereq::{Prerequisite, daemon_program};
+use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::{Place, Process};
 use understudy_tests::scrape::Scrape;
 use understudy_tests::server::free_address;
@@ -26,9 +26,12 @@ const CURL: &[Prerequisite] = &[Prerequisite::Tool("setpriv"), Prerequisite::Too
 const CURL_AND_OPENSSL: &[Prerequisite] =
     &[Prerequisite::Tool("setpriv"), Prerequisite::Tool("curl"), Prerequisite::Tool("openssl")];
 
+const LIVE: &[Prerequisite] = &[KERNEL[0], KERNEL[1], KERNEL[2], Prerequisite::Tool("openssl")];
+
 pub(crate) const CASES: &[Case] = &[
     Case { name: "others_need_the_token_and_healthz_is_open", needs: CURL, run: token },
     Case { name: "others_need_a_certificate_of_the_authority", needs: CURL_AND_OPENSSL, run: certificates },
+    Case { name: "pause_and_resume_find_their_way_over_tls", needs: LIVE, run: orders },
     Case {
         name: "what_would_be_open_to_all_is_refused_at_the_start",
         needs: CURL,
@@ -80,8 +83,13 @@ fn configuration(folder: &Path, lines: &str) -> anyhow::Result<PathBuf> {
 // === impl Stage ===
 
 impl Stage {
-    /// Starts the daemon, listening here, with `{folder}` in the lines replaced; `{token}` is a file with the token.
+    /// Starts the daemon, listening here; `{token}` in the lines is a file with the token.
     fn start(listen: SocketAddr, lines: &str) -> anyhow::Result<Self> {
+        Self::start_as(listen, lines, None)
+    }
+
+    /// The same, with traffic to this port in the place of a file.
+    fn start_as(listen: SocketAddr, lines: &str, port: Option<u16>) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let token = folder.path().join("token");
         write_private(&token, &format!("{TOKEN}\n"))?;
@@ -95,7 +103,11 @@ impl Stage {
         let mut pipe = File::options().read(true).write(true).open(&capture)?;
         pipe.write_all(&PCAP_HEADER)?;
         let mut command = Place::Here.command(daemon_program());
-        command.arg("run").arg("--pcap").arg(capture).arg("--config").arg(config);
+        command.arg("run").arg("--config").arg(config);
+        match port {
+            Some(port) => command.arg("--port").arg(port.to_string()),
+            None => command.arg("--pcap").arg(capture),
+        };
         let mut process = Process::start("understudy", &mut command)?;
         let admin = SocketAddr::from(([127, 0, 0, 1], listen.port()));
         wait_until("an admin listener", WAIT_MAX, || {
@@ -228,6 +240,82 @@ fn certificates() -> anyhow::Result<()> {
     ensure!(refused.code == 2 && refused.stderr.contains("another token"), "{}", refused.stderr);
     let unknown = observe(&stage, &["--url", &url, "--token", &token])?;
     ensure!(unknown.code == 2 && unknown.stderr.contains("--ca"), "{}", unknown.stderr);
+    renewed(&stage, &ours, &theirs)
+}
+
+fn orders() -> anyhow::Result<()> {
+    let ours = Authority::new()?;
+    let shown = |name| ours.file(name).display().to_string();
+    let lines = format!(
+        "token = \"{{token}}\"\ncert = {:?}\nkey = {:?}\nclient_ca = {:?}",
+        shown("server.pem"),
+        shown("server.key"),
+        shown("ca.pem")
+    );
+    let stage = Stage::start_as(free_address()?, &lines, Some(free_address()?.port()))?;
+    let url = stage.url("https", "");
+    let (ca, cert, key) = (shown("ca.pem"), shown("client.pem"), shown("client.key"));
+    let token = stage.folder.path().join("token").display().to_string();
+    pause_and_resume(&stage, &["--url", &url, "--ca", &ca, "--cert", &cert, "--key", &key], &token)
+}
+
+/// `understudy pause` and `resume` find their way as well, by flags and by the configuration.
+fn pause_and_resume(stage: &Stage, at: &[&str], token: &str) -> anyhow::Result<()> {
+    let order = |what: &str, more: &[&str]| {
+        let mut command = Place::Here.command(daemon_program());
+        finish(command.arg(what).args(more), WAIT_MAX)
+    };
+    let with_token = [at, &["--token", token]].concat();
+    let paused = order("pause", &[&with_token[..], &["--for", "1h"]].concat())?;
+    ensure!(
+        paused.code == 0 && paused.stdout.contains("Paused until 2"),
+        "{}{}",
+        paused.stdout,
+        paused.stderr
+    );
+    for (without, expected) in
+        [(at, "401"), (&["--url", at[1], "--ca", at[3], "--token", token], "client certificate")]
+    {
+        let refused = order("resume", without)?;
+        ensure!(
+            refused.code == 2 && refused.stderr.contains(expected),
+            "{}{}",
+            refused.stdout,
+            refused.stderr
+        );
+        ensure!(!refused.stderr.contains(TOKEN), "{}", refused.stderr);
+    }
+    let config = stage.folder.path().join("understudy.toml").display().to_string();
+    // Where the listener is and which token it wants stands there; who we are does not.
+    let resumed = order("resume", &[&["--config", &config], &at[2..]].concat())?;
+    ensure!(resumed.code == 0 && resumed.stdout.contains("go on"), "{}{}", resumed.stdout, resumed.stderr);
+    Ok(())
+}
+
+/// Another token and other certificates count without a restart.
+fn renewed(stage: &Stage, ours: &Authority, theirs: &Authority) -> anyhow::Result<()> {
+    let token = "another-token-4b1f7d9c2e60";
+    let replace = |path: &Path, bytes: &[u8]| -> anyhow::Result<()> {
+        // In one step: half a certificate is none.
+        let new = path.with_extension("new");
+        fs::write(&new, bytes)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        Ok(fs::rename(new, path)?)
+    };
+    replace(&stage.folder.path().join("token"), token.as_bytes())?;
+    for name in ["server.pem", "server.key", "ca.pem"] {
+        replace(&ours.file(name), &fs::read(theirs.file(name))?)?;
+    }
+    let shown = |name| theirs.file(name).display().to_string();
+    let (ca, cert, key) = (shown("ca.pem"), shown("client.pem"), shown("client.key"));
+    let bearer = format!("Authorization: Bearer {token}");
+    let own = ["--cacert", &ca, "--cert", &cert, "--key", &key, "-H", &bearer];
+    let metrics = stage.url("https", "/metrics");
+    wait_until("new certificates", WAIT_MAX, || Ok((curl(&own, &metrics)?.status == 200).then_some(())))?;
+    let old = format!("Authorization: Bearer {TOKEN}");
+    expect("the token before", &curl(&[&own[..6], &["-H", &old]].concat(), &metrics)?, 401)?;
+    let said = stage.process.stderr();
+    ensure!(!said.contains(token), "the token is in the log: {said}");
     Ok(())
 }
 

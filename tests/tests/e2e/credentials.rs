@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use understudy_tests::client::{Client, request};
-use understudy_tests::clock::pause;
+use understudy_tests::clock::{pause, wait_until};
 use understudy_tests::daemon::{Daemon, Settings, Workspace, finish};
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::Place;
@@ -37,6 +37,9 @@ const SECOND: &str = "second-81b3e6d54c";
 const CAPTURED: &str = "captured-5a0c93";
 /// What A refuses.
 const WRONG: &str = "wrong-77e1";
+
+/// How long a comparison may take from its outcome to the journal.
+const COUNTED_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A server on a thread, until the process ends.
 #[derive(Clone)]
@@ -163,10 +166,16 @@ fn ask(a: &Server, target: &str, shown: Option<&str>, times: usize) -> anyhow::R
 
 /// (matched, mismatched, incomparable as refused) once these many exchanges came in.
 fn outcomes(daemon: &Daemon, seen: u64) -> anyhow::Result<(u64, u64, u64)> {
-    let scrape = daemon.settle(seen)?;
+    daemon.settle(seen)?;
+    // An exchange has its fate before its comparison is kept and counted.
+    let scrape = wait_until("comparisons that are counted", COUNTED_WAIT_MAX, || {
+        let scrape = daemon.scrape()?;
+        Ok((scrape.sum("understudy_comparisons_total", &[])? >= seen).then_some(scrape))
+    })?;
     let fate = |fate| scrape.sum("understudy_exchanges_total", &[("fate", fate)]);
     let refused = scrape.sum("understudy_incomparable_total", &[("reason", "credentials_refused")])?;
-    ensure!(refused == fate("incomparable")?, "other exchanges are incomparable");
+    let incomparable = fate("incomparable")?;
+    ensure!(refused == incomparable, "{incomparable} are incomparable, {refused} of them as refused");
     Ok((fate("matched")?, fate("mismatched")?, refused))
 }
 

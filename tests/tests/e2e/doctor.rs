@@ -30,6 +30,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_host_that_can_do_it_is_told_so", needs: KERNEL, run: all_well },
     Case { name: "without_privileges_the_missing_ones_are_named", needs: KERNEL, run: no_privileges },
     Case { name: "with_cgroup_v1_only_it_says_how_to_mount_v2", needs: KERNEL, run: no_cgroup },
+    Case { name: "a_user_namespace_is_told_from_the_host", needs: KERNEL, run: user_namespace },
+    Case { name: "what_a_container_hides_is_named", needs: KERNEL, run: hidden },
     Case { name: "in_another_network_nobody_listens", needs: KERNEL, run: other_network },
     Case { name: "a_wrong_configuration_is_one_finding_of_many", needs: KERNEL, run: wrong_configuration },
     Case { name: "a_redis_that_deletes_entries_is_refused", needs: REDIS, run: redis },
@@ -90,7 +92,9 @@ fn all_well() -> anyhow::Result<()> {
     let workspace = settings(a.address.port(), b.address, "")?;
     let found = ask(&[], &workspace)?;
     ensure!(found.code == 0, "exit code {}: {:#?}", found.code, found.list);
-    for check in ["configuration", "probe", "kernel", "bpf-features", "capabilities", "cgroup", "capture"] {
+    for check in
+        ["configuration", "probe", "kernel", "bpf-features", "capabilities", "cgroup", "capture", "pressure"]
+    {
         found.expect(check, "ok", &[])?;
     }
     // The kernel keeps 15 bytes of a program's name.
@@ -129,6 +133,24 @@ fn no_cgroup() -> anyhow::Result<()> {
     ensure!(found.code == 1, "exit code {}", found.code);
     found.expect("cgroup", "failure", &["mount -t cgroup2"])?;
     found.expect("kernel", "ok", &[])
+}
+
+fn user_namespace() -> anyhow::Result<()> {
+    let workspace = settings(free_address()?.port(), free_address()?, "")?;
+    let found = ask(&["unshare", "--user", "--map-root-user"], &workspace)?;
+    ensure!(found.code == 1, "exit code {}", found.code);
+    found.expect("capabilities", "failure", &["user namespace", "on the host"])?;
+    found.expect("capture", "failure", &[])
+}
+
+fn hidden() -> anyhow::Result<()> {
+    let workspace = settings(free_address()?.port(), free_address()?, "")?;
+    let hide =
+        "mount -t tmpfs none /proc/pressure && mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"";
+    let found = ask(&["unshare", "--mount", "sh", "-c", hide], &workspace)?;
+    ensure!(found.code == 1, "exit code {}", found.code);
+    found.expect("pressure", "warning", &["CPU and memory", "psi=1"])?;
+    found.expect("cgroup", "failure", &["/sys/fs/cgroup"])
 }
 
 fn other_network() -> anyhow::Result<()> {

@@ -41,7 +41,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// One secret of each kind. Requests carry them, A and B repeat them, and each makes some of its own.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 19] = [
     "b3arer.S3cr3t-token_99",
     "QWxhZGRpbjpvcGVuLXMzczRtZQ==",
     "c00kieS3cretValue77",
@@ -55,7 +55,16 @@ const SECRETS: [&str; 13] = [
     "5500 0055 5555 5559",
     "erin.secret@example.org",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJmcmFuay1zZWNyZXQifQ.c2lnbmF0dXJlLXNlY3JldA",
+    "wr0ngTypeS3cretOfGina",
+    "0ctetS3cretOfHeidi42",
+    "url0wnerS3cretOfIvan",
+    "s3condC00kieOfJudy77",
+    "pla1nTextS3cretOfLeo",
+    TRAILER,
 ];
+
+/// What stands behind a body, which is not sent again.
+const TRAILER: &str = "tra1lerS3cretOfKarl9";
 
 /// What only A's and B's answers have: a session, a token against forgery, a token in a URL.
 const OF_SERVERS: [&str; 3] = ["setC00kieOfTheServer5", "csrfOfTheServer31337", "redirectT0ken99887"];
@@ -149,8 +158,23 @@ fn answer(target: &str, fields: &Fields, body: &str, price: u32) -> Vec<u8> {
 
 /// Requests that carry every secret, the last one to `/price`.
 fn requests() -> Vec<Vec<u8>> {
-    let [bearer, basic, cookie, key, form, json, query, multipart, gzipped, card, grouped, mail, jwt] =
-        SECRETS;
+    let [
+        bearer,
+        basic,
+        cookie,
+        key,
+        form,
+        json,
+        query,
+        multipart,
+        gzipped,
+        card,
+        grouped,
+        mail,
+        jwt,
+        rest @ ..,
+    ] = SECRETS;
+    let [wrong_type, octets, owner, second, plain, trailer] = rest;
     let coded = |value: &str| value.replace('@', "%40").replace(' ', "+");
     let request = |method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]| {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: vault\r\nX-Marker: {MARKER}\r\n");
@@ -197,6 +221,40 @@ fn requests() -> Vec<Vec<u8>> {
             &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
             &gzip(format!("{{\"client_secret\":\"{gzipped}\",\"marker\":\"{MARKER}\"}}").as_bytes()),
         ),
+        // What no tool would send by design.
+        request(
+            "POST",
+            "/json",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            format!("{{\"user\":\"gina\",\"password\":\"{wrong_type}\"}}").as_bytes(),
+        ),
+        request(
+            "POST",
+            "/json",
+            &[("Content-Type", "application/octet-stream")],
+            format!("{{\"torn\":\"off\n{{\"api_key\":\"{octets}\"}}\n").as_bytes(),
+        ),
+        request(
+            "GET",
+            "/json",
+            &[
+                ("rEFERER", &format!("https://ivan:{owner}@shop.example.org/a?b=1")),
+                ("cOOKIE", "theme=dark"),
+                ("COOKIE", &format!("other={second}")),
+            ],
+            b"",
+        ),
+        request(
+            "POST",
+            "/json",
+            &[("Content-Type", "text/plain")],
+            format!("2026-01-02 login: user=leo, password: '{plain}' ({MARKER})").as_bytes(),
+        ),
+        format!(
+            "POST /json HTTP/1.1\r\nHost: vault\r\nTransfer-Encoding: chunked\r\nTrailer: X-Api-Key\r\n\r\n\
+             2\r\nok\r\n0\r\nX-Api-Key: {trailer}\r\n\r\n"
+        )
+        .into_bytes(),
         request("GET", "/price", &[("Authorization", &bearer), ("Cookie", &cookies), ("X-Mail", mail)], b""),
     ]
 }
@@ -262,8 +320,8 @@ fn folder(workspace: &Workspace) -> PathBuf {
 
 fn command(workspace: &Workspace, what: &str) -> Command {
     let mut command = Place::Here.command(daemon_program());
-    // Everything that a log can say.
-    command.arg(what).arg("--config").arg(workspace.config()).env("RUST_LOG", "trace,hyper=info");
+    // Everything that a log can say, that of all libraries included.
+    command.arg("-vv").arg(what).arg("--config").arg(workspace.config()).env("UNDERSTUDY_LOG", "trace");
     command
 }
 
@@ -341,7 +399,15 @@ fn fleet() -> anyhow::Result<()> {
     let worker = worker.join(END_WAIT_MAX)?;
     capture.signal(Signal::INT)?;
     let capture = capture.join(END_WAIT_MAX)?;
-    ensure!(capture.code == 0, "capture ended with {}: {}", capture.code, capture.stderr);
+    ensure!(capture.code == 0, "capture ended with {}", capture.code);
+    for (name, end) in [("capture", &capture), ("replay", &worker)] {
+        // As only the most talkative log does, a line says which part wrote it.
+        ensure!(
+            end.stderr.contains(" understudy::"),
+            "the log of {name} does not say everything: {}",
+            end.stderr
+        );
+    }
     haystacks.extend(of_end("replay", &worker));
     haystacks.extend(of_end("capture", &capture));
     let report = workspace.report(&["--json"])?;
@@ -349,11 +415,14 @@ fn fleet() -> anyhow::Result<()> {
         finish(command(&workspace, "report").args(["--redis", &redis.url(), "--json"]), END_WAIT_MAX)?;
     haystacks.extend(of_end("report", &report));
     haystacks.extend(of_end("report of the fleet", &of_all));
-    haystacks.extend(of_end("report as text", &workspace.report(&[])?));
+    haystacks.extend(of_reports(&workspace)?);
+    haystacks.extend(of_recording(&folder)?);
     haystacks.extend(of_folder(&folder)?);
     haystacks.push(of_text("what B received", b.received()));
     haystacks.retain(|(name, _)| name != "file understudy.toml" && name != "file journal.db.key");
-    search(&haystacks, &["file journal.db", "file x.understudy", "what B received"])?;
+    let with_marker =
+        ["file journal.db", "file x.understudy", "what B received", "stdout of inspect", "file x.har"];
+    search(&haystacks, &with_marker)?;
     only_the_price(&report, &[])?;
     check_modes(&folder, &["journal.db", "journal.db.spool", "x.understudy", "journal.db.key"])
 }
@@ -377,6 +446,36 @@ fn control() -> anyhow::Result<()> {
     }
     ensure!(missing.is_empty(), "the search does not find {missing:?} where nothing is hidden");
     capture.interrupt().map(drop)
+}
+
+/// What a report says in all its forms.
+fn of_reports(workspace: &Workspace) -> anyhow::Result<Vec<Haystack>> {
+    let mut haystacks = Vec::new();
+    for form in [&[][..], &["--markdown"], &["--junit"], &["--cause", "1"]] {
+        let name = format!("report {}", form.join(" "));
+        let report = workspace.report(form)?;
+        ensure!(report.stdout.contains("price"), "{name} says nothing: {}", report.stderr);
+        haystacks.extend(of_end(&name, &report));
+    }
+    Ok(haystacks)
+}
+
+/// What is in a recording, as others show it: a search in the file alone would miss what it has compressed.
+fn of_recording(folder: &Path) -> anyhow::Result<Vec<Haystack>> {
+    let recording = folder.join("x.understudy");
+    let shown = |arguments: &[&str], more: &[&Path]| {
+        let mut command = Place::Here.command(daemon_program());
+        finish(command.args(arguments).args(more), END_WAIT_MAX)
+    };
+    let inspected = shown(&["inspect", "--json", "--body", "--recording"], &[&recording])?;
+    let har = folder.join("x.har");
+    let converted = shown(&["convert"], &[&recording, &har])?;
+    ensure!(inspected.code == 0 && converted.code == 0, "{}{}", inspected.stderr, converted.stderr);
+    let text = of_text("file x.har", std::fs::read(&har)?);
+    std::fs::remove_file(har)?;
+    let mut haystacks = Vec::from(of_end("inspect", &inspected));
+    haystacks.push(text);
+    Ok(haystacks)
 }
 
 /// A run with these lines and this of the candidate more, after everything was sent: where to look, the report, what B received.
@@ -403,6 +502,8 @@ fn run(
     haystacks.extend(of_folder(&folder)?);
     let report = workspace.report(&["--json"])?;
     haystacks.extend(of_end("report", &report));
+    haystacks.extend(of_reports(&workspace)?);
+    haystacks.extend(of_recording(&folder)?);
     haystacks.retain(|(name, _)| name != "file understudy.toml" && name != "file journal.db.key");
     Ok((haystacks, report, b.received(), folder, workspace))
 }
@@ -414,7 +515,9 @@ fn beside() -> anyhow::Result<()> {
     only_the_price(&report, &[])?;
     let missing: Vec<_> = SECRETS
         .iter()
-        .filter(|secret| !spellings(secret).iter().any(|spelling| received.contains(spelling)))
+        .filter(|secret| {
+            **secret != TRAILER && !spellings(secret).iter().any(|spelling| received.contains(spelling))
+        })
         .collect();
     ensure!(missing.is_empty(), "B did not get {missing:?}");
     check_modes(&folder, &["journal.db", "x.understudy"])

@@ -13,9 +13,17 @@ use crate::config::{self, Flags};
 use crate::model::Exchange;
 use crate::pipeline::inspect::{Admin, InspectEnd, Show, inspect as run_inspect};
 use crate::pipeline::run::RunError;
+use crate::pipeline::secrets::{RedactMode, Secrets};
+use crate::pipeline::settings::RedactConfig;
 
 /// What to look at.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Secrets: what is shown is what passed, with passwords and cookies in targets and fields, and with --body in \
+                  bodies; hashes and lengths are those of the wire. It goes to your terminal or pipe and nowhere else. Before \
+                  you keep or pass it on, use --redact. What `capture`, `run` and --record write is redacted anyhow, unless \
+                  [redact] says otherwise."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     capture: CaptureFlags,
@@ -25,6 +33,10 @@ pub(super) struct Arguments {
     /// With --json: add the bodies in base64, as far as they are kept.
     #[arg(long, requires = "json")]
     body: bool,
+    /// Show tokens in place of secrets, as [redact] of the configuration says, or in standard mode where it hides nothing;
+    /// hashes and lengths are then those of what is shown.
+    #[arg(long)]
+    redact: bool,
     /// Show no exchange, only the counts at the end.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
@@ -35,7 +47,7 @@ pub(super) struct Arguments {
 
 /// Shows exchanges until it is stopped or the file ends, then the counts.
 pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { capture, json, body, quiet, admin } = arguments;
+    let Arguments { capture, json, body, redact, quiet, admin } = arguments;
     let admin = Some(admin.unwrap_or_else(|| "off".to_owned()));
     // What is replayed is of no interest here, and must not stand in the way.
     let flags = Flags { admin, no_experiments: true, ..capture.flags() };
@@ -43,11 +55,12 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     if config.capture.input.is_live() && config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());
     }
+    let secrets = if redact { Some(secrets(config.redact)?) } else { None };
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
         let feed = open_feed(&config.capture)?;
         let stop = stopped(capture.duration);
-        let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body))) };
+        let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body, secrets))) };
         anyhow::Ok(run_inspect(feed, &config.capture, &config.protect, admin, show, stop).await?)
     })?;
     let InspectEnd { capture, ledger, broken, unshown } = end;
@@ -69,11 +82,26 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
+/// What hides secrets where somebody asked for it, whatever the configuration says of the daemon.
+fn secrets(mut config: RedactConfig) -> anyhow::Result<Secrets> {
+    config.key = config::read_redact_key(&config, config::credentials_directory().as_deref())?;
+    if !config.rules.mode.hides() {
+        config.rules.mode = RedactMode::Standard;
+    }
+    Ok(Secrets::of_terminal(&config)?)
+}
+
 /// Prints exchanges; see [`Show`].
-fn printer(json: bool, body: bool) -> impl FnMut(Option<&Exchange>) -> io::Result<()> {
+fn printer(
+    json: bool,
+    body: bool,
+    secrets: Option<Secrets>,
+) -> impl FnMut(Option<&Exchange>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout());
     move |exchange| {
         let Some(exchange) = exchange else { return out.flush() };
+        let redacted = secrets.as_ref().and_then(|secrets| secrets.shown(exchange));
+        let exchange = redacted.as_ref().unwrap_or(exchange);
         let line =
             if json { exchange_line::json(exchange, body)? } else { exchange_line::text_line(exchange) };
         out.write_all(line.as_bytes())

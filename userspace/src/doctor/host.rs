@@ -12,6 +12,7 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::{Duties, Finding};
 use crate::capture::listeners::listeners;
+use crate::pipeline::protect::pressure::{Pressure, PressureReader};
 use crate::pipeline::settings::Config;
 
 /// Part of the available memory that the ring may take before it is worth a word.
@@ -35,6 +36,7 @@ pub(super) fn examine(config: &Config, duties: Duties) -> Vec<Finding> {
     if duties.capture {
         findings.extend(ring_memory(config.capture.kernel.ring_bytes));
         findings.extend(clock_source());
+        findings.push(pressure(PressureReader::new(None).read()));
     }
     findings.extend(config.admin.as_ref().map(|admin| admin_address(admin.listen)));
     if duties.replay {
@@ -87,6 +89,28 @@ fn clock_source() -> Option<Finding> {
         detail,
         "see whether the kernel offers tsc: its log says why it does not use it",
     ))
+}
+
+/// Whether the kernel says who waits on this host: capture gives way by it.
+fn pressure(found: Pressure) -> Finding {
+    let unknown: Vec<_> = [("CPU", found.cpu), ("memory", found.memory)]
+        .into_iter()
+        .filter_map(|(name, pressure)| pressure.is_none().then_some(name))
+        .collect();
+    if unknown.is_empty() {
+        return Finding::ok(
+            "pressure",
+            "the kernel says who waits for CPU and memory; capture gives way by it",
+        );
+    }
+    Finding::warning(
+        "pressure",
+        format!(
+            "the kernel does not say who waits for {}: capture gives way only by its own CPU time and losses",
+            unknown.join(" and ")
+        ),
+        "boot with psi=1 on the kernel's command line; in a container, let it see /proc/pressure",
+    )
 }
 
 fn admin_address(address: SocketAddr) -> Finding {
@@ -161,6 +185,14 @@ mod tests {
         assert_eq!(captured_port(80, &found), Finding::ok("port", "port 80: nginx[7], nginx[8]"));
         assert_eq!(captured_port(81, &found).state, State::Ok);
         assert_eq!(captured_port(82, &found).state, State::Warning);
+    }
+
+    #[test]
+    fn a_kernel_that_says_nothing_of_pressure_is_a_warning() {
+        assert_eq!(pressure(Pressure { cpu: Some(0.9), memory: Some(0.0) }).state, State::Ok);
+        let silent = pressure(Pressure { cpu: Some(0.9), memory: None });
+        assert_eq!(silent.state, State::Warning);
+        assert!(silent.detail.contains("for memory:") && silent.remedy.unwrap().contains("psi=1"));
     }
 
     #[test]

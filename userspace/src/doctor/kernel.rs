@@ -81,8 +81,23 @@ fn features(features: &[Feature]) -> Finding {
     Finding::ok("bpf-features", all.join(", "))
 }
 
+/// What maps the users of the first user namespace to themselves (user_namespaces(7)).
+const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
+
+/// True in a user namespace below the first one, whose capabilities the kernel does not take for loading a probe.
+fn is_nested(uid_map: &str) -> bool {
+    !uid_map.is_empty() && !uid_map.split_ascii_whitespace().eq(ALL_USERS)
+}
+
 fn capabilities() -> Finding {
     let missing = missing_capabilities();
+    if is_nested(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()) {
+        return Finding::failure(
+            "capabilities",
+            "this process is in a user namespace, and what it may do there it may not do to the host's kernel",
+            "run it on the host, or in a container whose root is the host's (not a rootless one)",
+        );
+    }
     if missing.is_empty() {
         return Finding::ok("capabilities", "this process may load and attach a probe");
     }
@@ -106,6 +121,17 @@ fn cgroup(selector: &CgroupSelector) -> Finding {
             return Finding::failure("cgroup", super::chain(&error), remedy);
         }
     };
+    if !root.is_dir() {
+        let detail = format!(
+            "cgroup v2 is mounted at {}, and cannot be seen: something else is mounted above it",
+            root.display()
+        );
+        return Finding::failure(
+            "cgroup",
+            detail,
+            "let this process, or its container, see the host's /sys/fs/cgroup",
+        );
+    }
     match selector.resolve() {
         Ok(folder) if folder == root => Finding::ok(
             "cgroup",
@@ -187,6 +213,12 @@ fn attach(kernel: &KernelConfig) -> Finding {
 mod tests {
     use super::super::State;
     use super::*;
+
+    #[test]
+    fn a_user_namespace_is_known_by_its_map() {
+        assert!(!is_nested("         0          0 4294967295\n") && !is_nested(""));
+        assert!(is_nested("0 1000 1\n") && is_nested("0 0 4294967295\n1 5 1\n"));
+    }
 
     #[test]
     fn a_version_is_read_from_any_release() {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::error::RunError;
 use super::settings::RedactConfig;
 use crate::model::{Exchange, Observation};
-use crate::select::redact::{KEY_BYTES_MIN, RedactKey, RedactMode, RedactTally, Redactor, Rule};
+use crate::select::redact::{KEY_BYTES_MIN, RedactKey, RedactTally, Redactor, Rule};
 
 pub use crate::metrics::RedactStats;
+pub use crate::select::redact::RedactMode;
 
 /// What hides the secrets of a process.
 #[derive(Debug)]
@@ -59,15 +60,26 @@ impl Secrets {
         if rules.mode == RedactMode::Off {
             return Ok(None);
         }
-        let key = match (key, reach) {
-            (Some(key), _) => key.clone(),
-            (None, Reach::Fleet) if rules.mode.hides() => return Err(RunError::NoRedactKey),
-            (None, Reach::Fleet | Reach::Process) => {
+        if key.is_none() && reach == Reach::Fleet && rules.mode.hides() {
+            return Err(RunError::NoRedactKey);
+        }
+        Self::of_terminal(config).map(Arc::new).map(Some)
+    }
+
+    /// For what is shown to whoever asked, and to nobody else: no other process has to make the same tokens.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes for a key, or the rules cannot be used.
+    pub fn of_terminal(config: &RedactConfig) -> Result<Self, RunError> {
+        let RedactConfig { rules, key_file: _, key } = config;
+        let key = match key {
+            Some(key) => key.clone(),
+            None => {
                 let bytes = random_key_bytes().map_err(RunError::RandomKey)?;
                 RedactKey::new(&bytes).map_err(RunError::RedactKey)?
             }
         };
-        Ok(Some(Arc::new(Self::new(Redactor::new(rules, key)?))))
+        Ok(Self::new(Redactor::new(rules, key)?))
     }
 
     /// With this redactor.
@@ -100,6 +112,14 @@ impl Secrets {
         let redacted = self.redactor.exchange(exchange, &mut tally);
         self.count(&tally);
         redacted.map_or_else(|| Arc::clone(exchange), Arc::new)
+    }
+
+    /// The exchange as it may be shown; none when it has no secrets.
+    pub fn shown(&self, exchange: &Exchange) -> Option<Exchange> {
+        let mut tally = RedactTally::default();
+        let redacted = self.redactor.exchange(exchange, &mut tally);
+        self.count(&tally);
+        redacted
     }
 
     /// The exchange with a request that may be sent. A's response stays as it is: it is not sent.

@@ -166,7 +166,12 @@ impl Gate {
         } else {
             "Bearer realm=\"understudy\""
         };
-        let refused = say(StatusCode::UNAUTHORIZED, "a token is asked for");
+        let told = if self.wants_certificate {
+            "a token and a client certificate are asked for"
+        } else {
+            "a token is asked for"
+        };
+        let refused = say(StatusCode::UNAUTHORIZED, told);
         ([(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))], refused).into_response()
     }
 }

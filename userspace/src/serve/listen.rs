@@ -23,17 +23,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
-use super::auth::Gate;
+use super::access::Access;
 use super::config::AdminLimits;
 use crate::metrics::{AdminRefusal, AdminStats};
 
 /// What every connection needs.
 pub(super) struct Desk {
-    pub(super) tls: Option<TlsAcceptor>,
-    pub(super) gate: Gate,
+    pub(super) access: Access,
     pub(super) router: Router,
     /// Bytes of a body that this path takes.
     pub(super) body_bytes_max: fn(&AdminLimits, &str) -> usize,
@@ -56,6 +54,9 @@ struct Place {
     give_up: Notify,
 }
 
+/// How often the files with token and certificates are looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+
 /// How long open requests may take once the listener is told to stop.
 const STOP_MAX: Duration = Duration::from_millis(200);
 
@@ -72,13 +73,16 @@ pub(super) async fn serve(listener: TcpListener, desk: &Desk, stop: impl Future<
     let mut stop = std::pin::pin!(stop);
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewal = interval(RENEW_EVERY);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut places, mut connections) = (Places::default(), FuturesUnordered::new());
     loop {
         // One that gave up its place is still here until it was asked; so there is never more than one too many.
         let has_room = connections.len() <= desk.limits.connections_max;
         tokio::select! {
             () = &mut stop => break,
-            _ = second.tick() => desk.gate.renew(),
+            _ = second.tick() => desk.access.held().gate.renew(),
+            _ = renewal.tick() => desk.access.look_again(),
             Some(ended) = connections.next(), if !connections.is_empty() => places.leave(&ended),
             accepted = listener.accept(), if has_room => match accepted {
                 Ok((stream, _)) => match places.take(desk.limits.connections_max, &desk.stats) {
@@ -132,7 +136,8 @@ impl Desk {
 
     /// The handshake, where there is one, and the request.
     async fn greet(&self, stream: TcpStream, has_request: &AtomicBool) {
-        let Some(tls) = &self.tls else { return self.talk(stream, false, has_request).await };
+        let held = self.access.held();
+        let Some(tls) = &held.tls else { return self.talk(stream, false, has_request).await };
         match timeout(self.limits.head_wait_max, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
@@ -186,7 +191,7 @@ impl Desk {
 
     async fn answer(&self, request: Request<Incoming>, has_certificate: bool) -> Response {
         let body_bytes_max = (self.body_bytes_max)(&self.limits, request.uri().path());
-        match self.gate.refuse(&request, has_certificate, body_bytes_max) {
+        match self.access.held().gate.refuse(&request, has_certificate, body_bytes_max) {
             None => {
                 // A chunked body announces no length.
                 let request = request.map(|body| Limited::new(body, body_bytes_max));

@@ -4,6 +4,7 @@
 //! Serves nothing of the captured traffic, and listens on loopback unless told otherwise; anywhere else it wants to know who
 //! asks. What a request may cost is bounded before a route sees it (`listen`, `auth`).
 
+mod access;
 mod auth;
 mod client;
 mod config;
@@ -24,11 +25,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use crate::metrics::{AdminStats, Format, Metrics};
 
-use auth::Gate;
+use access::Access;
 use listen::Desk;
 use observe::Observe;
 
@@ -41,8 +41,7 @@ pub use observe::{Intake, ObserveLimits, Refusal, Taking};
 /// The admin listener, bound.
 pub struct Admin {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    gate: Gate,
+    access: Access,
     limits: AdminLimits,
 }
 
@@ -86,14 +85,13 @@ impl Admin {
     /// # Errors
     /// When the address is taken or not one of this host, or one of the files cannot be used.
     pub async fn bind(config: AdminConfig) -> Result<Self, AdminError> {
-        let gate = Gate::new(&config)?;
-        let AdminConfig { listen: address, token: _, tls, hosts: _, limits } = &config;
-        let tls = tls.as_ref().map(tls::acceptor).transpose()?;
-        let listener = listen(*address).map_err(|source| AdminError::Listen { address: *address, source })?;
-        if tls.is_none() && !config.is_local() {
+        let (address, limits) = (config.listen, config.limits);
+        let access = Access::new(config)?;
+        let listener = listen(address).map_err(|source| AdminError::Listen { address, source })?;
+        if access.is_exposed() {
             tracing::warn!(%address, "The admin listener speaks plain HTTP here, and its token can be read on the way; set `cert` and `key` under [admin].");
         }
-        Ok(Self { listener, tls, gate, limits: *limits })
+        Ok(Self { listener, access, limits })
     }
 
     /// Where it listens; with port 0 configured, the port that the kernel chose.
@@ -103,11 +101,11 @@ impl Admin {
 
     /// Answers until `stop` ends.
     pub async fn run(self, mut routes: Routes, stop: impl Future<Output = ()>) {
-        let Self { listener, tls, gate, limits } = self;
+        let Self { listener, access, limits } = self;
         let stats = Arc::new(AdminStats::default());
         routes.metrics.add_admin(Arc::clone(&stats));
         let router = router(routes, &limits);
-        listen::serve(listener, &Desk { tls, gate, router, body_bytes_max, limits, stats }, stop).await;
+        listen::serve(listener, &Desk { access, router, body_bytes_max, limits, stats }, stop).await;
     }
 }
 

@@ -19,14 +19,7 @@ fn desk() -> Desk {
         .route("/take", post(|body: Bytes| async move { body }))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let body_bytes_max = |limits: &AdminLimits, _: &str| limits.body_bytes_max;
-    Desk {
-        tls: None,
-        gate: Gate::new(&config).unwrap(),
-        router,
-        body_bytes_max,
-        limits,
-        stats: Arc::default(),
-    }
+    Desk { access: Access::new(config).unwrap(), router, body_bytes_max, limits, stats: Arc::default() }
 }
 
 /// Sends this, and perhaps nothing more for ever; checks the beginning of the answer and what was counted.
