@@ -68,7 +68,8 @@ fn refused() -> anyhow::Result<()> {
         let errors: Vec<u64> =
             worker.stats.errors.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         settled.with_context(|| format!("errors by kind: {errors:?}"))?;
-        ensure!(worker.stats.refused.load(Ordering::Relaxed) == 1 && worker.failing() == 0);
+        let refused = || worker.stats.refused.load(Ordering::Relaxed);
+        until("the refusal of one", async || Ok(refused() == 1 && worker.failing() == 0)).await?;
         let aside = field.server.command(&["XRANGE", &field.keys.shard(0).aside(), "-", "+"])?;
         ensure!(aside.contains("does not take what became of it"), "{aside}");
         Ok(())

@@ -170,14 +170,14 @@ async fn until_told_again(server: &Server, reader: &Results) -> anyhow::Result<(
 
 /// Waits until everything that a capture tells is there.
 async fn until_known(reader: &Results) -> anyhow::Result<()> {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let copy = reader.read().await?;
         if copy.is_some_and(|copy| copy.captures.iter().any(|one| one.fields.contains_key("seen"))) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    anyhow::bail!("the capture was not heard of for 5 s")
+    anyhow::bail!("the capture was not heard of for 30 s")
 }
 
 fn ranks() -> anyhow::Result<()> {
