@@ -549,7 +549,14 @@ fn dry_run() -> anyhow::Result<()> {
     ensure!(!found(&haystacks).is_empty(), "a dry run hides nothing");
     let said = haystacks.iter().find(|(name, _)| name == "stderr of run").context("no output")?;
     let said = String::from_utf8_lossy(&said.1);
-    for part in ["dry run", "cookie", "email", "card", "json"] {
+    for part in [
+        "dry run",
+        "cookie, in a field",
+        "email, in a body",
+        "email, in a target",
+        "card, in a",
+        "json, in a body",
+    ] {
         ensure!(said.contains(part), "it does not say `{part}`: {said}");
     }
     only_the_price(&report, &[])

@@ -42,11 +42,13 @@ pub(super) fn of_experiments(ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
 
 /// What `mode = "standard"` would have hidden.
 pub(super) fn of_dry_run(stats: &RedactStats) -> String {
-    let found: Vec<(&str, u64)> = stats.counts().filter(|(_, count)| *count > 0).collect();
+    let found: Vec<_> = stats.counts().filter(|(_, _, count)| *count > 0).collect();
     let mut text =
-        "Redaction, dry run: nothing was hidden; mode = \"standard\" would have hidden, by rule".to_owned();
-    for (rule, count) in &found {
-        text.push_str(&format!("\n  {rule:<28}{count:>12}"));
+        "Redaction, dry run: nothing was hidden; mode = \"standard\" would have hidden, by rule and place"
+            .to_owned();
+    for (rule, part, count) in &found {
+        let place = format!("{rule}, in a {part}");
+        text.push_str(&format!("\n  {place:<28}{count:>12}"));
     }
     if found.is_empty() {
         text.push_str("\n  nothing");

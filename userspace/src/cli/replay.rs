@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::capture::{start_runtime, stopped_or};
 use super::progress::Progress;
+use super::record::complain_of;
 use super::report::{Format, show};
 use super::run::decided;
 use super::{Exit, ledger, output};
@@ -70,8 +71,9 @@ pub(super) fn replay(arguments: Arguments) -> anyhow::Result<Exit> {
         };
         anyhow::Ok(worker.run(stopped_or(duration, verdict)).await?)
     })?;
-    let WorkerEnd { journal, recorded, disagreement, id, ledgers } = end;
+    let WorkerEnd { journal, recorded, disagreement, id, ledgers, redact } = end;
     output::complain(&ledger::of_experiments(&ledgers));
+    complain_of(redact.as_deref());
     let report = Report::load(&journal, Some(id.0))?;
     show(&report, &format)?;
     recorded

@@ -65,6 +65,10 @@ pub(super) const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
 const RULE: Label =
     Label { name: "rule", values: Values::Given("what found the value: docs/security.md lists them") };
+const PART: Label = Label {
+    name: "part",
+    values: Values::Given("where in the message it stood: `target`, `field` or `body`"),
+};
 const EXPERIMENT: Label = Label {
     name: "experiment",
     values: Values::Given(
@@ -112,10 +116,10 @@ metrics! {
         PAUSES = Counter "pauses" [] "Times that a pause began";
         CAPTURE_STALLS = Counter "capture_stalls" []
             "Times that the capture thread stood still, so that the probe was detached; the process ends then";
-        REDACTED = Counter "redacted" [RULE]
-            "Values replaced by tokens before they were kept or sent, by rule; where secrets are looked for";
-        REDACT_DRY_RUN = Counter "redact_dry_run" [RULE]
-            "Values that `standard` would have replaced, by rule; only with `mode = \"dry-run\"`";
+        REDACTED = Counter "redacted" [RULE, PART]
+            "Values replaced by tokens before they were kept or sent, by rule and part of the message; where secrets are looked for";
+        REDACT_DRY_RUN = Counter "redact_dry_run" [RULE, PART]
+            "Values that `standard` would have replaced, by rule and part of the message; only with `mode = \"dry-run\"`";
         CONFIG_RELOADS = Counter "config_reloads" [closed("result", || RELOAD_RESULTS.to_vec())]
             "Times that the configuration was read again while running; what failed was refused and changed nothing";
         ADMIN_REFUSED = Counter "admin_refused" [

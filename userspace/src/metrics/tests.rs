@@ -35,7 +35,7 @@ fn everything() -> (Metrics, Arc<Ledger>, watch::Sender<CaptureCounts>, Comparis
         queue: Some(Arc::new(queue)),
         pause: Arc::default(),
         regressions: Some(regressions),
-        redact: Some(Arc::new(RedactStats::new(true, ["header"]))),
+        redact: Some(Arc::new(RedactStats::new(true, &["header"], &["field"]))),
     };
     let mut metrics = Metrics::new(Arc::new(status), &comparisons);
     metrics.add_admin(Arc::default());

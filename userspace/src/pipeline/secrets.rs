@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::error::RunError;
 use super::settings::RedactConfig;
 use crate::model::{Exchange, Observation};
-use crate::select::redact::{KEY_BYTES_MIN, RedactKey, RedactTally, Redactor, Rule};
+use crate::select::redact::{KEY_BYTES_MIN, Part, RedactKey, RedactTally, Redactor, Rule};
 
 pub use crate::metrics::RedactStats;
 pub use crate::select::redact::RedactMode;
@@ -85,7 +85,14 @@ impl Secrets {
     /// With this redactor.
     pub fn new(redactor: Redactor) -> Self {
         let hides = redactor.mode().hides();
-        Self { redactor, stats: Arc::new(RedactStats::new(hides, Rule::ALL.map(Rule::label))) }
+        Self {
+            redactor,
+            stats: Arc::new(RedactStats::new(
+                hides,
+                &Rule::ALL.map(Rule::label),
+                &Part::ALL.map(Part::label),
+            )),
+        }
     }
 
     /// What is counted.
@@ -148,7 +155,12 @@ impl Secrets {
 
     fn count(&self, tally: &RedactTally) {
         if tally.total() > 0 {
-            Rule::ALL.into_iter().for_each(|rule| self.stats.add(rule.label(), tally.of(rule)));
+            for part in Part::ALL {
+                let counts = Rule::ALL.into_iter().map(|rule| (rule, tally.of(rule, part)));
+                for (rule, count) in counts.filter(|(_, count)| *count > 0) {
+                    self.stats.add(rule.label(), part.label(), count);
+                }
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use super::tasks::{spawn, wait};
 use crate::branch::CapturedPorts;
 use crate::compare::group::cause_of;
 use crate::journal::{Finder, FindingLimits, Journal as _, JournalError, RunId, SqliteJournal};
-use crate::metrics::{Metrics, QueueStatus, Status};
+use crate::metrics::{Metrics, QueueStatus, RedactStats, Status};
 use crate::model::{Comparison, Finding, Ledger, LedgerSnapshot};
 use crate::queue::redis::config::Mode;
 use crate::queue::redis::results::{Results, ResultsLimits, Role};
@@ -64,6 +64,8 @@ pub struct WorkerEnd {
     pub id: RunId,
     /// The ledgers by experiment.
     pub ledgers: Vec<(Arc<str>, LedgerSnapshot)>,
+    /// What was hidden, or would have been; none where nothing is looked for.
+    pub redact: Option<Arc<RedactStats>>,
 }
 
 /// How often it is looked whether Redis does its part.
@@ -210,7 +212,8 @@ impl Worker {
         }
         serving.end().await;
         let disagreement = disagreement.error();
-        Ok(WorkerEnd { journal, recorded, disagreement, id, ledgers: status.ledgers() })
+        let redact = status.redact.clone();
+        Ok(WorkerEnd { journal, recorded, disagreement, id, ledgers: status.ledgers(), redact })
     }
 }
 

@@ -44,7 +44,7 @@ use path::{JsonPath, Progress};
 use patterns::{About, Patterns};
 
 pub use rules::{RedactLimits, RedactMode, RedactRules, RedactRulesError};
-pub use tally::{RedactTally, Rule};
+pub use tally::{Part, RedactTally, Rule};
 pub use token::{KEY_BYTES_MIN, RedactKey, RedactKeyError};
 
 /// Hides secrets.
@@ -159,10 +159,12 @@ impl Redactor {
         // Fields first: what they hold is repeated elsewhere more often than the other way round.
         let headers = self.fields(&request.headers, tally);
         let trailers = self.fields(&request.trailers, tally);
+        tally.look_at(Part::Target);
         let target = self.target(&request.target, tally);
         let body = self.body(&request.headers, &request.body, tally);
         let headers = self.again(&request.headers, headers, tally);
         let trailers = self.again(&request.trailers, trailers, tally);
+        tally.look_at(Part::Target);
         let shown = target.as_ref().unwrap_or(&request.target);
         let target = if tally.is_repeated_in(shown) { self.target(shown, tally).or(target) } else { target };
         let unchanged = target.is_none() && body.is_none() && headers.is_none() && trailers.is_none();

@@ -8,7 +8,7 @@ use super::coded::stored;
 use super::json::is_sound;
 use super::multipart::parameter;
 use super::wide::Width;
-use super::{Place, RedactTally, Redactor, Rule};
+use super::{Part, Place, RedactTally, Redactor, Rule};
 use crate::compare::{CompareLimits, plain_body};
 use crate::model::{Body, Headers};
 
@@ -106,6 +106,7 @@ impl Redactor {
         if body.bytes == 0 {
             return None;
         }
+        tally.look_at(Part::Body);
         // Whether the rest of a body is the same as that of another one can be told by its hash alone.
         if self.is_strict() && body.is_cut() {
             return Some(self.dropped(body, tally));

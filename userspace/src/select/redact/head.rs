@@ -8,7 +8,7 @@ use super::body::SETTLES_MAX;
 use super::form::{OF_PATHS, decoded, encoded};
 use super::patterns::basic_password;
 use super::splice::Splice;
-use super::{Allowed, Place, RedactTally, Redactor, Rule};
+use super::{Allowed, Part, Place, RedactTally, Redactor, Rule};
 use crate::model::{Headers, REPLAY_HEADER};
 
 /// Fields that say what a message is and where it goes, which pass in `strict` as well, and are looked into by nobody; in
@@ -109,6 +109,7 @@ fn is_protocol(name: &[u8]) -> bool {
 impl Redactor {
     /// Fields without secrets; none when nothing changes.
     pub(super) fn fields(&self, headers: &Headers, tally: &mut RedactTally) -> Option<Headers> {
+        tally.look_at(Part::Field);
         let mut changed = false;
         let mut fields: Vec<(&[u8], std::borrow::Cow<'_, [u8]>)> = Vec::with_capacity(headers.len());
         for (name, value) in headers.iter() {

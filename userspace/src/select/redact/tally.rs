@@ -47,10 +47,23 @@ pub enum Rule {
     Body,
 }
 
-/// How much was hidden, by why; and what was, to find it again where it is repeated.
+/// In which part of a message something was hidden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The request target.
+    #[default]
+    Target,
+    /// A header or trailer field.
+    Field,
+    /// The body.
+    Body,
+}
+
+/// How much was hidden, by where and why; and what was, to find it again where it is repeated.
 #[derive(Clone, Default)]
 pub struct RedactTally {
-    counts: [u64; Rule::ALL.len()],
+    counts: [[u64; Rule::ALL.len()]; Part::ALL.len()],
+    part: Part,
     echoes: Vec<Echo>,
 }
 
@@ -123,23 +136,46 @@ impl Rule {
     }
 }
 
+// === impl Part ===
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Part; 3] = [Part::Target, Part::Field, Part::Body];
+
+    /// The part as a label value; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            Part::Target => "target",
+            Part::Field => "field",
+            Part::Body => "body",
+        }
+    }
+}
+
 // === impl RedactTally ===
 
 impl RedactTally {
+    /// What comes is counted for this part.
+    pub(super) fn look_at(&mut self, part: Part) {
+        self.part = part;
+    }
+
     pub(super) fn count(&mut self, rule: Rule) {
-        if let Some(count) = self.counts.get_mut(rule as usize) {
+        let of_part = self.counts.get_mut(self.part as usize);
+        if let Some(count) = of_part.and_then(|counts| counts.get_mut(rule as usize)) {
             *count = count.saturating_add(1);
         }
     }
 
-    /// Values that this rule hid, or would have.
-    pub fn of(&self, rule: Rule) -> u64 {
-        self.counts.get(rule as usize).copied().unwrap_or_default()
+    /// Values that this rule hid in this part, or would have.
+    pub fn of(&self, rule: Rule, part: Part) -> u64 {
+        let of_part = self.counts.get(part as usize);
+        of_part.and_then(|counts| counts.get(rule as usize)).copied().unwrap_or_default()
     }
 
     /// Values that were hidden, or would have been.
     pub fn total(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        self.counts.iter().flatten().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Remembers a secret. One that looks like a word is none that could be told from one.

@@ -383,7 +383,8 @@ fn a_dry_run_counts_and_changes_nothing() {
     let mut tally = RedactTally::default();
     let request = samples::request("GET", "/?token=abc", &[("Cookie", "a=1; b=2"), ("X", "bob@example.org")]);
     assert!(redactor.request(&request, &mut tally).is_none());
-    assert_eq!([Rule::Query, Rule::Cookie, Rule::Email].map(|rule| tally.of(rule)), [1, 2, 1]);
+    let found = [(Rule::Query, Part::Target), (Rule::Cookie, Part::Field), (Rule::Email, Part::Field)];
+    assert_eq!(found.map(|(rule, part)| tally.of(rule, part)), [1, 2, 1]);
     assert_eq!(tally.total(), 4);
 }
 
