@@ -3,13 +3,13 @@
 //! Knows no other flow; what all flows share is lent to it as [`Shared`].
 
 use crate::model::{
-    Checksum, Chunk, Direction, Flow, FlowKey, Interest, Opened, Segment, Seq, StreamEvent, StreamReader,
+    Checksum, Chunk, Direction, Flow, FlowKey, Interest, Segment, Seq, StreamEvent, StreamReader, TcpFlags,
     Timestamp,
 };
 
-use super::assembler::{Assembler, GapCause, Ready, Stamp};
+use super::assembler::{Assembler, GapCause, Ready, Receiver, Stamp};
 use super::rival::Rival;
-use super::undecided::{Undecided, Verdict};
+use super::undecided::Undecided;
 use super::{StreamLimits, StreamTally};
 
 #[derive(Debug)]
@@ -89,6 +89,7 @@ impl<R: StreamReader> Entry<R> {
         }
     }
 
+    /// Takes a segment of this flow, and hands on whatever can be read now.
     pub(super) fn segment(
         &mut self,
         direction: Direction,
@@ -115,23 +116,7 @@ impl<R: StreamReader> Entry<R> {
         let receiver = self.receiver(direction);
         let stamp = Stamp { at, acknowledged };
         let half = self.half_mut(direction);
-        half.heard = true;
-        half.window = half.window.max(segment.window);
-        if segment.flags.syn && half.is_untouched() {
-            // A SYN knows better than an acknowledgement where its direction begins.
-            half.assembler = None;
-        }
-        let first_byte = if segment.flags.syn { segment.seq.plus(1) } else { segment.seq };
-        if segment.flags.syn {
-            half.initial = Some(segment.seq);
-            half.answered_syn = segment.ack.is_some();
-            half.window_scale = segment.window_scale;
-        }
-        if half.assembler.is_none()
-            && (segment.flags.syn || (!segment.payload.is_empty() && !segment.flags.rst))
-        {
-            half.assembler = Some(Assembler::new(first_byte));
-        }
+        let first_byte = half.open(segment);
         let Some(assembler) = &mut half.assembler else {
             return if segment.flags.rst { self.abort(at, shared, read) } else { Interest::Keep };
         };
@@ -147,24 +132,9 @@ impl<R: StreamReader> Entry<R> {
             && assembler.offset_of(segment.seq).is_some_and(|offset| assembler.obeys_reset_at(offset));
         // What a reset carries is a remark, not a part of the stream (RFC 9293 section 3.5.3).
         if !segment.payload.is_empty() && !segment.flags.rst {
-            if assembler.is_behind(first_byte)
-                && let Some((bytes, offset)) = assembler.again(first_byte, segment.payload)
-            {
-                let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Again(bytes) };
-                if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
-                    return Interest::Forget;
-                }
-            }
-            let Some(assembler) = &mut self.half_mut(direction).assembler else { return Interest::Keep };
-            let held_before = assembler.waiting_memory();
-            let fresh = assembler.take(first_byte, segment.payload, stamp, receiver, shared.tally);
-            let held = shared.waiting_bytes.saturating_add(assembler.waiting_memory());
-            *shared.waiting_bytes = held.saturating_sub(held_before);
-            if let Some((bytes, offset)) = fresh {
-                let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Bytes(bytes) };
-                if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
-                    return Interest::Forget;
-                }
+            let payload = (first_byte, segment.payload);
+            if self.payload(direction, payload, stamp, receiver, shared, read) == Interest::Forget {
+                return Interest::Forget;
             }
         }
         if self.pump_within_bound(direction, at, shared, read) == Interest::Forget {
@@ -174,6 +144,39 @@ impl<R: StreamReader> Entry<R> {
             self.half_mut(direction).reset = Some(Box::new(stamp));
         }
         if self.is_reset() { self.abort(at, shared, read) } else { Interest::Keep }
+    }
+
+    /// Hands on what comes in its turn of a payload, given with the number of its first byte, and keeps what is early.
+    fn payload(
+        &mut self,
+        direction: Direction,
+        (first_byte, payload): (Seq, &[u8]),
+        stamp: Stamp,
+        receiver: Receiver,
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Interest {
+        let Stamp { at, acknowledged } = stamp;
+        let half = match direction {
+            Direction::ToServer => &mut self.to_server,
+            Direction::ToClient => &mut self.to_client,
+        };
+        let Some(assembler) = &mut half.assembler else { return Interest::Keep };
+        if assembler.is_behind(first_byte)
+            && let Some((bytes, offset)) = assembler.again(first_byte, payload)
+        {
+            let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Again(bytes) };
+            if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
+                return Interest::Forget;
+            }
+        }
+        let held_before = assembler.waiting_memory();
+        let fresh = assembler.take(first_byte, payload, stamp, receiver, shared.tally);
+        let held = shared.waiting_bytes.saturating_add(assembler.waiting_memory());
+        *shared.waiting_bytes = held.saturating_sub(held_before);
+        let Some((bytes, offset)) = fresh else { return Interest::Keep };
+        let event = StreamEvent { direction, offset, acknowledged, at, chunk: Chunk::Bytes(bytes) };
+        self.hearing.tell(event, shared.limits, read)
     }
 
     /// Notes what the sender of `direction` has received, which may prove a gap in the other one. Gives the acknowledged
@@ -345,90 +348,6 @@ impl<R: StreamReader> Entry<R> {
         anew
     }
 
-    /// Looks again at which end is the server when both sent SYN in the same way before anything was said
-    /// (simultaneous open, RFC 9293 section 3.5): only what they say can tell.
-    pub(super) fn doubt(&mut self, direction: Direction, segment: &Segment<'_>) {
-        let other = self.half(direction.reversed());
-        let alike = other.initial.is_some() && other.answered_syn == segment.ack.is_some();
-        let silent = [&self.to_server, &self.to_client]
-            .iter()
-            .all(|half| half.assembler.as_ref().is_none_or(|assembler| assembler.next() == 0));
-        if alike && silent && self.half(direction).initial.is_none() {
-            self.hearing = Hearing::Undecided(Box::new(Undecided::new(false)));
-        }
-    }
-
-    pub(super) fn is_undecided(&self) -> bool {
-        matches!(self.hearing, Hearing::Undecided(_))
-    }
-
-    /// Gives a flow whose ends can be told by now to a reader, or forgets one whose ends will never be. Returns the
-    /// key that the flow had when it has another now.
-    pub(super) fn decide(
-        &mut self,
-        shared: &mut Shared<'_>,
-        forgotten: &mut Vec<FlowKey>,
-        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
-    ) -> Option<FlowKey> {
-        let Hearing::Undecided(undecided) = &mut self.hearing else { return None };
-        let others = shared.waiting_bytes.saturating_sub(undecided.counted);
-        if others.saturating_add(undecided.memory()) > shared.limits.waiting_bytes_max {
-            undecided.give_up();
-        }
-        undecided.counted = if undecided.verdict() == Verdict::Open { undecided.memory() } else { 0 };
-        *shared.waiting_bytes = others.saturating_add(undecided.counted);
-        let (known, reversed) = match undecided.verdict() {
-            Verdict::Open => return None,
-            Verdict::AsNamed => (true, false),
-            Verdict::Reversed => (true, true),
-            Verdict::Unknown => (false, false),
-        };
-        let old_key = self.flow.key;
-        if reversed {
-            self.flow.key = old_key.reversed();
-            std::mem::swap(&mut self.to_server, &mut self.to_client);
-            if let Some(rival) = &mut self.rival {
-                rival.direction = rival.direction.reversed();
-            }
-        }
-        let mid_stream = known && undecided.mid_stream;
-        let reader = R::from(Opened { flow: self.flow, mid_stream });
-        let Hearing::Undecided(undecided) = std::mem::replace(&mut self.hearing, Hearing::Reader(reader))
-        else {
-            return None;
-        };
-        if known {
-            for held in undecided.into_held() {
-                if self.hearing.tell(held.event(reversed), shared.limits, read) == Interest::Forget {
-                    self.forget(shared, forgotten);
-                    break;
-                }
-            }
-        } else {
-            self.dismiss(undecided.first_bytes(), shared, read);
-            self.forget(shared, forgotten);
-        }
-        reversed.then_some(old_key)
-    }
-
-    /// Lets the reader see what kind of flow it is that is not its own.
-    fn dismiss(
-        &mut self,
-        first: &[u8],
-        shared: &mut Shared<'_>,
-        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
-    ) {
-        shared.tally.flows_undecided = shared.tally.flows_undecided.saturating_add(1);
-        let at = self.last_seen;
-        let ends = [Direction::ToServer, Direction::ToClient].map(|direction| (direction, Chunk::Abort));
-        for (direction, chunk) in [(Direction::ToServer, Chunk::Bytes(first))].into_iter().chain(ends) {
-            let event = StreamEvent { direction, offset: 0, acknowledged: 0, at, chunk };
-            if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
-                return;
-            }
-        }
-    }
-
     /// Notes that nobody reads this flow any more. The list of such flows is as long as a table may be at most; a
     /// flow that finds no place there only costs the source its bytes.
     pub(super) fn forget(&mut self, shared: &mut Shared<'_>, forgotten: &mut Vec<FlowKey>) {
@@ -464,7 +383,7 @@ impl<R: StreamReader> Entry<R> {
 
 impl<R: StreamReader> Hearing<R> {
     #[inline]
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         event: StreamEvent<'_>,
         limits: &StreamLimits,
@@ -483,6 +402,30 @@ impl<R: StreamReader> Hearing<R> {
 // === impl Half ===
 
 impl Half {
+    /// Takes note of a segment of this direction, which begins with the first one that says where. Gives the number of the
+    /// segment's first byte.
+    #[inline]
+    fn open(&mut self, segment: &Segment<'_>) -> Seq {
+        let TcpFlags { syn, fin: _, rst } = segment.flags;
+        self.heard = true;
+        self.window = self.window.max(segment.window);
+        // A SYN takes up a number of its own.
+        let first_byte = if syn { segment.seq.plus(1) } else { segment.seq };
+        if syn {
+            if self.is_untouched() {
+                // It knows better than an acknowledgement where its direction begins.
+                self.assembler = None;
+            }
+            self.initial = Some(segment.seq);
+            self.answered_syn = segment.ack.is_some();
+            self.window_scale = segment.window_scale;
+        }
+        if self.assembler.is_none() && (syn || (!segment.payload.is_empty() && !rst)) {
+            self.assembler = Some(Assembler::new(first_byte));
+        }
+        first_byte
+    }
+
     /// True while nothing of this direction was seen but acknowledgements of the other one.
     pub(super) fn is_untouched(&self) -> bool {
         self.initial.is_none() && self.assembler.as_ref().is_none_or(Assembler::is_untouched)

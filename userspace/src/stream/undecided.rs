@@ -4,15 +4,18 @@
 
 use bytes::Bytes;
 
-use crate::model::{Chunk, Direction, Sender, StreamEvent, Timestamp};
+use crate::model::{
+    Chunk, Direction, FlowKey, Interest, Opened, Segment, Sender, StreamEvent, StreamReader, Timestamp,
+};
 
 use super::assembler::PIECE_MEMORY;
+use super::entry::{Entry, Hearing, Shared};
 
 /// A flow whose ends were named at random: `ToServer` is the direction of its first packet.
 #[derive(Debug)]
 pub(super) struct Undecided {
     /// False when both ends sent SYN (RFC 9293 section 3.5): the flow is known from its first byte.
-    pub(super) mid_stream: bool,
+    mid_stream: bool,
     to_server: Beginning,
     to_client: Beginning,
     held: Vec<Held>,
@@ -65,6 +68,94 @@ enum HeldChunk {
 
 /// Bytes after which only a line's end can tell more about how a direction begins.
 const LOOK_BYTES: usize = 64;
+
+// === impl Entry ===
+
+impl<R: StreamReader> Entry<R> {
+    /// Looks again at which end is the server when both sent SYN in the same way before anything was said
+    /// (simultaneous open, RFC 9293 section 3.5): only what they say can tell.
+    pub(super) fn doubt(&mut self, direction: Direction, segment: &Segment<'_>) {
+        let other = self.half(direction.reversed());
+        let alike = other.initial.is_some() && other.answered_syn == segment.ack.is_some();
+        let silent = [&self.to_server, &self.to_client]
+            .iter()
+            .all(|half| half.assembler.as_ref().is_none_or(|assembler| assembler.next() == 0));
+        if alike && silent && self.half(direction).initial.is_none() {
+            self.hearing = Hearing::Undecided(Box::new(Undecided::new(false)));
+        }
+    }
+
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.hearing, Hearing::Undecided(_))
+    }
+
+    /// Gives a flow whose ends can be told by now to a reader, or forgets one whose ends will never be. Returns the
+    /// key that the flow had when it has another now.
+    pub(super) fn decide(
+        &mut self,
+        shared: &mut Shared<'_>,
+        forgotten: &mut Vec<FlowKey>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) -> Option<FlowKey> {
+        let Hearing::Undecided(undecided) = &mut self.hearing else { return None };
+        let others = shared.waiting_bytes.saturating_sub(undecided.counted);
+        if others.saturating_add(undecided.memory()) > shared.limits.waiting_bytes_max {
+            undecided.give_up();
+        }
+        undecided.counted = if undecided.verdict() == Verdict::Open { undecided.memory() } else { 0 };
+        *shared.waiting_bytes = others.saturating_add(undecided.counted);
+        let (known, reversed) = match undecided.verdict() {
+            Verdict::Open => return None,
+            Verdict::AsNamed => (true, false),
+            Verdict::Reversed => (true, true),
+            Verdict::Unknown => (false, false),
+        };
+        let old_key = self.flow.key;
+        if reversed {
+            self.flow.key = old_key.reversed();
+            std::mem::swap(&mut self.to_server, &mut self.to_client);
+            if let Some(rival) = &mut self.rival {
+                rival.direction = rival.direction.reversed();
+            }
+        }
+        let mid_stream = known && undecided.mid_stream;
+        let reader = R::from(Opened { flow: self.flow, mid_stream });
+        let Hearing::Undecided(undecided) = std::mem::replace(&mut self.hearing, Hearing::Reader(reader))
+        else {
+            return None;
+        };
+        if known {
+            for held in undecided.into_held() {
+                if self.hearing.tell(held.event(reversed), shared.limits, read) == Interest::Forget {
+                    self.forget(shared, forgotten);
+                    break;
+                }
+            }
+        } else {
+            self.dismiss(undecided.first_bytes(), shared, read);
+            self.forget(shared, forgotten);
+        }
+        reversed.then_some(old_key)
+    }
+
+    /// Lets the reader see what kind of flow it is that is not its own.
+    fn dismiss(
+        &mut self,
+        first: &[u8],
+        shared: &mut Shared<'_>,
+        read: &mut impl FnMut(&mut R, StreamEvent<'_>) -> Interest,
+    ) {
+        shared.tally.flows_undecided = shared.tally.flows_undecided.saturating_add(1);
+        let at = self.last_seen;
+        let ends = [Direction::ToServer, Direction::ToClient].map(|direction| (direction, Chunk::Abort));
+        for (direction, chunk) in [(Direction::ToServer, Chunk::Bytes(first))].into_iter().chain(ends) {
+            let event = StreamEvent { direction, offset: 0, acknowledged: 0, at, chunk };
+            if self.hearing.tell(event, shared.limits, read) == Interest::Forget {
+                return;
+            }
+        }
+    }
+}
 
 // === impl Undecided ===
 
