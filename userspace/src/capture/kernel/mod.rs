@@ -143,7 +143,6 @@ impl KernelSource {
         check_abi(&ebpf)?;
         let log = EbpfLogger::init(&mut ebpf)
             .map_err(|source| CaptureError::OpenLog { source: Box::new(source) })?;
-        write_ports(&mut ebpf, &config.ports)?;
         let records: RingBuf<MapData> = open_map(&mut ebpf, "RECORDS")?;
         let settings = abi::Settings {
             abi_version: abi::ABI_VERSION,
@@ -171,6 +170,9 @@ impl KernelSource {
         let Self { ebpf, place, programs, detacher, .. } = &mut source;
         if let Some(ebpf) = ebpf {
             *programs = place.attach(ebpf, detacher)?;
+            // Last: no packet is wanted before both directions are watched, and half a second may lie between the two on a
+            // busy host. Requests whose answers pass in that time would look as if they had none.
+            write_ports(ebpf, &config.ports)?;
         }
         Ok(source)
     }
