@@ -34,8 +34,9 @@ fn resident_bytes() -> Option<u64> {
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        export(encoder, &table::BUILD_INFO, &[(vec![env!("CARGO_PKG_VERSION"), kernel.trim()], 1_u64)])?;
+        let system = rustix::system::uname();
+        let kernel = system.release().to_string_lossy();
+        export(encoder, &table::BUILD_INFO, &[(vec![env!("CARGO_PKG_VERSION"), &kernel], 1_u64)])?;
         one(encoder, &table::PROCESS_CPU, cpu_seconds())?;
         one(encoder, &table::PROCESS_MEMORY, resident_bytes().unwrap_or_default())
     }

@@ -6,7 +6,6 @@ use std::io;
 
 use super::credentials::CredentialError;
 use super::feed::FeedError;
-use super::link::RANDOM;
 use super::protect::ceilings::CeilingError;
 use super::secrets::RANDOM_BYTES;
 use super::tape;
@@ -69,7 +68,7 @@ pub enum RunError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The kernel gives no random number.
-    #[error("failed to read a random number from `{RANDOM}`")]
+    #[error("failed to read a random number from `{RANDOM_BYTES}`")]
     Random(#[source] io::Error),
     /// The recording cannot be made or written.
     #[error(transparent)]

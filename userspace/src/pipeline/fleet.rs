@@ -280,8 +280,8 @@ impl<T> std::fmt::Debug for Publisher<T> {
 
 /// This process, as others know it.
 pub(super) fn member_name() -> MemberName {
-    // proc(5); a host that does not say its name is known by the id of its process alone.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    // By a call: a unit may see nothing of /proc but processes (systemd.exec(5), ProcSubset=).
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     MemberName { host, started_at: super::clock::wall(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Sends no entry and takes none.
 
-use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::error::RunError;
+use super::secrets::random_bytes;
 use super::settings::QueueConfig;
 use crate::journal::ExperimentStart;
 use crate::queue::redis::{Keys, Redis, RedisConfig, RedisError, agree};
@@ -29,18 +29,12 @@ pub(super) struct Agreement {
 #[derive(Clone, Debug)]
 pub(super) struct Disagreement(Arc<watch::Sender<Option<RedisError>>>);
 
-/// Where random numbers come from: 122 random bits as text (random(4)).
-pub(super) const RANDOM: &str = "/proc/sys/kernel/random/uuid";
-
 /// A number that no other process has, ever.
 ///
 /// # Errors
 /// When the kernel gives none.
 pub(super) fn random_id() -> Result<u128, RunError> {
-    let text = std::fs::read_to_string(RANDOM).map_err(RunError::Random)?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let unreadable = || RunError::Random(io::Error::from(io::ErrorKind::InvalidData));
-    u128::from_str_radix(&digits, 16).ok().ok_or_else(unreadable)
+    random_bytes().map(u128::from_ne_bytes).map_err(RunError::Random)
 }
 
 /// A handle to Redis. One that is only away is no error.

@@ -42,7 +42,15 @@ pub(super) const RANDOM_BYTES: &str = "/dev/urandom";
 /// # Errors
 /// When the kernel gives no random bytes.
 pub fn random_key_bytes() -> std::io::Result<[u8; KEY_BYTES_MIN]> {
-    let mut bytes = [0; KEY_BYTES_MIN];
+    random_bytes()
+}
+
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// When the kernel gives none.
+pub(super) fn random_bytes<const COUNT: usize>() -> std::io::Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
     File::open(RANDOM_BYTES)?.read_exact(&mut bytes)?;
     Ok(bytes)
 }

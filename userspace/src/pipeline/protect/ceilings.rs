@@ -6,6 +6,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::system::{Sysinfo, sysinfo};
+
 use super::super::settings::{CaptureConfig, Config, ExperimentConfig, Input};
 use super::ProtectConfig;
 use crate::capture::CgroupSelector;
@@ -78,7 +80,7 @@ const NAMED_MAX: usize = 4;
 /// When what its bounds add up to is more than the configuration, the cgroup or the host allows.
 pub fn memory_max(protect: &ProtectConfig, bounds: Vec<Bound>) -> Result<u64, CeilingError> {
     let configured = protect.memory_max.map(|bytes| (Ceiling::Configured, bytes));
-    let host = host_memory().map(|bytes| (Ceiling::Host, bytes));
+    let host = Some((Ceiling::Host, host_memory()));
     decide([configured, cgroup_limit(), host].into_iter().flatten().collect(), bounds)
 }
 
@@ -208,12 +210,10 @@ fn limit_below(mount: &Path, own: &str) -> Option<(Ceiling, u64)> {
     folders.filter_map(limit).min_by_key(|(_, bytes)| *bytes)
 }
 
-/// The memory of the host (proc_meminfo(5)).
-fn host_memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = total.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes.saturating_mul(1024))
+/// The memory of the host (sysinfo(2)): a unit may see nothing of /proc but processes.
+fn host_memory() -> u64 {
+    let Sysinfo { totalram, mem_unit, .. } = sysinfo();
+    totalram.saturating_mul(mem_unit.into())
 }
 
 fn mebibytes(bytes: u64) -> String {
