@@ -48,6 +48,17 @@ pub enum SecretFileError {
     },
 }
 
+/// Where systemd puts credentials, a folder for each service that nobody else can enter (systemd.exec(5), *Credentials*).
+const SYSTEMD_FOLDER: &str = "/run/credentials";
+
+/// Whether users other than its owner can read or change a file of this mode.
+pub fn is_exposed(path: &Path, mode: u32) -> bool {
+    // From version 255 on, systemd lets a service read its credentials by an access list, whose mask stands where other
+    // files have the mode of their group (acl(5)).
+    let others = if path.starts_with(SYSTEMD_FOLDER) { 0o037 } else { 0o077 };
+    mode & others != 0
+}
+
 /// Reads a file that nobody but its owner can read, of at most `limit` bytes.
 ///
 /// # Errors
@@ -60,7 +71,7 @@ pub fn read_private(path: &Path, limit: usize) -> Result<Secret, SecretFileError
     }
     let file = File::open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
-    if facts.mode() & 0o077 != 0 {
+    if is_exposed(path, facts.mode()) {
         return Err(SecretFileError::Exposed { path: path.to_owned() });
     }
     // Room for all of it at once: a vector that grows leaves copies of its contents behind.
@@ -128,6 +139,19 @@ mod tests {
         check("hunter2", 0o640, Err("chmod 600"));
         check("hunter2", 0o602, Err("chmod 600"));
         check("hunter2 and more and", 0o600, Err("more than 16"));
+    }
+
+    #[test]
+    fn what_systemd_hands_over_may_show_the_mask_of_an_access_list() {
+        let check = |path: &str, mode: u32, exposed: bool| {
+            assert_eq!(is_exposed(Path::new(path), mode), exposed, "{path} {mode:o}");
+        };
+        check("/run/credentials/understudy-capture.service/redis", 0o440, false);
+        check("/run/credentials/understudy-capture.service/redis", 0o400, false);
+        check("/run/credentials/understudy-capture.service/redis", 0o444, true);
+        check("/run/credentials/understudy-capture.service/redis", 0o460, true);
+        check("/etc/understudy/redis.toml", 0o440, true);
+        check("/run/credentials-of-mine", 0o440, true);
     }
 
     #[test]

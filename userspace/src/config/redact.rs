@@ -14,9 +14,11 @@ use toml::Spanned;
 use super::error::Fault;
 use super::experiment::{plain, span_of};
 use super::raw::set;
+use super::secrets::credential;
 use crate::branch::SentSecrets;
 use crate::pipeline::secrets::random_key_bytes;
 use crate::pipeline::settings::RedactConfig;
+use crate::secret::is_exposed;
 use crate::select::redact::{RedactKey, RedactKeyError, RedactLimits, RedactMode, RedactRules, Redactor};
 
 /// `[redact]`
@@ -90,7 +92,7 @@ pub fn new_key() -> io::Result<String> {
     Ok(random_key_bytes()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads the key where one is named, or where systemd gives one in `directory` (systemd.exec(5)).
+/// Reads the key where one is named, or the credential that systemd gives in `directory` (systemd.exec(5)) or would give.
 ///
 /// # Errors
 /// Names the file and what to do.
@@ -98,11 +100,11 @@ pub fn read_redact_key(
     config: &RedactConfig,
     directory: Option<&Path>,
 ) -> Result<Option<RedactKey>, KeyFileError> {
-    let systemd = directory.map(|directory| directory.join(SYSTEMD_NAME)).filter(|path| path.exists());
+    let systemd = credential(directory, SYSTEMD_NAME);
     let Some(path) = config.key_file.as_ref().or(systemd.as_ref()) else { return Ok(None) };
     let failed = |source| KeyFileError::Read { path: path.clone(), source };
     let about = fs::metadata(path).map_err(failed)?;
-    if about.mode() & 0o077 != 0 {
+    if is_exposed(path, about.mode()) {
         return Err(KeyFileError::Exposed { path: path.clone() });
     }
     if about.len() > FILE_BYTES_MAX {

@@ -13,6 +13,7 @@ use crate::branch::CredentialSource;
 use crate::pipeline::settings::{Config, QueueAccess};
 use crate::queue::redis::RedisConfig;
 use crate::queue::redis::config::{Credentials, Pem, Tls};
+use crate::secret::is_exposed;
 
 /// Why a file that the configuration names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,19 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What systemd calls the credential (`LoadCredential=redis:/etc/…`).
 const SYSTEMD_NAME: &str = "redis";
 
+/// Where systemd finds the credentials of our units (`LoadCredential=redis:understudy.redis`, systemd.exec(5)).
+const CREDSTORE: &str = "/etc/credstore";
+
+/// The file of a credential: as systemd hands it over in `directory`; or, for who types a command without systemd and may
+/// read it, where systemd would find it for our units.
+pub(super) fn credential(directory: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let file = match directory {
+        Some(directory) => directory.join(name),
+        None => Path::new(CREDSTORE).join(format!("understudy.{name}")),
+    };
+    file.exists().then_some(file)
+}
+
 /// Systemd's folder of credentials for this service, if there is one.
 pub fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
@@ -109,7 +123,7 @@ pub fn read_access(access: &QueueAccess, directory: Option<&Path>) -> Result<Red
         connect_wait_max,
         answer_wait_max,
     } = access;
-    let systemd = directory.map(|directory| directory.join(SYSTEMD_NAME)).filter(|path| path.exists());
+    let systemd = credential(directory, SYSTEMD_NAME);
     let credentials =
         credentials.as_ref().or(systemd.as_ref()).map(|path| read_credentials(path)).transpose()?;
     let tls = match tls {
@@ -155,7 +169,7 @@ fn read_pem(key: &'static str, path: &Path) -> Result<Pem, SecretError> {
 fn must_be_private(key: &'static str, path: &Path) -> Result<(), SecretError> {
     let read = |source| SecretError::Read { key, path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(read)?.mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(SecretError::Exposed { path: path.to_owned() }) }
+    if is_exposed(path, mode) { Err(SecretError::Exposed { path: path.to_owned() }) } else { Ok(()) }
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {

@@ -174,8 +174,8 @@ const TABLE: &[Rule] = &[
     Rule {
         module: "config",
         modules: &[
-            "branch", "capture", "compare", "journal", "model", "pipeline", "queue", "report", "select",
-            "serve", "spool",
+            "branch", "capture", "compare", "journal", "model", "pipeline", "queue", "report", "secret",
+            "select", "serve", "spool",
         ],
         crates: &["humantime", "serde", "thiserror", "toml"],
     },
