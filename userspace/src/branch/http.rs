@@ -118,7 +118,7 @@ pub enum BranchConfigError {
         name: String,
     },
     /// The name cannot be resolved now.
-    #[error("failed to resolve candidate `{candidate}`")]
+    #[error("failed to resolve candidate `{candidate}` (mend its `url`, or the name service of this host)")]
     Resolve {
         /// `host:port`.
         candidate: String,

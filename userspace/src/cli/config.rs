@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::{Exit, output};
 use crate::config::{self, Flags};
+use crate::pipeline::run::RunError;
 
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
@@ -40,7 +41,11 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
             if let Some(queue) = &config.queue {
                 config::read_access(&queue.access, config::credentials_directory().as_deref())?;
             }
-            config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
+            let key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
+            if config.queue.is_some() && key.is_none() && config.redact.rules.mode.hides() {
+                // The file may be right, and the key be on another host.
+                output::complain(&format!("note: {}", RunError::NoRedactKey));
+            }
             if let Some((experiment, program)) = config::missing_program(&config) {
                 bail!(
                     "`experiment.compare.comparator.command` of `{experiment}` names `{program}`, which is no program \

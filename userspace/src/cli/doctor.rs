@@ -18,6 +18,9 @@ pub(super) struct Arguments {
     /// Look at what this configuration needs too: ports, Redis, candidates, folders.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// With what `conf.d/NAME.toml` beside it says, as `understudy run --instance NAME` reads it.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    instance: Option<String>,
     /// What this host is to do. Default: what the configuration has ports and experiments for.
     #[arg(long, value_enum, value_name = "ROLE")]
     role: Option<Role>,
@@ -41,7 +44,8 @@ enum Role {
 pub(super) fn doctor(arguments: &Arguments) -> anyhow::Result<Exit> {
     let path = arguments.config.as_deref();
     let mut findings = Vec::new();
-    let config = match config::load(path, config::Flags::default()) {
+    let flags = config::Flags { instance: arguments.instance.clone(), ..config::Flags::default() };
+    let config = match config::load(path, flags) {
         Ok(config) => {
             findings
                 .extend(path.map(|path| Finding::ok("configuration", format!("{} is good", path.display()))));

@@ -15,6 +15,9 @@ use crate::pipeline::capture::{
 use crate::pipeline::secrets::RedactStats;
 use crate::recording::Ending;
 
+/// What to look at where no packet was wanted.
+const NOTHING_WANTED: &str = "nobody asked, or the service has another port, cgroup or host";
+
 /// What was seen, and what became of it. Lines at zero are left out, but for those that say that nothing was lost.
 pub(super) fn text(capture: &CaptureCounts, ledgers: &[(Arc<str>, LedgerSnapshot)]) -> String {
     let mut text = String::new();
@@ -107,7 +110,8 @@ fn of_packets(source: &SourceCounts, tee: &TeeCounts, throttle: &ThrottleCounts,
             }
         }
         None => {
-            line("packets wanted", source.wanted, "");
+            let hint = if source.wanted == 0 { NOTHING_WANTED } else { "" };
+            line("packets wanted", source.wanted, hint);
             line("packets captured", source.captured, "");
         }
     }

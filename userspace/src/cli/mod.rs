@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
         // The reader of our output went away: that is its decision, not an error.
         Err(error) if output::is_broken_pipe(&error) => Exit::Success.into(),
         Err(error) => {
-            output::complain(&format!("error: {error:#}"));
+            output::complain_of(&error);
             Exit::Error.into()
         }
     }

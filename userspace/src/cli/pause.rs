@@ -22,6 +22,9 @@ struct Whom {
     /// --url and --token.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The instance of that configuration which it runs as: `8080` for the unit understudy@8080.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    instance: Option<String>,
 }
 
 /// For how long to stand still.
@@ -50,10 +53,13 @@ pub(super) struct ResumeArguments {
 
 impl Whom {
     fn listener(&self) -> anyhow::Result<ClientConfig> {
-        let Self { listener, config } = self;
+        let Self { listener, config, instance } = self;
         let Some(path) = config else { return Ok(listener.config()) };
         // What it replays is of no interest here.
-        let config = config::load(Some(path), Flags { no_experiments: true, ..Flags::default() })?;
+        let config = config::load(
+            Some(path),
+            Flags { no_experiments: true, instance: instance.clone(), ..Flags::default() },
+        )?;
         match config.admin {
             Some(admin) => Ok(listener.config_for(&admin)),
             None => bail!(

@@ -23,7 +23,7 @@ use crate::report::Report;
 /// What to run.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: understudy run --port 8080 --candidate http://127.0.0.1:9090 --until-verdict --for 10m\n\
+    after_help = "Example: understudy run --port 8080 --candidate http://127.0.0.1:8081 --until-verdict --for 10m\n\
                         Exit codes: 0 PASS; 1 FAIL; 2 it could not be done; 3 NOT ENOUGH DATA; 4 the candidate \
                   leads back to the captured service."
 )]
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let again = flags.clone();
     let mut config = config::load(capture.config.as_deref(), flags)?;
     config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
-    let input = config.capture.clone();
+    let (input, path) = (config.capture.clone(), config.journal.path.clone());
     let end = start_runtime(&input)?.block_on(async {
         let mut run = Run::prepare(config).await?;
         if let Some(path) = capture.config.clone() {
@@ -158,7 +158,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     if let Some(error) = broken {
         return Err(error.into());
     }
-    recorded.context("the report above is not complete: results could not be kept")?;
+    recorded.with_context(|| {
+        format!("the report above is not complete: results could not be kept in `{}`", path.display())
+    })?;
     if !looped.is_empty() {
         let experiments = looped.join(", ");
         output::complain(&format!("error: experiment {experiments}: {LOOPED} Nothing more was sent."));

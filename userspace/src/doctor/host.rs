@@ -12,6 +12,7 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::{Duties, Finding};
 use crate::capture::listeners::listeners;
+use crate::pipeline::protect::ceilings::{self, Role};
 use crate::pipeline::protect::pressure::{Pressure, PressureReader};
 use crate::pipeline::settings::Config;
 
@@ -38,6 +39,7 @@ pub(super) fn examine(config: &Config, duties: Duties) -> Vec<Finding> {
         findings.extend(clock_source());
         findings.push(pressure(PressureReader::new(None).read()));
     }
+    findings.push(ceiling(config, duties));
     findings.extend(config.admin.as_ref().map(|admin| admin_address(admin.listen)));
     if duties.replay {
         findings.push(place("journal", folder_of(&config.journal.path), None));
@@ -74,6 +76,21 @@ fn ring_memory(ring_bytes: u32) -> Option<Finding> {
         return Some(Finding::warning("memory", detail, "lower `ring_bytes` under [capture]"));
     }
     Some(Finding::ok("memory", format!("the ring takes {ring_mib} MiB, {available_mib} MiB are available")))
+}
+
+/// Whether what the configured bounds add up to is there. A unit may have less than the shell that asks.
+fn ceiling(config: &Config, duties: Duties) -> Finding {
+    let role = match duties {
+        Duties { capture: true, replay: true } => Role::Run,
+        Duties { capture: true, replay: false } => Role::Capture,
+        Duties { capture: false, replay: _ } => Role::Worker,
+    };
+    let bounds = ceilings::bounds(config, role);
+    let needed_mib = bounds.iter().map(|bound| bound.bytes).sum::<u64>().div_ceil(1 << 20);
+    match ceilings::memory_max(&config.protect, bounds) {
+        Ok(_) => Finding::ok("ceiling", format!("all bounds together are {needed_mib} MiB of memory")),
+        Err(error) => Finding::failure("ceiling", error.to_string(), "as it says; nothing starts before"),
+    }
 }
 
 fn clock_source() -> Option<Finding> {

@@ -416,6 +416,12 @@ pub enum JournalError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// It can be read and not written.
+    #[error("journal `{}` can only be read: mount its disk for writing, or name another file", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// A newer program wrote it.
     #[error("journal `{}` has schema {found}, this program knows schemas up to {known}: use a newer understudy or another file", path.display())]
     TooNew {

@@ -48,7 +48,13 @@ impl SqliteJournal {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(JournalError::Create { path: path.to_owned(), source }),
         }
-        Self::open_existing(path, limits, cause_of)
+        let journal = Self::open_existing(path, limits, cause_of)?;
+        // SQLite opens what it cannot write for reading, and says so only when it is to write.
+        match journal.connection.is_readonly("main") {
+            Ok(false) => Ok(journal),
+            Ok(true) => Err(JournalError::ReadOnly { path: path.to_owned() }),
+            Err(source) => Err(JournalError::Open { path: path.to_owned(), source }),
+        }
     }
 
     /// Opens the journal at `path`, which must be there.

@@ -81,13 +81,15 @@ pub(super) struct Reloader<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// It cannot be read, or makes no sense.
-    #[error("the configuration makes no sense")]
-    Load(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Load(Box<dyn Error + Send + Sync>),
     /// Something differs that cannot change at run time.
-    #[error("`{key}` cannot change while it runs; restart to change it")]
+    #[error("`{key}`{} cannot change while it runs; restart to change it", of(experiment.as_deref()))]
     Fixed {
         /// The key, or its table.
-        key: String,
+        key: &'static str,
+        /// The experiment, where it is a key of one.
+        experiment: Option<String>,
     },
     /// An experiment makes no sense.
     #[error(transparent)]
@@ -243,6 +245,11 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
     Some(Arc::new(ExternalComparator::new(wanted.clone(), new.compare.limits.clone(), name, stats)))
 }
 
+/// Whose key it is.
+fn of(experiment: Option<&str>) -> String {
+    experiment.map(|name| format!(" of experiment `{name}`")).unwrap_or_default()
+}
+
 /// Names the first thing that differs and cannot.
 fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
     let Config {
@@ -270,13 +277,13 @@ fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
         ("redact", *redact == new.redact),
         ("protect (and pause)", *protect == new.protect),
     ];
-    let fixed = |key: String| Err(ReloadError::Fixed { key });
+    let fixed = |key, experiment| Err(ReloadError::Fixed { key, experiment });
     if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
-        return fixed(key.to_owned());
+        return fixed(key, None);
     }
     let names = |config: &Config| config.experiments.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
     if names(running) != names(new) {
-        return fixed("experiment.name (the list of experiments and of their candidates)".to_owned());
+        return fixed("experiment.name (the list of experiments and of their candidates)", None);
     }
     for (old, new) in experiments.iter().zip(&new.experiments) {
         let ExperimentConfig {
@@ -294,16 +301,16 @@ fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
             verdict,
         } = old;
         let parts = [
-            ("candidate", *candidate == new.candidate && select.isolated == new.select.isolated),
-            ("twin", *twin == new.twin),
-            ("noise", *noise == new.noise),
-            ("replay", *lag == new.lag && *replay == new.replay),
-            ("queue", *queue == new.queue),
-            ("context", *context == new.context),
-            ("verdict", *verdict == new.verdict),
+            ("experiment.candidate", *candidate == new.candidate && select.isolated == new.select.isolated),
+            ("experiment.twin", *twin == new.twin),
+            ("experiment.noise", *noise == new.noise),
+            ("experiment.replay", *lag == new.lag && *replay == new.replay),
+            ("experiment.queue", *queue == new.queue),
+            ("experiment.context", *context == new.context),
+            ("experiment.verdict", *verdict == new.verdict),
         ];
         if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
-            return fixed(format!("experiment.{key} (of `{name}`)"));
+            return fixed(key, Some(name.clone()));
         }
     }
     Ok(())

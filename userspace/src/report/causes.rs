@@ -35,7 +35,7 @@ pub enum UnknownCause {
         experiment: String,
     },
     /// There is no such cause.
-    #[error("there is no cause `{cause}`: name one of {causes} by its number in the report, or by its id")]
+    #[error("there is no cause `{cause}`: {}", those(*causes))]
     Cause {
         /// As it was asked for.
         cause: String,
@@ -157,6 +157,15 @@ pub(super) fn merge(causes: Vec<CauseRecord>, judge: impl Fn(&str, &str) -> Path
     // Ties keep the order of the map, which the order of the records does not enter.
     causes.sort_by_key(|cause| (cause.state, std::cmp::Reverse(cause.count)));
     Judged { causes, noise }
+}
+
+/// The causes that can be named.
+fn those(causes: usize) -> String {
+    match causes {
+        0 => "the report has none".to_owned(),
+        1 => "the report has one, number 1".to_owned(),
+        more => format!("name one of {more} by its number in the report, or by its id"),
+    }
 }
 
 // === impl CauseState ===

@@ -30,7 +30,7 @@ pub enum RedisError {
     },
     /// It asks for a password, or for another one.
     #[error(
-        "Redis at {address} does not let us in: {said}; give the right `user` and `password` in the file that `{SECTION} credentials` names"
+        "Redis at {address} does not let us in: {said}; give the right `user` and `password` in the file that `{SECTION} credentials` names, or in systemd's credential `redis`"
     )]
     Auth {
         /// Where.
