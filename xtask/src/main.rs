@@ -16,6 +16,7 @@ mod test;
 mod tidy;
 mod vm;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -56,7 +57,31 @@ enum Command {
     Vm(vm::Options),
 }
 
+/// What cargo tells the program that it runs about its package.
+const OF_CARGO: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
+/// Starts this program anew without what cargo told it. A cargo that is run below would take that for a change of what the
+/// build script of `ring` looks at, and build it and all that need it again, in turns with a cargo that is run by hand.
+fn forget_cargo() {
+    let told: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| OF_CARGO.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
+    let Ok(program) = std::env::current_exe() else { return };
+    if told.is_empty() {
+        return;
+    }
+    let mut again = std::process::Command::new(program);
+    again.args(std::env::args_os().skip(1));
+    for name in &told {
+        again.env_remove(name);
+    }
+    // It returns only where it fails; then everything works all the same, and takes longer.
+    eprintln!("xtask: failed to start anew: {}", again.exec());
+}
+
 fn main() -> ExitCode {
+    forget_cargo();
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::Bench(options) => bench::run(&options),
