@@ -19,9 +19,10 @@ pub(super) struct System<'a> {
     pub(super) folder: PathBuf,
 }
 
-/// Debian's release, and what it has besides the essential packages.
+/// Debian's release, and what it has besides the essential packages: something to boot, what a fleet shares, and what
+/// the guide takes.
 const RELEASE: &str = "bookworm";
-const INCLUDED: &str = "systemd,systemd-sysv,dbus";
+const INCLUDED: &str = "systemd,systemd-sysv,dbus,redis-server,nginx-light,curl";
 
 const CONFIG: &str = "etc/understudy/understudy.toml";
 const CHANGED: &str = "# The administrator was here.\n";
@@ -99,7 +100,9 @@ fn lintian(sh: &Shell, deb: &Path) -> anyhow::Result<()> {
 
 /// A Debian as debootstrap makes it; kept for the next time.
 fn base(sh: &Shell) -> anyhow::Result<PathBuf> {
-    let base = root().join("target/dist-check").join(RELEASE);
+    // One that was made with other packages is another one.
+    let name = format!("{RELEASE}-{}", INCLUDED.replace(',', "-"));
+    let base = root().join("target/dist-check").join(name);
     if base.is_dir() {
         return Ok(base);
     }

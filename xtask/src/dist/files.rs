@@ -2,12 +2,13 @@
 //!
 //! Knows no package format.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use flate2::{Compression, GzBuilder};
 use xshell::{Shell, cmd};
 
@@ -33,6 +34,13 @@ const DOC: &str = "usr/share/doc/understudy";
 
 /// The folder of configuration. What the package puts there is the administrator's from then on.
 const CONFIG: &str = "etc/understudy";
+
+/// Pages at the root of the repository, which lie beside the others in the package.
+const ROOT_PAGES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+
+/// How links of pages change with the places of what they lead to: in the package, and in the archive.
+const PACKAGE_LINKS: [(&str, &str); 2] = [("](docs/", "]("), ("](../deploy/config/", "](examples/")];
+const ARCHIVE_LINKS: [(&str, &str); 1] = [("](../deploy/config/", "](../config/")];
 
 /// Folders that are in the package though they are empty.
 const EMPTY: [&str; 1] = ["etc/understudy/conf.d"];
@@ -71,8 +79,12 @@ impl Files {
         ] {
             files.put(place, &format!("completions/{name}"), fs::read(manual.join(name))?, 0o644);
         }
-        files.put_all(&root().join("docs"), "md", DOC, "doc")?;
-        files.put(&format!("{DOC}/README.md"), "README.md", fs::read(root().join("README.md"))?, 0o644);
+        let docs = root().join("docs");
+        files.put_pages(&docs)?;
+        files.put_all(&docs, "json", DOC, "docs")?;
+        for ending in ["py", "rb"] {
+            files.put_all(&docs.join("examples"), ending, &format!("{DOC}/examples"), "docs/examples")?;
+        }
         files.put_package(&format!("{DOC}/copyright"), fs::read(deploy.join("debian/copyright"))?);
         files.put_package(&format!("{DOC}/changelog.gz"), gzip(&fs::read(deploy.join("debian/changelog"))?)?);
         files.put_package(&format!("{DOC}/THIRD-PARTY-LICENSES.gz"), gzip(licenses.as_bytes())?);
@@ -80,7 +92,26 @@ impl Files {
         for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
             files.put_archive(name, fs::read(root().join(name))?);
         }
+        files.check_links()?;
         Ok(files)
+    }
+
+    /// Every link of a page leads to another file of the same artefact, or out of it by a whole address.
+    fn check_links(&self) -> anyhow::Result<()> {
+        let places: [fn(&File) -> Option<&String>; 2] =
+            [|file| file.package.as_ref(), |file| file.archive.as_ref()];
+        for place in places {
+            let paths: BTreeSet<&Path> = self.list.iter().filter_map(place).map(Path::new).collect();
+            for file in &self.list {
+                let Some(page) = place(file).filter(|path| path.ends_with(".md")) else { continue };
+                let text = String::from_utf8_lossy(&file.bytes);
+                let broken = links(&text).find(|link| !paths.contains(resolved(page, link).as_path()));
+                if let Some(link) = broken {
+                    bail!("`{page}` has a link to `{link}`, and nothing is there");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The same with other bytes of one file of the package.
@@ -158,6 +189,24 @@ impl Files {
         Ok(())
     }
 
+    /// The pages of the documentation, with links that hold where they are put.
+    fn put_pages(&mut self, docs: &Path) -> anyhow::Result<()> {
+        let mut pages: Vec<(PathBuf, String, String)> = Vec::new();
+        for (path, name) in list(docs, "md")? {
+            pages.push((path, format!("docs/{name}"), name));
+        }
+        for name in ROOT_PAGES {
+            pages.push((root().join(name), name.to_owned(), name.to_owned()));
+        }
+        for (path, archive, name) in pages {
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            self.put_package(&format!("{DOC}/{name}"), relinked(&text, &PACKAGE_LINKS).into_bytes());
+            self.put_archive(&archive, relinked(&text, &ARCHIVE_LINKS).into_bytes());
+        }
+        Ok(())
+    }
+
     fn put(&mut self, package: &str, archive: &str, bytes: Vec<u8>, mode: u32) {
         let (package, archive) = (Some(package.to_owned()), Some(archive.to_owned()));
         self.list.push(File { package, archive, bytes, mode });
@@ -180,6 +229,30 @@ impl File {
         fs::write(path, &self.bytes).with_context(|| format!("failed to write {}", path.display()))?;
         Ok(fs::set_permissions(path, fs::Permissions::from_mode(self.mode))?)
     }
+}
+
+/// A page whose links begin otherwise.
+fn relinked(text: &str, links: &[(&str, &str)]) -> String {
+    links.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The files that a page of Markdown has links to, as they stand there.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let files = targets.map(|target| target.split_once('#').map_or(target, |(file, _)| file));
+    files.filter(|file| !file.is_empty() && !file.contains(':'))
+}
+
+/// The path of a link of this page.
+fn resolved(page: &str, link: &str) -> PathBuf {
+    let mut path = Path::new(page).parent().map(Path::to_owned).unwrap_or_default();
+    for part in link.split('/') {
+        match part {
+            ".." => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    path
 }
 
 /// Files of a folder with this ending, and their names.
@@ -215,4 +288,43 @@ fn gzip(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut out = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     out.write_all(bytes)?;
     Ok(out.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(page: &str, text: &str, expected: &[&str]) {
+        let found: Vec<PathBuf> = links(text).map(|link| resolved(page, link)).collect();
+        let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+        assert_eq!(found, expected, "{page}: {text}");
+    }
+
+    #[test]
+    fn links_are_files_of_the_same_artefact() {
+        check("doc/guide.md", "see [a](a.md) and [b](sub/b.md#part)", &["doc/a.md", "doc/sub/b.md"]);
+        check(
+            "doc/guide.md",
+            "[up](../config/c.toml), [here](#part), [far](https://example.invalid/)",
+            &["config/c.toml"],
+        );
+        check("README.md", "nothing", &[]);
+    }
+
+    #[test]
+    fn links_follow_what_they_lead_to() {
+        let text = "[a](docs/a.md) [b](../deploy/config/b.toml) [c](c.md)";
+        assert_eq!(relinked(text, &PACKAGE_LINKS), "[a](a.md) [b](examples/b.toml) [c](c.md)");
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_found() {
+        let mut files = Files::default();
+        files.put("usr/a.md", "a.md", b"[b](b.md)".to_vec(), 0o644);
+        let message = files.check_links().unwrap_err().to_string();
+        assert!(message.contains("`usr/a.md` has a link to `b.md`"), "{message}");
+        files.put("usr/b.md", "b.md", b"[a](a.md#there)".to_vec(), 0o644);
+        assert!(files.check_links().is_ok());
+    }
 }
