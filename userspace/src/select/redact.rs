@@ -13,9 +13,6 @@ mod form;
 mod head;
 mod json;
 mod known;
-#[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
-mod leaks;
 mod markup;
 mod multipart;
 mod names;

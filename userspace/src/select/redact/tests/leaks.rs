@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::super::*;
 use crate::compare::{CompareLimits, plain_body};
 use crate::model::{Body, Headers, samples};
 
