@@ -149,6 +149,7 @@ const TABLE: &[Rule] = &[
         module: "serve",
         modules: &["metrics", "model", "secret"],
         crates: &[
+            "arc_swap",
             "axum",
             "futures_util",
             "http_body_util",

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use understudy_tests::daemon::Finished;
 use understudy_tests::redis;
 
-use super::{MARKER, OF_SERVERS, SECRETS};
+use super::vault::{MARKER, OF_SERVERS, SECRETS};
 
 /// In which ways a secret may be written: raw, URL-encoded, and in Base64 at each of its three alignments.
 pub(super) fn spellings(secret: &str) -> Vec<String> {
