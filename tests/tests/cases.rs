@@ -5,6 +5,8 @@
 //! `UPDATE_EXPECT=1` writes what is read as what is expected. `UNDERSTUDY_CASES_PCAP=FOLDER` writes each case as a
 //! capture file, so that another program can be asked.
 
+#[path = "cases/damaged.rs"]
+mod damaged;
 #[path = "cases/play.rs"]
 mod play;
 #[path = "cases/program.rs"]
@@ -78,7 +80,7 @@ fn check(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// Asks the program itself, which has no clock but that of the packets.
+/// Asks the program itself, which has no clock but that of the packets, and lets it read damaged copies, too.
 fn same_in_the_program(case: &Case, events: &[Event], ports: Ports) -> Result<()> {
     let packets: Vec<Event> =
         events.iter().filter(|event| matches!(event, Event::Packet { .. })).cloned().collect();
@@ -88,7 +90,7 @@ fn same_in_the_program(case: &Case, events: &[Event], ports: Ports) -> Result<()
     let file = folder.path().join(format!("{}.pcap", case.name));
     let shown = program::shown(&file.display().to_string(), ports)?;
     ensure!(read == shown, "the library reads\n{}\nthe program\n{}", read.join("\n"), shown.join("\n"));
-    Ok(())
+    damaged::check(&file)
 }
 
 /// Compares with the case's `expected.txt`.
