@@ -4,7 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
@@ -24,6 +24,15 @@ pub struct Load<'a> {
     pub time: Duration,
 }
 
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// When its request was sent, from the start of the load.
+    pub sent: Duration,
+    /// From sending the request to the last byte of the answer.
+    pub took: Duration,
+}
+
 /// What came back.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadResult {
@@ -35,42 +44,53 @@ pub struct LoadResult {
     pub slow: Duration,
 }
 
-/// Sends the load.
+/// Sends the load and sums up what came back.
 ///
 /// # Errors
-/// When a connection breaks.
+/// As [`answers`].
 pub fn constant(address: SocketAddr, load: Load<'_>) -> anyhow::Result<LoadResult> {
+    let mut times: Vec<Duration> =
+        answers(address, load, clock::now())?.into_iter().map(|answer| answer.took).collect();
+    let (middle, behind) = (times.len() / 2, times.len() * 99 / 100);
+    let median = *times.select_nth_unstable(middle).1;
+    let slow = *times.select_nth_unstable(behind).1;
+    Ok(LoadResult { answered: times.len() as u64, median, slow })
+}
+
+/// Sends the load and gives all answers, those of each connection in their order. `start` is when it starts: now, as
+/// the caller knows it.
+///
+/// # Errors
+/// When a connection breaks, or no answer came.
+pub fn answers(address: SocketAddr, load: Load<'_>, start: Instant) -> anyhow::Result<Vec<Answer>> {
     let Load { target: _, per_second, connections, time: _ } = load;
     ensure!(per_second > 0 && connections > 0, "a load needs a rate and a connection");
     let interval = Duration::from_secs_f64(f64::from(connections) / f64::from(per_second));
-    let mut times = std::thread::scope(|scope| {
+    let answers = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..connections)
             .map(|number| {
                 // Spread over the interval, so that connections do not send in step.
                 let offset = interval * number / connections;
-                scope.spawn(move || connection(address, load, offset, interval))
+                scope.spawn(move || connection(address, load, start, offset, interval))
             })
             .collect();
-        let mut times = Vec::new();
+        let mut answers = Vec::new();
         for worker in workers {
-            times.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            answers.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-        anyhow::Ok(times)
+        anyhow::Ok(answers)
     })?;
-    let middle = times.len() / 2;
-    ensure!(!times.is_empty(), "no answer came");
-    let (answered, behind) = (times.len() as u64, times.len() * 99 / 100);
-    let median = *times.select_nth_unstable(middle).1;
-    let slow = *times.select_nth_unstable(behind).1;
-    Ok(LoadResult { answered, median, slow })
+    ensure!(!answers.is_empty(), "no answer came");
+    Ok(answers)
 }
 
 fn connection(
     address: SocketAddr,
     load: Load<'_>,
+    start: Instant,
     offset: Duration,
     interval: Duration,
-) -> anyhow::Result<Vec<Duration>> {
+) -> anyhow::Result<Vec<Answer>> {
     let mut stream =
         TcpStream::connect(address).with_context(|| format!("failed to connect to {address}"))?;
     stream.set_nodelay(true)?;
@@ -79,8 +99,7 @@ fn connection(
     stream.write_all(&request)?;
     let mut answer = vec![0; 16 << 10];
     let answer_bytes = first_answer(&mut stream, &mut answer)?;
-    let mut times = Vec::new();
-    let start = clock::now();
+    let mut answers = Vec::new();
     let mut due = offset;
     // A server that is slower than the load is measured for as long, and not until it has answered all of it.
     while due < load.time && start.elapsed() < load.time {
@@ -88,10 +107,10 @@ fn connection(
         let sent = clock::now();
         stream.write_all(&request)?;
         stream.read_exact(&mut answer[..answer_bytes])?;
-        times.push(sent.elapsed());
+        answers.push(Answer { sent: sent.duration_since(start), took: sent.elapsed() });
         due += interval;
     }
-    Ok(times)
+    Ok(answers)
 }
 
 /// Reads one answer with a `Content-Length` and gives the bytes of head and body.

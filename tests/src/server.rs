@@ -142,7 +142,8 @@ impl StaticFiles {
 // === impl Nginx ===
 
 impl Nginx {
-    /// Starts an nginx that answers `/ping` itself, serves `/static/` from `files` and passes everything else on to `app`.
+    /// Starts an nginx that answers `/ping` and `/counts` (its `stub_status`) itself, serves `/static/` from `files` and passes
+    /// everything else on to `app`.
     ///
     /// # Errors
     /// When nginx is missing or does not come to listen.
@@ -193,6 +194,7 @@ http {{
         listen {listen};
         location /static/ {{ root {files}; }}
         location = /ping {{ return 200 \"pong\"; }}
+        location = /counts {{ stub_status; }}
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
