@@ -206,6 +206,21 @@ fn instances() -> anyhow::Result<()> {
     let good = check(&port)?;
     ensure!(good.code == 0 && good.stdout.contains("conf.d"), "{}{}", good.stdout, good.stderr);
     ensure!(check("nobody")?.code == 2, "an instance that is nowhere is good");
+    // Their folders of state are those of other units, also where a file of that name is there.
+    for taken in ["capture", "replay"] {
+        std::fs::write(folder.join(format!("{taken}.toml")), own(admin))?;
+        let mut started = run(&workspace);
+        started.args(["--instance", taken]);
+        for refused in [check(taken)?, finish(&mut started, WAIT_MAX)?] {
+            ensure!(refused.code == 2, "{taken}: exit code {}: {}", refused.code, refused.stderr);
+            let unit = format!("understudy-{taken}.service");
+            ensure!(
+                refused.stderr.contains(&unit) && refused.stderr.contains("another name"),
+                "{}",
+                refused.stderr
+            );
+        }
+    }
 
     let mut command = run(&workspace);
     command.args(["--instance", &port]);

@@ -11,6 +11,10 @@ use super::layers::Layers;
 /// The folder of the instances' files, beside the host's file.
 const FOLDER: &str = "conf.d";
 
+/// Names that no instance may have: under systemd an instance keeps its state in a folder of its name, and these belong to
+/// `understudy-capture.service` and `understudy-replay.service`.
+const TAKEN: [&str; 2] = ["capture", "replay"];
+
 /// Most bytes of a name: it is the name of a file, with an ending.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -28,6 +32,12 @@ pub(super) fn add(
     let refuse = |problem: String| Err(ConfigError::Instance { name: name.to_owned(), problem });
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.starts_with('.') || name.contains(['/', '\0']) {
         return refuse("must be a port, or the name of a file without its ending".to_owned());
+    }
+    if TAKEN.contains(&name) {
+        return refuse(format!(
+            "would share /var/lib/understudy/{name} with understudy-{name}.service, whose folder that is: call the instance by \
+             its port, or by another name, and its file accordingly"
+        ));
     }
     let Some(config) = config else {
         return refuse("needs --config FILE, beside which conf.d/ lies".to_owned());
@@ -133,6 +143,10 @@ mod tests {
         check_refused("70000", None, "is no port");
         check_refused("../understudy", None, "must be a port");
         check_refused("", None, "must be a port");
+        // A file of that name changes nothing, nor does a name that only begins like one of them.
+        check_refused("capture", Some(""), "/var/lib/understudy/capture with understudy-capture.service");
+        check_refused("replay", None, "/var/lib/understudy/replay with understudy-replay.service");
+        check("replays", Some(""), &[80], 0.01, &["host"]);
         let flags = Flags { instance: Some("8080".to_owned()), ..Flags::default() };
         assert!(load(None, flags).unwrap_err().to_string().contains("needs --config"));
     }
