@@ -2,6 +2,7 @@
 //!
 //! The manager is a socket; units and packages are tested by `cargo xtask dist --check`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use anyhow::ensure;
 use rustix::process::Signal;
 use understudy_tests::app::Faults;
 use understudy_tests::client::get;
-use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Workspace, finish};
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, Workspace, finish};
 use understudy_tests::fleet::{Fleet, Setup};
 use understudy_tests::manager::{HungThread, Manager};
 use understudy_tests::mix::{Pace, drive, every_route};
@@ -23,6 +24,11 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "ready_comes_when_the_next_request_is_captured", needs: KERNEL, run: ready },
     Case { name: "a_reload_is_told_and_loses_no_exchange", needs: KERNEL, run: reload },
+    Case {
+        name: "a_reload_that_takes_a_restart_fails_and_names_the_keys",
+        needs: KERNEL,
+        run: restart_needed,
+    },
     Case { name: "a_capture_thread_that_hangs_gives_no_sign_of_life", needs: KERNEL, run: hung },
     Case { name: "a_service_that_cannot_start_is_never_ready", needs: KERNEL, run: never_ready },
     Case { name: "captures_and_workers_tell_the_same", needs: FLEET, run: fleet },
@@ -87,7 +93,7 @@ fn reload() -> anyhow::Result<()> {
     manager.manage(&mut command, WATCHDOG);
     let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
     manager.wait_for("READY=1", WAIT_MAX)?;
-    let good = std::fs::read_to_string(workspace.config())?;
+    let good = text(&a, &b, admin);
     let sent = std::thread::scope(|scope| -> anyhow::Result<usize> {
         let load = scope.spawn(|| {
             drive(a.address, &every_route(REQUESTS), Pace { per_second: Some(200), connections: 4 })
@@ -96,7 +102,7 @@ fn reload() -> anyhow::Result<()> {
         for text in
             [format!("{good}compare.ignore = [\"header:date\"]\n"), "[capture\n".to_owned(), good.clone()]
         {
-            std::fs::write(workspace.config(), text)?;
+            workspace.configure(&text)?;
             daemon.signal(Signal::HUP)?;
             manager.wait_for("RELOADING=1", WAIT_MAX)?;
             manager.wait_for("MONOTONIC_USEC=", WAIT_MAX)?;
@@ -113,6 +119,70 @@ fn reload() -> anyhow::Result<()> {
     manager.wait_for("STOPPING=1", DRAIN_WAIT_MAX)?;
     daemon.join(DRAIN_WAIT_MAX)?;
     Ok(())
+}
+
+/// What the unit does at `systemctl reload`: a signal, then `config check` in the place of the service.
+fn restart_needed() -> anyhow::Result<()> {
+    let (a, b) = apps()?;
+    let admin = free_address()?;
+    let good = text(&a, &b, admin);
+    let workspace = Workspace::new(&good)?;
+    let state = tempfile::tempdir()?;
+    let mut manager = Manager::listen()?;
+    let mut command = run(&workspace);
+    manager.manage(&mut command, WATCHDOG);
+    command.env("STATE_DIRECTORY", state.path());
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    manager.wait_for("READY=1", WAIT_MAX)?;
+    let main = daemon.id().to_string();
+    let check = |is_reload: bool| {
+        let mut command = Place::Here.command(daemon_program());
+        command.args(["config", "check", "--config"]).arg(workspace.config());
+        command.env("STATE_DIRECTORY", state.path());
+        if is_reload {
+            command.env("MAINPID", &main);
+        }
+        finish(&mut command, WAIT_MAX)
+    };
+    let mut reload = |text: &str, result: &'static str| -> anyhow::Result<Finished> {
+        workspace.configure(text)?;
+        let reloads = || -> anyhow::Result<u64> {
+            daemon.scrape()?.sum("understudy_config_reloads_total", &[("result", result)])
+        };
+        let before = reloads()?;
+        daemon.signal(Signal::HUP)?;
+        manager.wait_for("READY=1", WAIT_MAX)?;
+        ensure!(reloads()? == before + 1, "it does not count as {result}");
+        check(true)
+    };
+    let rules = format!("{good}compare.ignore = [\"header:date\"]\n");
+    let taken = reload(&rules, "ok")?;
+    ensure!(taken.code == 0, "what can change is refused: {}", taken.stderr);
+    let journal = rules.replace("\"journal.db\"", "\"other.db\"").replace("nice = 0", "nice = 1");
+    let more = format!("{journal}replay.in_flight_max = 3\n");
+    let refused = reload(&more, "restart_needed")?;
+    ensure!(refused.code == 2, "exit code {}: {}", refused.code, refused.stdout);
+    let log = daemon.stderr();
+    for key in ["`capture`", "`journal`", "`experiment.replay` of experiment `lab`"] {
+        ensure!(refused.stderr.contains(key), "`config check` does not name {key}: {}", refused.stderr);
+        ensure!(log.contains(key), "the log does not name {key}: {log}");
+    }
+    ensure!(refused.stderr.contains("restart it"), "{}", refused.stderr);
+    // By hand, and before a start, nothing runs that it could not hold for.
+    ensure!(check(false)?.code == 0, "a good file is refused though nobody reloads");
+    let wrong = reload("[capture\n", "failed")?;
+    ensure!(wrong.code == 2 && !wrong.stderr.contains("restart it"), "{}", wrong.stderr);
+    let taken = reload(&good, "ok")?;
+    ensure!(taken.code == 0, "what runs is refused: {}", taken.stderr);
+    // Its own files are as private as the others among its state.
+    let kept = state.path().join("started");
+    let modes =
+        [(kept.clone(), 0o700), (kept.join(workspace.config().file_name().unwrap_or_default()), 0o600)];
+    for (path, expected) in modes {
+        let mode = std::fs::metadata(&path)?.permissions().mode() & 0o777;
+        ensure!(mode == expected, "{} has mode {mode:o}", path.display());
+    }
+    daemon.interrupt().map(drop)
 }
 
 fn hung() -> anyhow::Result<()> {

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use super::{Exit, output};
+use super::{Exit, output, reload};
 use crate::config::{self, Flags};
 use crate::pipeline::run::RunError;
 
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Say what is wrong with a file, with line and key; exit code 2 when something is.
+    /// Say what is wrong with a file, with line and key; exit code 2 when something is. As part of a reload by systemd also
+    /// when the running service cannot take it without a restart.
     Check {
         /// The file.
         #[arg(value_name = "FILE", required_unless_present = "config")]
@@ -52,6 +53,7 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
                      of this host"
                 );
             }
+            reload::check_running(file, instance.as_deref(), &config)?;
             let names: Vec<&str> =
                 config.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
             let experiments = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

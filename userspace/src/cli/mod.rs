@@ -15,6 +15,7 @@ mod output;
 mod pause;
 mod progress;
 mod record;
+mod reload;
 mod replay;
 mod report;
 mod run;

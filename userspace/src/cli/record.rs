@@ -8,11 +8,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
-use super::{Exit, ledger, output};
+use super::{Exit, ledger, output, reload};
 use crate::config::{self, Flags};
 use crate::pipeline::capture_only::{CaptureEnd, CaptureOnly};
 use crate::pipeline::inspect::Admin;
-use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::{LOOPED, RunError};
 use crate::pipeline::secrets::RedactStats;
 
@@ -55,6 +54,9 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         Some(queue) => {
             let redis = config::read_access(&queue.access, config::credentials_directory().as_deref())?;
             config = config::load(path, flags.clone())?;
+            if let Some(path) = path {
+                reload::keep_started(path, &flags, &config);
+            }
             Some(redis)
         }
         None => {
@@ -79,8 +81,7 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
             && redis.is_some()
         {
             // A recording alone selects nothing, and a hangup ends it as it does others.
-            let load: Load = Box::new(move || Ok(config::load(Some(&path), flags.clone())?));
-            capturing.reload(Reloads::at_hangup(load).context("signals cannot be received")?);
+            capturing.reload(reload::at_hangup(path, flags)?);
         }
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, admin, stop).await?)

@@ -13,9 +13,8 @@ use super::progress::Progress;
 use super::record::complain_of;
 use super::report::{Format, show};
 use super::run::decided;
-use super::{Exit, ledger, output};
+use super::{Exit, ledger, output, reload};
 use crate::config::{self, Flags};
-use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::RunError;
 use crate::pipeline::worker::{Worker, WorkerEnd};
 use crate::report::Report;
@@ -51,13 +50,13 @@ pub(super) fn replay(arguments: Arguments) -> anyhow::Result<Exit> {
     let flags = Flags { journal, admin, ..Flags::default() };
     let again = flags.clone();
     let mut config = config::load(Some(&path), flags)?;
+    reload::keep_started(&path, &again, &config);
     let queue = config.queue.as_ref().ok_or(RunError::NoQueue)?;
     let redis = config::read_access(&queue.access, config::credentials_directory().as_deref())?;
     config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
     let end = start_runtime(&config.capture)?.block_on(async {
         let mut worker = Worker::prepare(config, &redis).await?;
-        let load: Load = Box::new(move || Ok(config::load(Some(&path), again.clone())?));
-        worker.reload(Reloads::at_hangup(load).context("signals cannot be received")?);
+        worker.reload(reload::at_hangup(path, again)?);
         let live = worker.live();
         let _progress = Progress::show(worker.ledgers(), std::sync::Arc::clone(&live));
         if let Some(address) = worker.admin_address() {

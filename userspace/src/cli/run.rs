@@ -13,10 +13,9 @@ use super::capture::{CaptureFlags, open_feed, start_runtime, stopped_or};
 use super::progress::Progress;
 use super::record::{RecordFlags, complain_of};
 use super::report::{Format, show};
-use super::{Exit, ledger, output};
+use super::{Exit, ledger, output, reload};
 use crate::config::{self, FlagExperiment, Flags};
 use crate::pipeline::live::Live;
-use crate::pipeline::reload::{Load, Reloads};
 use crate::pipeline::run::{LOOPED, Run, RunEnd};
 use crate::report::Report;
 
@@ -125,14 +124,16 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let flags = Flags { journal, admin, experiment, speed, record: record.record, ..capture.flags() };
     let again = flags.clone();
     let mut config = config::load(capture.config.as_deref(), flags)?;
+    if let Some(path) = &capture.config {
+        reload::keep_started(path, &again, &config);
+    }
     config.redact.key = config::read_redact_key(&config.redact, config::credentials_directory().as_deref())?;
     let (input, path) = (config.capture.clone(), config.journal.path.clone());
     let end = start_runtime(&input)?.block_on(async {
         let mut run = Run::prepare(config).await?;
         if let Some(path) = capture.config.clone() {
             // Without a file there is nothing to read again, and a hangup ends the program as it does others.
-            let load: Load = Box::new(move || Ok(config::load(Some(&path), again.clone())?));
-            run.reload(Reloads::at_hangup(load).context("signals cannot be received")?);
+            run.reload(reload::at_hangup(path, again)?);
         }
         let admin = run.admin_address();
         let feed = open_feed(&input)?;

@@ -41,7 +41,8 @@ Made by `cargo xtask docs` from the template that `understudy config template` p
 
 One TOML file, named by `--config FILE`. Unknown keys are refused; `understudy config check FILE` names what is wrong with line and
 key, and `understudy doctor --config FILE` says whether what it names is there. SIGHUP reads the file again: what may change at run
-time is what [[experiment]] selects and how it compares; everything else is refused with its key, and nothing changes.
+time is what [[experiment]] selects and how it compares; all other keys that differ are named, take a restart, and nothing changes
+until then.
 
 A value behind a key is its default unless it says *example*. Sizes are bytes, times have a unit (`\"500ms\"`, `\"10s\"`, `\"1h\"`).
 ";

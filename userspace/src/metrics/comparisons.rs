@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 
 use super::Kind;
 use super::collect::one;
-use super::table::{self, BRANCHES, Descriptor, RELOAD_RESULTS};
+use super::table::{self, BRANCHES, Descriptor};
 use crate::model::{Comparison, ExchangeId, IncomparableReason, Observation, Outcome};
 
 /// Counts comparisons. Clones count together.
@@ -54,6 +54,17 @@ struct ExchangeLabels {
     exchange: String,
 }
 
+/// What came of reading the configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReloadResult {
+    /// It holds.
+    Ok,
+    /// It was refused, and nothing changes.
+    Failed,
+    /// It is good, but takes a restart; nothing changes until then.
+    RestartNeeded,
+}
+
 type Durations = HistogramWithExemplars<ExchangeLabels>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -71,13 +82,24 @@ struct BranchLabels {
 /// Upper bounds in seconds: those of the client libraries, from half a millisecond.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-fn result_label(accepted: bool) -> &'static str {
-    let [ok, failed] = RELOAD_RESULTS;
-    if accepted { ok } else { failed }
-}
-
 fn histogram() -> Durations {
     HistogramWithExemplars::new(BUCKETS.into_iter())
+}
+
+// === impl ReloadResult ===
+
+impl ReloadResult {
+    /// All results.
+    pub const ALL: [Self; 3] = [ReloadResult::Ok, ReloadResult::Failed, ReloadResult::RestartNeeded];
+
+    /// The result as a label value; stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            ReloadResult::Ok => "ok",
+            ReloadResult::Failed => "failed",
+            ReloadResult::RestartNeeded => "restart_needed",
+        }
+    }
 }
 
 // === impl ComparisonMetrics ===
@@ -93,7 +115,7 @@ impl ComparisonMetrics {
             failures: Counter::default(),
             reloads: Family::default(),
         };
-        for result in [true, false].map(result_label) {
+        for result in ReloadResult::ALL.map(ReloadResult::label) {
             drop(metrics.reloads.get_or_create(&ReloadLabels { result }));
         }
         for (experiment, routes) in experiments {
@@ -125,8 +147,8 @@ impl ComparisonMetrics {
     }
 
     /// Counts that the configuration was read again.
-    pub fn reloaded(&self, accepted: bool) {
-        self.reloads.get_or_create(&ReloadLabels { result: result_label(accepted) }).inc();
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.reloads.get_or_create(&ReloadLabels { result: result.label() }).inc();
     }
 
     /// Counts one comparison.
@@ -162,11 +184,10 @@ impl ComparisonMetrics {
         }
     }
 
-    /// How often it was read again: taken, refused.
-    pub fn reloads(&self) -> [u64; 2] {
-        [true, false].map(|accepted| {
-            self.reloads.get_or_create(&ReloadLabels { result: result_label(accepted) }).get()
-        })
+    /// How often it was read again, in the order of [`ReloadResult::ALL`].
+    pub fn reloads(&self) -> [u64; ReloadResult::ALL.len()] {
+        ReloadResult::ALL
+            .map(|result| self.reloads.get_or_create(&ReloadLabels { result: result.label() }).get())
     }
 
     /// Counts comparisons that could not be kept.

@@ -34,7 +34,7 @@ use crate::recording::Ending;
 use crate::stream::StreamTally;
 
 pub use admin::{AdminRefusal, AdminStats};
-pub use comparisons::ComparisonMetrics;
+pub use comparisons::{ComparisonMetrics, ReloadResult};
 pub use delay::DelayHistogram;
 pub use document::document;
 pub use exposition::Format;

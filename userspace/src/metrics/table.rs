@@ -7,7 +7,7 @@
 
 use prometheus_client::metrics::MetricType;
 
-use super::{AdminRefusal, CredentialResult, ExternalFailure, Kind};
+use super::{AdminRefusal, CredentialResult, ExternalFailure, Kind, ReloadResult};
 use crate::http::{Foreign, Upgraded};
 use crate::model::{BranchFailure, Fate, IncomparableReason, Outcome, Unused};
 use crate::queue::redis::RedisErrorKind;
@@ -60,8 +60,6 @@ pub(super) const THROTTLE_REASONS: [&str; 5] = ["cpu", "loss", "ring", "pressure
 pub(super) const GAP_CAUSES: [&str; 4] = ["acknowledged", "bound", "timeout", "over"];
 /// Both branches.
 pub(super) const BRANCHES: [&str; 2] = ["a", "b"];
-/// What came of reading the configuration again.
-pub(super) const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
 const RULE: Label =
     Label { name: "rule", values: Values::Given("what found the value: docs/security.md lists them") };
@@ -120,8 +118,8 @@ metrics! {
             "Values replaced by tokens before they were kept or sent, by rule and part of the message; where secrets are looked for";
         REDACT_DRY_RUN = Counter "redact_dry_run" [RULE, PART]
             "Values that `standard` would have replaced, by rule and part of the message; only with `mode = \"dry-run\"`";
-        CONFIG_RELOADS = Counter "config_reloads" [closed("result", || RELOAD_RESULTS.to_vec())]
-            "Times that the configuration was read again while running; what failed was refused and changed nothing";
+        CONFIG_RELOADS = Counter "config_reloads" [closed("result", || ReloadResult::ALL.map(ReloadResult::label).to_vec())]
+            "Times that the configuration was read again while running; what failed was refused, what needs a restart waits for it, and neither changed anything";
         ADMIN_REFUSED = Counter "admin_refused" [
             closed("reason", || AdminRefusal::ALL.map(AdminRefusal::label).to_vec())
         ] "Connections and requests that the admin listener refused";

@@ -3,6 +3,8 @@
 //! Takes a file whole or not at all: what is wrong, or cannot change at run time, is named, and everything stays as it
 //! was. No exchange is lost: those that were selected stay selected, and a comparison ends by the rules it began with.
 
+mod fixed;
+
 use std::error::Error;
 use std::io::{IsTerminal as _, stderr};
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use super::notify::Notifier;
 use super::science::Science;
 use super::settings::{Config, ExperimentConfig};
 use crate::compare::Comparator;
-use crate::metrics::{ComparisonMetrics, ReplayStats};
+use crate::metrics::{ComparisonMetrics, ReloadResult, ReplayStats};
 use crate::select::Selector;
+
+pub use fixed::{FixedKey, listed, restart_keys};
 
 /// Gives the configuration as it is now.
 pub type Load = Box<dyn FnMut() -> Result<Config, Box<dyn Error + Send + Sync>> + Send>;
@@ -83,14 +87,9 @@ pub enum ReloadError {
     /// It cannot be read, or makes no sense.
     #[error(transparent)]
     Load(Box<dyn Error + Send + Sync>),
-    /// Something differs that cannot change at run time.
-    #[error("`{key}`{} cannot change while it runs; restart to change it", of(experiment.as_deref()))]
-    Fixed {
-        /// The key, or its table.
-        key: &'static str,
-        /// The experiment, where it is a key of one.
-        experiment: Option<String>,
-    },
+    /// Something differs that cannot change at run time: all of it, at least one key.
+    #[error("{} cannot change while it runs; restart to change it", listed(.0))]
+    Fixed(Vec<FixedKey>),
     /// An experiment makes no sense.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
@@ -193,7 +192,10 @@ impl<T: Renew> Reloader<T> {
 
     /// Takes the configuration whole, or leaves everything as it is.
     fn change(&mut self, config: Config) -> Result<(), ReloadError> {
-        check_fixed(&self.running, &config)?;
+        let fixed = restart_keys(&self.running, &config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::Fixed(fixed));
+        }
         let pairs = || self.experiments.iter().zip(&config.experiments);
         let renewed =
             pairs().map(|(experiment, new)| experiment.renewed(new)).collect::<Result<Vec<_>, _>>()?;
@@ -208,13 +210,24 @@ impl<T: Renew> Reloader<T> {
 
 /// Counts and says what came of it.
 fn note(changed: &Result<(), ReloadError>, metrics: &ComparisonMetrics) {
-    metrics.reloaded(changed.is_ok());
-    match changed {
-        Ok(()) => tracing::info!("The configuration was read again and holds from now on."),
-        Err(error) => tracing::error!(
-            error = error as &dyn Error,
-            "The configuration was read again and is refused; nothing changes."
-        ),
+    let result = match changed {
+        Ok(()) => ReloadResult::Ok,
+        Err(ReloadError::Fixed(_)) => ReloadResult::RestartNeeded,
+        Err(ReloadError::Load(_) | ReloadError::Experiment(_)) => ReloadResult::Failed,
+    };
+    metrics.reloaded(result);
+    let error = changed.as_ref().err().map(|error| error as &dyn Error);
+    match result {
+        ReloadResult::Ok => tracing::info!("The configuration was read again and holds from now on."),
+        ReloadResult::Failed => {
+            tracing::error!(error, "The configuration was read again and is refused; nothing changes.");
+        }
+        ReloadResult::RestartNeeded => {
+            tracing::error!(
+                error,
+                "The configuration was read again and takes a restart; nothing changes until then."
+            );
+        }
     }
 }
 
@@ -243,75 +256,4 @@ fn external(experiment: &Changeable, new: &ExperimentConfig) -> Option<Arc<Exter
     }
     let (name, stats) = (Arc::clone(&experiment.name), Arc::clone(&experiment.stats));
     Some(Arc::new(ExternalComparator::new(wanted.clone(), new.compare.limits.clone(), name, stats)))
-}
-
-/// Whose key it is.
-fn of(experiment: Option<&str>) -> String {
-    experiment.map(|name| format!(" of experiment `{name}`")).unwrap_or_default()
-}
-
-/// Names the first thing that differs and cannot.
-fn check_fixed(running: &Config, new: &Config) -> Result<(), ReloadError> {
-    let Config {
-        capture,
-        admin,
-        observe,
-        journal,
-        experiments,
-        speed,
-        record,
-        queue,
-        spool,
-        redact,
-        protect,
-    } = running;
-    let parts = [
-        ("capture", *capture == new.capture),
-        ("admin", *admin == new.admin),
-        ("admin.observe", *observe == new.observe),
-        ("journal", *journal == new.journal),
-        ("--speed", *speed == new.speed),
-        ("record", *record == new.record),
-        ("queue", *queue == new.queue),
-        ("spool", *spool == new.spool),
-        ("redact", *redact == new.redact),
-        ("protect (and pause)", *protect == new.protect),
-    ];
-    let fixed = |key, experiment| Err(ReloadError::Fixed { key, experiment });
-    if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
-        return fixed(key, None);
-    }
-    let names = |config: &Config| config.experiments.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    if names(running) != names(new) {
-        return fixed("experiment.name (the list of experiments and of their candidates)", None);
-    }
-    for (old, new) in experiments.iter().zip(&new.experiments) {
-        let ExperimentConfig {
-            name,
-            select,
-            candidate,
-            twin,
-            lag,
-            replay,
-            queue,
-            compare: _,
-            comparator: _,
-            noise,
-            context,
-            verdict,
-        } = old;
-        let parts = [
-            ("experiment.candidate", *candidate == new.candidate && select.isolated == new.select.isolated),
-            ("experiment.twin", *twin == new.twin),
-            ("experiment.noise", *noise == new.noise),
-            ("experiment.replay", *lag == new.lag && *replay == new.replay),
-            ("experiment.queue", *queue == new.queue),
-            ("experiment.context", *context == new.context),
-            ("experiment.verdict", *verdict == new.verdict),
-        ];
-        if let Some((key, _)) = parts.into_iter().find(|(_, same)| !same) {
-            return fixed(key, Some(name.clone()));
-        }
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use super::super::reload::{Load, Reloads};
 use super::*;
 use crate::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::config::{Flags, parse};
+use crate::metrics::ReloadResult;
 use crate::model::{ExchangeId, FlowKey, Packet};
 
 /// A source that never has a packet and never ends.
@@ -70,8 +71,8 @@ async fn a_run_without_an_experiment_left_ends_by_itself() {
     assert_eq!(end.looped, [std::sync::Arc::<str>::from("x")]);
 }
 
-/// Runs with one configuration, reads each of the others, and says which were taken, with what holds after each.
-async fn check_reloads(others: &[(&str, bool, &[&str])]) {
+/// Runs with one configuration, reads each of the others, and says what came of each, with what holds after it.
+async fn check_reloads(others: &[(&str, ReloadResult, &[&str])]) {
     let folder = tempfile::tempdir().expect("a folder");
     let (ask, asked) = tokio::sync::mpsc::channel(1);
     let texts: Vec<String> = others.iter().map(|(other, _, _)| text(&folder, other)).collect();
@@ -84,10 +85,10 @@ async fn check_reloads(others: &[(&str, bool, &[&str])]) {
     run.reload(Reloads::at_message(asked, load));
     let (science, metrics) = (Arc::clone(&run.replays.changeable[0].science), run.replays.metrics.clone());
     let steps = async {
-        let mut counts = [0, 0];
-        for (other, taken, rules) in others {
+        let mut counts = [0; 3];
+        for (other, result, rules) in others {
             ask.send(()).await.expect("the run goes on");
-            counts[usize::from(!*taken)] += 1;
+            counts[*result as usize] += 1;
             while metrics.reloads() != counts {
                 assert!(metrics.reloads().iter().sum::<u64>() <= counts.iter().sum(), "{other}");
                 tokio::task::yield_now().await;
@@ -104,18 +105,19 @@ async fn check_reloads(others: &[(&str, bool, &[&str])]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_is_taken_whole_or_refused_whole() {
+    use ReloadResult::{Failed, Ok, RestartNeeded};
     check_reloads(&[
-        ("compare.ignore = [\"json:$.a\"]\nroutes = [\"/x\"]", true, &["json:$.a"]),
-        ("compare.ignore = [\"json:$.b\"]\nroutes = [\"no\"]", false, &["json:$.a"]),
-        ("compare.ignore = [\"nonsense\"]", false, &["json:$.a"]),
-        ("compare.ignore = [\"json:$.b\"]\nreplay.lag = \"1s\"", false, &["json:$.a"]),
+        ("compare.ignore = [\"json:$.a\"]\nroutes = [\"/x\"]", Ok, &["json:$.a"]),
+        ("compare.ignore = [\"json:$.b\"]\nroutes = [\"no\"]", Failed, &["json:$.a"]),
+        ("compare.ignore = [\"nonsense\"]", Failed, &["json:$.a"]),
+        ("compare.ignore = [\"json:$.b\"]\nreplay.lag = \"1s\"", RestartNeeded, &["json:$.a"]),
         (
             "compare.ignore = [\"json:$.b\"]\n[[experiment]]\nname = \"y\"\ncandidate.url = \"http://b\"",
-            false,
+            RestartNeeded,
             &["json:$.a"],
         ),
-        ("compare.ignore = [\"json:$.b\"]\nverdict.comparisons_min = 3", false, &["json:$.a"]),
-        ("compare.unordered = [\"json:$.b\"]", true, &["unordered json:$.b"]),
+        ("compare.ignore = [\"json:$.b\"]\nverdict.comparisons_min = 3", RestartNeeded, &["json:$.a"]),
+        ("compare.unordered = [\"json:$.b\"]", Ok, &["unordered json:$.b"]),
     ])
     .await;
 }
@@ -131,10 +133,10 @@ async fn a_hangup_reads_the_configuration_again() {
     let hang_up = async {
         let this = rustix::process::getpid();
         rustix::process::kill_process(this, rustix::process::Signal::HUP).expect("a signal to ourselves");
-        while metrics.reloads() == [0, 0] {
+        while metrics.reloads() == [0; 3] {
             tokio::task::yield_now().await;
         }
     };
     run.run(Silence, hang_up).await.expect("nothing broke");
-    assert_eq!(metrics.reloads(), [1, 0]);
+    assert_eq!(metrics.reloads(), [1, 0, 0]);
 }
