@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod daemon;
 pub mod detect;
+pub mod disk;
 pub mod fleet;
 pub mod gateway;
 pub mod lab;

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use aya::programs::{loaded_links, loaded_programs};
 use rustix::process::Signal;
+use tempfile::TempDir;
 use understudy_tests::app::Faults;
 use understudy_tests::client::get;
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, Settings, Workspace, finish, run_to_end};
+use understudy_tests::disk::SmallDisk;
 use understudy_tests::mix::{Pace, drive, every_shape};
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::Place;
@@ -33,6 +36,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_candidate_that_is_the_captured_listener_is_refused", needs: KERNEL, run: own_listener },
     Case { name: "a_missing_configuration_file_is_named", needs: TOOLS, run: no_file },
     Case { name: "the_template_is_a_valid_configuration", needs: TOOLS, run: template },
+    Case { name: "a_journal_without_room_is_named_with_the_remedy", needs: KERNEL, run: journal_full },
+    Case { name: "a_journal_that_was_removed_is_named_with_the_remedy", needs: KERNEL, run: journal_removed },
     Case { name: "an_interrupt_drains_and_prints_the_report", needs: KERNEL, run: interrupt },
     Case { name: "a_kill_leaves_no_link_behind", needs: KERNEL, run: kill },
 ];
@@ -54,6 +59,50 @@ fn check(finished: &Finished, code: i32, parts: &[&str]) -> anyhow::Result<()> {
     }
     ensure!(!said.contains("panicked"), "{}", finished.stderr);
     Ok(())
+}
+
+/// A run whose journal lies in `folder`, with which something happens while requests come: it says so once, in these words and
+/// with the file, counts what is lost, and goes on.
+fn journal_fails(
+    folder: &Path,
+    happens: impl FnOnce(&Path) -> anyhow::Result<()>,
+    words: &[&str],
+) -> anyhow::Result<()> {
+    const REQUESTS: usize = 400;
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::Planted)?;
+    let settings = settings(a.address.port(), b.address)?;
+    let journal = folder.join("results.db");
+    let text = settings.text().replace("path = \"journal.db\"", &format!("path = {journal:?}"));
+    let workspace = Workspace::new(&text)?;
+    let daemon = Daemon::run(&Place::Here, &workspace, settings.admin, &[])?;
+    drive(a.address, &every_shape(20), Pace { per_second: None, connections: 2 })?;
+    happens(&journal)?;
+    let sent = drive(a.address, &every_shape(REQUESTS), Pace { per_second: None, connections: 4 })?;
+    let scrape = daemon.settle(sent.len() as u64)?;
+    ensure!(scrape.sum("understudy_journal_lost_comparisons_total", &[])? > 0, "nothing is said to be lost");
+    let end = daemon.interrupt()?;
+    let file = format!("journal `{}`", journal.display());
+    let said: Vec<&str> = end.stderr.lines().filter(|line| line.contains("results are lost")).collect();
+    ensure!(said.len() == 1, "it is said {} times: {}", said.len(), end.stderr);
+    for part in words.iter().copied().chain([file.as_str()]) {
+        ensure!(said.iter().all(|line| line.contains(part)), "no word of `{part}`: {said:?}");
+    }
+    check(&end, USAGE, &["the report above is not complete", &file])
+}
+
+fn journal_full() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount("1m")?;
+    let fill = |_: &Path| disk.fill().map(drop);
+    journal_fails(disk.folder(), fill, &["its disk is full; make room", "[journal] path"])
+}
+
+fn journal_removed() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let inner = folder.path().join("results");
+    std::fs::create_dir(&inner)?;
+    let remove = |_: &Path| std::fs::remove_dir_all(&inner).context("failed to remove the folder");
+    journal_fails(&inner, remove, &["is not at its place any more", "put its folder back and restart"])
 }
 
 /// Runs a configuration that must be refused, with both commands that read one.

@@ -3,13 +3,12 @@
 //!
 //! What happens to workers is not here.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
-use tempfile::TempDir;
 use understudy_tests::clock::{pause, wait_until};
+use understudy_tests::disk::SmallDisk;
 use understudy_tests::fleet::{Fleet, SHARDS, Setup};
 use understudy_tests::lab::Lab;
 use understudy_tests::prereq::{FLEET, Prerequisite, fleet_and};
@@ -321,46 +320,5 @@ fn disk_full() -> anyhow::Result<()> {
     account.arrived_once(account.sent - 100..account.sent)?;
     let failures = account.capture.sum("understudy_spool_failures_total", &[])?;
     ensure!(failures > 0, "the spool is said to have refused nothing");
-    Ok(())
-}
-
-/// A file system of a few kilobytes.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount(size: &str) -> anyhow::Result<Self> {
-        let folder = TempDir::new().context("failed to make a folder for a disk")?;
-        run(std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
-            .arg(folder.path()))?;
-        Ok(Self(folder))
-    }
-
-    fn folder(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Fills it to the last block; whoever removes the file makes room.
-    fn fill(&self) -> anyhow::Result<PathBuf> {
-        let path = self.folder().join("filler");
-        let mut file = std::fs::File::create(&path).context("failed to make a file")?;
-        let written =
-            std::iter::repeat_with(|| std::io::Write::write_all(&mut file, &[0; 4096])).take(1 << 16);
-        let error = written.filter_map(Result::err).next().context("the disk does not fill up")?;
-        ensure!(error.kind() == std::io::ErrorKind::StorageFull, "{error}");
-        Ok(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whoever still uses it does not keep it mounted here.
-        drop(run(std::process::Command::new("umount").arg("-l").arg(self.folder())));
-    }
-}
-
-fn run(command: &mut std::process::Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("failed to run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

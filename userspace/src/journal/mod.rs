@@ -5,6 +5,7 @@
 //! A run has experiments; an experiment has counts (fates, outcomes, rules, causes), a bounded number of
 //! comparisons for people who ask in SQL and for latency, and a few examples of each cause.
 
+mod error;
 mod example;
 mod finding;
 mod noise;
@@ -14,13 +15,13 @@ mod sqlite;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Cause, Change, Comparison, LedgerSnapshot, Timestamp};
 
+pub use error::{JournalError, Trouble};
 pub use finding::{Finder, FindingLimits, StoredAnswer, StoredExample};
 pub use noise::{PathEvidence, RateEvidence};
 pub use sqlite::SqliteJournal;
@@ -381,89 +382,6 @@ pub struct LatencyRow {
     pub candidate_us: u64,
     /// A and B to the first response byte, in microseconds; none in files of older programs.
     pub first_byte_us: Option<(u64, u64)>,
-}
-
-/// A journal that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file is not there.
-    #[error("there is no journal at `{}`: nothing has been recorded there yet", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be made.
-    #[error("failed to create journal `{}`", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is there and cannot be read and written by this user.
-    #[error("failed to open journal `{}`", path.display())]
-    Access {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file cannot be opened, or is not a journal.
-    #[error("failed to open journal `{}`: it must be an SQLite file that `understudy run` has written", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// It can be read and not written.
-    #[error("journal `{}` can only be read: mount its disk for writing, or name another file", path.display())]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A newer program wrote it.
-    #[error("journal `{}` has schema {found}, this program knows schemas up to {known}: use a newer understudy or another file", path.display())]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema that this program knows.
-        known: i64,
-    },
-    /// A write failed.
-    #[error("failed to write {what} to the journal")]
-    Write {
-        /// What was written.
-        what: &'static str,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// A read failed.
-    #[error("failed to read {what} from the journal")]
-    Read {
-        /// What was read.
-        what: &'static str,
-        /// Why.
-        source: rusqlite::Error,
-    },
-    /// A part that is kept as JSON does not parse, or cannot be written.
-    #[error("{what} in the journal is not what this program writes")]
-    Json {
-        /// What it is.
-        what: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// The run has no such experiment.
-    #[error("run {run} has no experiment `{experiment}`")]
-    UnknownExperiment {
-        /// The run.
-        run: i64,
-        /// The name.
-        experiment: String,
-    },
 }
 
 // === impl JournalLimits ===

@@ -15,7 +15,7 @@ use crate::model::{Change, Timestamp};
 /// One run with all that belongs to it.
 pub(super) fn run(connection: &Connection, run: Option<RunId>) -> Result<Option<RunRecord>, JournalError> {
     // One transaction, so that the parts fit together while a run writes.
-    let read = |source| JournalError::Read { what: "a run", source };
+    let read = |source| JournalError::read(connection, "a run", source);
     let snapshot = connection.unchecked_transaction().map_err(read)?;
     let found = snapshot
         .query_row(
@@ -65,7 +65,7 @@ fn all<T>(
     parameters: impl rusqlite::Params,
     of_row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>, JournalError> {
-    let read = |source| JournalError::Read { what, source };
+    let read = |source| JournalError::read(connection, what, source);
     let mut statement = connection.prepare_cached(sql).map_err(read)?;
     let rows = statement.query_map(parameters, of_row).map_err(read)?;
     rows.collect::<rusqlite::Result<Vec<T>>>().map_err(read)

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,39 @@ pub struct SqliteJournal {
     cause_of: CauseOf,
     /// What is known of the experiments being written; a copy of what the file holds.
     experiments: HashMap<(RunId, Arc<str>), ExperimentState>,
+    place: Place,
+}
+
+/// Where the file was when it was opened.
+#[derive(Debug)]
+struct Place {
+    /// With all folders; empty in memory.
+    path: PathBuf,
+    /// Device and number of the file; none in memory.
+    file: Option<(u64, u64)>,
+}
+
+// === impl Place ===
+
+impl Place {
+    fn of(connection: &Connection) -> Self {
+        let path = PathBuf::from(connection.path().unwrap_or_default());
+        let file = Self::look(&path);
+        Self { path, file }
+    }
+
+    fn look(path: &Path) -> Option<(u64, u64)> {
+        std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()))
+    }
+
+    /// SQLite writes on to a file that was removed (unlink(2)) as if nobody had.
+    fn check(&self) -> Result<(), JournalError> {
+        let Self { path, file } = self;
+        if file.is_some() && Self::look(path) != *file {
+            return Err(JournalError::Gone { path: path.clone() });
+        }
+        Ok(())
+    }
 }
 
 // === impl SqliteJournal ===
@@ -109,7 +142,8 @@ impl SqliteJournal {
         if found < schema::VERSION {
             Self::make_tables(&mut connection).map_err(opened)?;
         }
-        Ok(Self { connection, limits, cause_of, experiments: HashMap::new() })
+        let place = Place::of(&connection);
+        Ok(Self { connection, limits, cause_of, experiments: HashMap::new(), place })
     }
 
     /// Makes the tables, or brings those of an older program up to date, unless another process did in the meantime.
@@ -140,14 +174,15 @@ impl SqliteJournal {
             Entry::Vacant(unknown) => {
                 let id = experiment_id(connection, run, name)?;
                 let state = known_state(connection, id)
-                    .map_err(|source| JournalError::Read { what: "causes", source })?;
+                    .map_err(|source| JournalError::read(connection, "causes", source))?;
                 Ok(unknown.insert(state))
             }
         }
     }
 
     fn record_batch(&mut self, run: RunId, batch: &[Comparison]) -> Result<(), JournalError> {
-        let written = |source| JournalError::Write { what: "comparisons", source };
+        self.place.check()?;
+        let written = |source| JournalError::write(&self.place.path, "comparisons", source);
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
         let mut additions = Additions::default();
         for comparison in batch {
@@ -180,7 +215,7 @@ fn write_transaction(connection: &mut Connection) -> rusqlite::Result<Transactio
 impl Journal for SqliteJournal {
     fn begin(&mut self, run: &RunStart) -> Result<RunId, JournalError> {
         let RunStart { started_at, version, summary, ports, experiments } = run;
-        let written = |source| JournalError::Write { what: "a run", source };
+        let written = |source| JournalError::write(&self.place.path, "a run", source);
         let ports = serde_json::to_string(ports)
             .map_err(|source| JournalError::Json { what: "the list of ports", source })?;
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
@@ -218,7 +253,8 @@ impl Journal for SqliteJournal {
         ledger: &LedgerSnapshot,
     ) -> Result<(), JournalError> {
         let LedgerSnapshot { seen, in_flight, fates } = ledger;
-        let written = |source| JournalError::Write { what: "a ledger", source };
+        self.place.check()?;
+        let written = |source| JournalError::write(&self.place.path, "a ledger", source);
         let id = experiment_id(&self.connection, run, experiment)?;
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
         transaction
@@ -244,7 +280,7 @@ impl Journal for SqliteJournal {
         experiment: &str,
         paths: &[PathRecord],
     ) -> Result<(), JournalError> {
-        let written = |source| JournalError::Write { what: "paths", source };
+        let written = |source| JournalError::write(&self.place.path, "paths", source);
         let id = experiment_id(&self.connection, run, experiment)?;
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
         insert_paths(&transaction, id, paths).map_err(written)?;
@@ -257,7 +293,7 @@ impl Journal for SqliteJournal {
         experiment: &str,
         rules: &[RuleTotals],
     ) -> Result<(), JournalError> {
-        let written = |source| JournalError::Write { what: "what rules met", source };
+        let written = |source| JournalError::write(&self.place.path, "what rules met", source);
         let id = experiment_id(&self.connection, run, experiment)?;
         let transaction = write_transaction(&mut self.connection).map_err(written)?;
         for totals in rules {
@@ -270,7 +306,7 @@ impl Journal for SqliteJournal {
         let id = experiment_id(&self.connection, run, experiment)?;
         self.connection
             .execute("UPDATE experiment SET stopped = ?2 WHERE id = ?1", params![id, why])
-            .map_err(|source| JournalError::Write { what: "the end of an experiment", source })?;
+            .map_err(|source| JournalError::write(&self.place.path, "the end of an experiment", source))?;
         Ok(())
     }
 
@@ -278,12 +314,12 @@ impl Journal for SqliteJournal {
         let paused_ms = i64::try_from(paused.as_millis()).unwrap_or(i64::MAX);
         self.connection
             .execute("UPDATE run SET paused_ms = ?2 WHERE id = ?1", params![run.0, paused_ms])
-            .map_err(|source| JournalError::Write { what: "the pauses of a run", source })?;
+            .map_err(|source| JournalError::write(&self.place.path, "the pauses of a run", source))?;
         Ok(())
     }
 
     fn finish(&mut self, run: RunId, ended_at: Timestamp) -> Result<(), JournalError> {
-        let written = |source| JournalError::Write { what: "the end of a run", source };
+        let written = |source| JournalError::write(&self.place.path, "the end of a run", source);
         self.experiments.retain(|(of, _), _| *of != run);
         self.connection
             .execute("UPDATE run SET ended_at = ?2 WHERE id = ?1", params![run.0, nanos(ended_at)])

@@ -5,6 +5,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use rusqlite::OptionalExtension as _;
+
 use super::*;
 use crate::model::{
     Body, BranchFailure, Difference, DifferenceKind, ExchangeId, Fate, IncomparableReason, Ledger,
@@ -343,6 +345,44 @@ fn a_file_is_private_and_survives_and_is_refused_when_newer() {
     drop(again);
     let error = open().unwrap_err().to_string();
     assert!(error.contains("has schema 7, this program knows schemas up to 5"), "{error}");
+}
+
+/// Writes after `spoil`: what is said of the comparison and of the ledger, each of which must name the file.
+#[track_caller]
+fn check_write_error(spoil: impl FnOnce(&SqliteJournal, &std::path::Path), remedy: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = SqliteJournal::open(&path, JournalLimits::default(), cause_of).unwrap();
+    let run = journal.begin(&start()).unwrap();
+    spoil(&journal, &path);
+    let ledger = LedgerSnapshot { seen: 1, in_flight: 0, fates: vec![(Fate::Matched, 1)] };
+    let errors = [
+        // More than the pages that it has take.
+        (0..2_000).find_map(|n| journal.record(run, &[comparison(n, "/", mismatch("status"))]).err()),
+        journal.record_ledger(run, "shop", &ledger).err(),
+    ];
+    // Where there is room for nothing more, there may be for a count.
+    let first = errors.into_iter().flatten().next().expect("it is written all the same").to_string();
+    assert!(first.contains(&format!("journal `{}`", path.display())), "{first}");
+    assert!(first.contains(remedy), "{first}");
+}
+
+#[test]
+fn a_write_that_fails_names_the_file_and_the_remedy() {
+    let pragma = |text: &'static str| {
+        move |journal: &SqliteJournal, _: &std::path::Path| {
+            journal.connection.query_row(text, [], |_| Ok(())).optional().map(drop).unwrap();
+        }
+    };
+    check_write_error(pragma("PRAGMA max_page_count = 60"), "its disk is full; make room");
+    check_write_error(pragma("PRAGMA query_only = 1"), "it can only be read; mount its disk for writing");
+    let gone = "was removed or replaced while it was written, and nothing more is kept; put its folder back";
+    check_write_error(|_, path| std::fs::remove_file(path).unwrap(), gone);
+    let replace = |_: &SqliteJournal, path: &std::path::Path| {
+        std::fs::rename(path, path.with_extension("old")).unwrap();
+        std::fs::write(path, "").unwrap();
+    };
+    check_write_error(replace, gone);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Opens no transaction of its own: what is written together is decided in `sqlite`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Additions {
 
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> Result<(), JournalError> {
         self.write_counts(transaction)
-            .map_err(|source| JournalError::Write { what: "comparisons", source })?;
+            .map_err(|source| JournalError::write(place(transaction), "comparisons", source))?;
         for ((experiment, cause), addition) in &self.causes {
             addition.write(transaction, *experiment, cause)?;
         }
@@ -149,12 +150,16 @@ impl CauseAddition {
                     changes
                 ])
             })
-            .map_err(|source| JournalError::Write { what: "a cause", source })?;
+            .map_err(|source| JournalError::write(place(transaction), "a cause", source))?;
         Ok(())
     }
 }
 
 // === Statements ===
+
+fn place(connection: &Connection) -> &Path {
+    Path::new(connection.path().unwrap_or_default())
+}
 
 /// SQLite's integers are signed; counts and times beyond 2⁶³ do not occur.
 pub(super) fn integer(count: u64) -> i64 {
@@ -171,7 +176,7 @@ pub(super) fn experiment_id(connection: &Connection, run: RunId, name: &str) -> 
             row.get(0)
         })
         .optional()
-        .map_err(|source| JournalError::Read { what: "an experiment", source })?
+        .map_err(|source| JournalError::read(connection, "an experiment", source))?
         .ok_or_else(|| JournalError::UnknownExperiment { run: run.0, experiment: name.to_owned() })
 }
 
@@ -308,7 +313,7 @@ pub(super) fn keep_example(
     let Some(example) = example(comparison, &cause.id, limits) else { return Ok(()) };
     if is_full {
         let freed = remove_largest(transaction, *experiment, &cause.id)
-            .map_err(|source| JournalError::Write { what: "an example", source })?;
+            .map_err(|source| JournalError::write(place(transaction), "an example", source))?;
         *answers_bytes = answers_bytes.saturating_sub(freed);
         kept.pop();
     }
@@ -380,7 +385,7 @@ fn insert_example(
                 integer(example.differences_omitted)
             ])
         })
-        .map_err(|source| JournalError::Write { what: "an example", source })?;
+        .map_err(|source| JournalError::write(place(transaction), "an example", source))?;
     Ok(())
 }
 
@@ -413,7 +418,7 @@ fn insert_answer(
                 integer(*body_bytes)
             ])
         })
-        .map_err(|source| JournalError::Write { what: "an answer", source })?;
+        .map_err(|source| JournalError::write(place(transaction), "an answer", source))?;
     Ok(())
 }
 
