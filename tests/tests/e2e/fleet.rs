@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use understudy_tests::app::Faults;
 use understudy_tests::clock::wait_until;
-use understudy_tests::daemon::{Finished, finish};
+use understudy_tests::daemon::{Daemon, Finished, finish};
 use understudy_tests::fleet::{Fleet, Setup};
 use understudy_tests::mix::every_route;
 use understudy_tests::prereq::{FLEET, Prerequisite, daemon_program};
@@ -30,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "a_spool_that_is_taken_over_is_in_the_report", needs: FLEET, run: taken_over },
     Case { name: "a_capture_reads_its_selection_again_at_a_hangup", needs: FLEET, run: reloaded },
+    Case { name: "who_is_paused_is_in_the_report_of_the_fleet", needs: FLEET, run: paused },
     Case { name: "a_redis_without_a_fleet_has_no_report_and_says_so", needs: NEEDS_REDIS, run: nothing },
 ];
 
@@ -214,6 +215,50 @@ fn reloaded() -> anyhow::Result<()> {
     fleet.send(&planned, RATE)?;
     ensure!(filtered(&fleet)? - after == others, "a configuration that is refused changes something");
     fleet.end_capture()
+}
+
+fn paused() -> anyhow::Result<()> {
+    let redis = Server::start()?;
+    let mut fleet = Fleet::start(setup(&redis, 2))?;
+    let order = |order: &str, daemon: &Daemon| {
+        let mut command: Command = Place::Here.command(daemon_program());
+        finish(command.arg(order).args(["--url", &format!("http://{}", daemon.admin())]), REPORT_MAX)
+    };
+    // They tell it within a second or two.
+    let told = |fleet: &Fleet, what: &str, wanted: &dyn Fn(&Value) -> bool| {
+        wait_until(what, WAIT_MAX, || {
+            let report: Value = serde_json::from_str(&fleet.report(&["--json"])?.stdout)?;
+            let hosts = report.pointer("/experiments/0/fleet").context("no fleet")?;
+            Ok(wanted(hosts).then_some(()))
+        })
+    };
+    let paused = |hosts: &Value, kind: &str| {
+        hosts[kind].as_array().into_iter().flatten().filter(|one| one["paused"] == true).count()
+    };
+    for daemon in [fleet.capture()?, &fleet.workers[1]] {
+        let said = order("pause", daemon)?;
+        ensure!(said.code == 0, "{}", said.stderr);
+    }
+    told(&fleet, "pauses", &|hosts| paused(hosts, "captures") == 1 && paused(hosts, "workers") == 1)?;
+    let text = fleet.report(&[])?.stdout;
+    for part in [
+        "1 capture (1 live, 1 paused), 2 workers (2 live, 1 paused)",
+        "nothing is captured there until `understudy resume`",
+        "nothing is sent there until `understudy resume`",
+    ] {
+        ensure!(text.contains(part), "it does not say `{part}`: {text}");
+    }
+    let said = order("resume", fleet.capture()?)?;
+    ensure!(said.code == 0, "{}", said.stderr);
+    told(&fleet, "one pause", &|hosts| paused(hosts, "captures") == 0 && paused(hosts, "workers") == 1)?;
+    let was = |hosts: &Value| hosts["captures"][0]["paused_seconds"].as_u64() > Some(0);
+    told(&fleet, "the time of a pause", &was)?;
+    let text = fleet.report(&[])?.stdout;
+    ensure!(text.contains("nothing was captured there then"), "{text}");
+    fleet.end_capture()?;
+    // Who has ended does not pause any more, but did.
+    fleet.end_workers()?;
+    told(&fleet, "no pause", &|hosts| paused(hosts, "workers") == 0)
 }
 
 fn nothing() -> anyhow::Result<()> {

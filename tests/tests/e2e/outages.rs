@@ -3,6 +3,7 @@
 //!
 //! What happens to workers is not here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -27,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "the_capture_is_killed_under_load", needs: FLEET, run: capture_killed_under_load },
     Case { name: "others_have_agreed_on_another_number_of_shards", needs: FLEET, run: disagreement },
     Case { name: "a_key_in_the_way_holds_up_nobody_else", needs: FLEET, run: key_in_the_way },
+    Case { name: "what_is_refused_of_an_earlier_spool_has_that_fate", needs: FLEET, run: refused_of_former },
     Case { name: "rights_that_were_taken_back_lose_nothing", needs: FLEET, run: rights_taken_back },
     Case { name: "the_disk_of_the_spool_is_full", needs: FLEET, run: disk_full },
 ];
@@ -271,6 +273,59 @@ fn key_in_the_way() -> anyhow::Result<()> {
     let account = fleet.balance()?;
     account.captured_all(&["refused"])?;
     account.arrived_once(account.sent - 100..account.sent)
+}
+
+/// A capture ends with entries in its spool, and Redis refuses a part of them when the next one sends them: each of them has
+/// one fate in the report, and lies in no spool any more.
+fn refused_of_former() -> anyhow::Result<()> {
+    const BOOK: &str = "{understudy:lab:1}:book";
+    let redis = Server::start()?;
+    let queue = format!("{PROMPT}\nrefused_wait_max = \"2s\"");
+    let mut fleet =
+        Fleet::start(Setup { queue, session: "header:X-Marker", workers: 1, ..Setup::new(&redis) })?;
+    fleet.load(100, 100)?;
+    fleet.settle()?;
+    // Entries wait, and how it ends can be told all the same.
+    redis.command(&["ACL", "SETUSER", "default", "-xadd"])?;
+    fleet.load(200, 100)?;
+    fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count == 200)?;
+    fleet.end_capture()?;
+    redis.command(&["ACL", "SETUSER", "default", "+@all"])?;
+    let fates = |fleet: &Fleet| -> anyhow::Result<BTreeMap<String, u64>> {
+        let report = fleet.report(&["--json"])?;
+        let report: serde_json::Value =
+            serde_json::from_str(&report.stdout).with_context(|| report.stderr.clone())?;
+        let experiment = &report["experiments"][0];
+        let count = |fate: &serde_json::Value| {
+            Some((fate["name"].as_str()?.to_owned(), fate["count"].as_u64().filter(|count| *count > 0)?))
+        };
+        let mut fates: BTreeMap<_, _> =
+            experiment["fates"].as_array().context("no fates")?.iter().filter_map(count).collect();
+        let rest = [("in flight", &experiment["in_flight"]), ("ahead", &experiment["fleet"]["ahead"])];
+        let rest = rest.map(|(name, count)| (name.to_owned(), count.as_u64().unwrap_or_default()));
+        fates.extend(rest.into_iter().filter(|(_, count)| *count > 0));
+        Ok(fates)
+    };
+    let of = |all: &[(&str, u64)]| -> BTreeMap<String, u64> {
+        all.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    };
+    let before = fates(&fleet)?;
+    ensure!(before == of(&[("matched", 100), ("spooled", 200)]), "{before:?}");
+    let step = |script: &str| redis.command(&["EVAL", script, "2", BOOK, "kept"]).map(drop);
+    step("redis.call('RENAME', KEYS[1], KEYS[2]) redis.call('SET', KEYS[1], 'somebody')")?;
+    fleet.start_capture()?;
+    fleet.wait_for("understudy_queue_given_up_total", NOTICE_WAIT_MAX, |count| count > 20)?;
+    fleet.wait_for("understudy_spool_entries", NOTICE_WAIT_MAX, |count| count == 0)?;
+    let scrape = fleet.scrape()?;
+    let given_up = scrape.sum("understudy_queue_given_up_total", &[("fate", "refused")])?;
+    ensure!(given_up == scrape.sum("understudy_queue_given_up_total", &[])?, "not all of it was refused");
+    ensure!(scrape.sum("understudy_exchanges_total", &[("fate", "refused")])? == 0, "they count as its own");
+    step("redis.call('RENAME', KEYS[2], KEYS[1])")?;
+    fleet.end_capture()?;
+    fleet.end_workers()?;
+    let after = fates(&fleet)?;
+    ensure!(after == of(&[("matched", 300 - given_up), ("refused", given_up)]), "{given_up}: {after:?}");
+    Ok(())
 }
 
 /// The user may not write any more, and then may again: as long as nothing else could be sent, it is an outage.

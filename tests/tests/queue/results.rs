@@ -13,7 +13,7 @@ use understudy::model::{Fate, Ledger, Timestamp};
 use understudy::pipeline::fleet::{CaptureTeller, PublishLimits, Publisher};
 use understudy::queue::redis::results::{ResultsLimits, listed};
 use understudy::queue::redis::{Redis, RedisErrorKind, Results, Role};
-use understudy::report::{CaptureShare, MemberName};
+use understudy::report::{CaptureShare, MemberName, PauseShare};
 use understudy_tests::prereq::daemon_program;
 use understudy_tests::redis::{Options, Server};
 
@@ -55,8 +55,10 @@ fn capture(queued: u64, shed: u64) -> CaptureTeller<impl FnMut(bool) -> CaptureS
         ledger: ledger.snapshot(),
         recovered: 0,
         recovered_left: 0,
+        given_up: Vec::new(),
         drops: BTreeMap::new(),
         stopped: None,
+        pause: PauseShare::default(),
         ended,
     };
     CaptureTeller { name, share }

@@ -10,6 +10,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::collect::{Rows, by_label, export, one};
 use super::table::{self, Descriptor};
+use crate::model::Fate;
 use crate::queue::redis::{QueueStats, RedisError, RedisErrorKind};
 
 /// What can be exported of a queue between hosts.
@@ -42,6 +43,8 @@ pub struct UploadStats {
     pub forgotten: AtomicU64,
     /// Entries that an earlier process had left in the spool.
     pub recovered: AtomicU64,
+    /// Entries that an earlier process had left there and that no one will get, in the order of [`UploadStats::GIVEN_UP`].
+    given_up: [AtomicU64; UploadStats::GIVEN_UP.len()],
     /// Times that sending entries panicked.
     pub panics: AtomicU64,
     /// Bytes on their way now.
@@ -67,6 +70,30 @@ pub struct SpoolStats {
 
 /// A metric, and where its value is.
 type Count<S> = (&'static Descriptor, fn(&S) -> &AtomicU64);
+
+// === impl UploadStats ===
+
+impl UploadStats {
+    /// What can become of entries of an earlier process besides coming to Redis: they are refused, their sending panics each
+    /// time, or the disk does not give them back.
+    pub const GIVEN_UP: [Fate; 3] = [Fate::Refused, Fate::Lost, Fate::SpoolFull];
+
+    /// Counts entries of an earlier process that nobody will get. Their tickets went with that process.
+    pub fn give_up(&self, fate: Fate, entries: u64) {
+        let place = Self::GIVEN_UP.iter().position(|have| *have == fate);
+        if let Some(count) = place.and_then(|place| self.given_up.get(place)) {
+            count.fetch_add(entries, Ordering::Relaxed);
+        }
+    }
+
+    /// How many have which fate.
+    pub fn given_up(&self) -> impl Iterator<Item = (Fate, u64)> {
+        Self::GIVEN_UP
+            .into_iter()
+            .zip(&self.given_up)
+            .map(|(fate, count)| (fate, count.load(Ordering::Relaxed)))
+    }
+}
 
 // === impl QueueStatus ===
 
@@ -117,7 +144,17 @@ fn encode_uploads(
         (&table::QUEUE_PANICS, |stats| &stats.panics),
         (&table::QUEUE_IN_FLIGHT, |stats| &stats.in_flight_bytes),
     ];
-    all.into_iter().try_for_each(|(metric, value)| by_experiment(encoder, metric, uploads, value))
+    all.into_iter().try_for_each(|(metric, value)| by_experiment(encoder, metric, uploads, value))?;
+    let given_up = |(experiment, stats): &'_ (Arc<str>, Arc<UploadStats>)| {
+        let experiment = Arc::clone(experiment);
+        stats.given_up().map(move |(fate, count)| (Arc::clone(&experiment), fate, count)).collect::<Vec<_>>()
+    };
+    let given_up: Vec<_> = uploads.iter().flat_map(given_up).collect();
+    let rows: Rows<'_, u64> = given_up
+        .iter()
+        .map(|(experiment, fate, count)| (vec![&**experiment, fate.label()], *count))
+        .collect();
+    export(encoder, &table::QUEUE_GIVEN_UP, &rows)
 }
 
 fn encode_workers(

@@ -7,7 +7,7 @@
 
 use prometheus_client::metrics::MetricType;
 
-use super::{AdminRefusal, CredentialResult, ExternalFailure, Kind, ReloadResult};
+use super::{AdminRefusal, CredentialResult, ExternalFailure, Kind, ReloadResult, UploadStats};
 use crate::http::{Foreign, Upgraded};
 use crate::model::{BranchFailure, Fate, IncomparableReason, Outcome, Unused};
 use crate::queue::redis::RedisErrorKind;
@@ -270,6 +270,10 @@ metrics! {
             "Entries that Redis had confirmed to this process and lost: a restart without persistence, a failover";
         QUEUE_RECOVERED = Counter "queue_recovered" [EXPERIMENT]
             "Entries that an earlier process had left in the spool";
+        QUEUE_GIVEN_UP = Counter "queue_given_up" [
+            EXPERIMENT, closed("fate", || UploadStats::GIVEN_UP.map(Fate::label).to_vec())
+        ] "Entries that an earlier process had left in the spool and that nobody gets: refused by Redis, lost to a defect, or \
+           not given back by the disk";
         QUEUE_PANICS = Counter "queue_panics" [EXPERIMENT]
             "Times that sending entries to Redis panicked, which is a defect; they are sent again, and one that panics \
              each time is `lost`";

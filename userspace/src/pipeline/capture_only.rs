@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::capturing::Capturing;
 use super::error::{PartError, RunError};
 use super::feed::{Feed, FeedError};
-use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name};
+use super::fleet::{CaptureTeller, PublishLimits, Publisher, member_name, pause_share};
 use super::lane::Lane;
 use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::notify::{Notifier, Presence};
@@ -30,8 +30,8 @@ use super::thread::Guard;
 use super::upload::{Channel, UploadParts, Uploader};
 use crate::branch::LoopGuard;
 use crate::metrics::{
-    CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, QueueStatus, RedactStats, SpoolStats,
-    Status, UploadStats,
+    CaptureCounts, ComparisonMetrics, ExperimentStatus, Metrics, PauseStats, QueueStatus, RedactStats,
+    SpoolStats, Status, UploadStats,
 };
 use crate::model::{Ledger, LedgerSnapshot};
 use crate::queue::entry::EntryEncoder;
@@ -174,7 +174,7 @@ impl CaptureOnly {
         let uploading = uploader.map(|uploader| start(uploader, stopping));
         let (all_done, done) = watch::channel(false);
         let publish = |source: Source| {
-            let publisher = source.publisher(&id, capturing.counts());
+            let publisher = source.publisher(&id, capturing.counts(), pauses.stats());
             spawn(publisher.run(wait(done.clone())))
         };
         let publishing: Vec<_> = sources.into_iter().map(publish).collect();
@@ -327,6 +327,7 @@ impl Source {
         self,
         id: &str,
         counts: watch::Receiver<CaptureCounts>,
+        pauses: Arc<PauseStats>,
     ) -> Publisher<CaptureTeller<impl FnMut(bool) -> CaptureShare + Send + use<>>> {
         let Self { results, agreement, ledger, loop_guard, stats, spool } = self;
         let share = move |ended| {
@@ -336,8 +337,10 @@ impl Source {
                 ledger: ledger.snapshot(),
                 recovered: stats.recovered.load(Ordering::Relaxed).saturating_add(left),
                 recovered_left: left,
+                given_up: stats.given_up().collect(),
                 drops,
                 stopped: loop_guard.is_tripped().then(|| LOOPED.to_owned()),
+                pause: pause_share(&pauses),
                 ended,
             }
         };

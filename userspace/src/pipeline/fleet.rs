@@ -17,11 +17,12 @@ use super::science::Science;
 use crate::branch::LoopGuard;
 use crate::compare::noise::PathShare;
 use crate::journal::RuleTotals;
+use crate::metrics::PauseStats;
 use crate::model::{AsideEntry, FleetCopy, Ledger};
 use crate::queue::entry::{Encoding, EntryDecoder, EntryError, EntryLimits};
 use crate::queue::redis::results::{ResultsLimits, listed};
 use crate::queue::redis::{Redis, RedisConfig, RedisError, Results, Role};
-use crate::report::{CaptureShare, Field, MemberName, RepeatedRequest, WorkerShare};
+use crate::report::{CaptureShare, Field, MemberName, PauseShare, RepeatedRequest, WorkerShare};
 
 /// How often to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub struct WorkerTeller {
     science: Arc<Science>,
     live: Arc<Live>,
     loop_guard: Arc<LoopGuard>,
+    pauses: Arc<PauseStats>,
 }
 
 /// What a capture has to tell of one experiment.
@@ -114,8 +116,9 @@ impl WorkerTeller {
         science: Arc<Science>,
         live: Arc<Live>,
         loop_guard: Arc<LoopGuard>,
+        pauses: Arc<PauseStats>,
     ) -> Self {
-        Self { name, experiment, ledger, science, live, loop_guard }
+        Self { name, experiment, ledger, science, live, loop_guard, pauses }
     }
 }
 
@@ -140,7 +143,8 @@ impl Tell for WorkerTeller {
         }
         ranked.sort_unstable();
         let stopped = self.loop_guard.is_tripped().then(|| LOOPED.to_owned());
-        let share = WorkerShare { ledger: self.ledger.snapshot(), noise, latency, rules, stopped, ended };
+        let (ledger, pause) = (self.ledger.snapshot(), pause_share(&self.pauses));
+        let share = WorkerShare { ledger, noise, latency, rules, stopped, pause, ended };
         (share.fields(&self.name), ranked.into_iter().map(|(_, path)| path).collect())
     }
 }
@@ -276,6 +280,11 @@ impl<T> std::fmt::Debug for Publisher<T> {
             .field("results", &self.results)
             .finish_non_exhaustive()
     }
+}
+
+/// The pauses of this process, for others.
+pub(super) fn pause_share(pauses: &PauseStats) -> PauseShare {
+    PauseShare { is_paused: pauses.is_paused(), total: pauses.total() }
 }
 
 /// This process, as others know it.

@@ -23,7 +23,7 @@ use super::tasks::{spawn, wait};
 use crate::branch::{CapturedPorts, HttpBranch};
 use crate::compare::group::cause_of;
 use crate::journal::{ExperimentStart, Journal as _, JournalError, RunId, RunStart, SqliteJournal};
-use crate::metrics::{ComparisonMetrics, ExperimentStatus, RegressionSource, Status};
+use crate::metrics::{ComparisonMetrics, ExperimentStatus, PauseStats, RegressionSource, Status};
 use crate::model::Ledger;
 use crate::queue::Queue;
 use crate::report::{LiveExperiment, LiveLimits, MemberName, RegressionConfig, RegressionWatch};
@@ -156,7 +156,7 @@ impl<Q: Queue + 'static> Replays<Q> {
     }
 
     /// What each has to tell other hosts of a fleet.
-    pub(super) fn tellers(&self, name: &MemberName) -> Vec<WorkerTeller> {
+    pub(super) fn tellers(&self, name: &MemberName, pauses: &Arc<PauseStats>) -> Vec<WorkerTeller> {
         let science = |experiment: &Arc<str>| {
             let one = self.changeable.iter().find(|one| one.name == *experiment);
             one.map(|one| Arc::clone(&one.science))
@@ -167,7 +167,8 @@ impl<Q: Queue + 'static> Replays<Q> {
         };
         let teller = |(experiment, ledger): (Arc<str>, Arc<Ledger>)| {
             let (science, guard) = (science(&experiment)?, guard(&experiment)?);
-            Some(WorkerTeller::new(name.clone(), experiment, ledger, science, self.live(), guard))
+            let (name, pauses) = (name.clone(), Arc::clone(pauses));
+            Some(WorkerTeller::new(name, experiment, ledger, science, self.live(), guard, pauses))
         };
         self.ledgers().into_iter().filter_map(teller).collect()
     }

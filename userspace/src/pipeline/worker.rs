@@ -131,7 +131,8 @@ impl Worker {
             Publisher::new(results, Role::Worker, id.to_string(), teller, PublishLimits::default())
                 .agreeing(agreement)
         };
-        let publishers = replays.tellers(&member_name()).into_iter().map(publisher).collect();
+        let publishers =
+            replays.tellers(&member_name(), &pauses.stats()).into_iter().map(publisher).collect();
         let summary = format!("queue {} {}", connection.address(), queue.prefix);
         let admin = Admin::bind_if(config.admin).await?;
         Ok(Self { admin, replays, workers, stats, summary, publishers, secrets, disagreement, pauses })

@@ -29,7 +29,8 @@ pub use facts::{
     SlowerReport, TailReport,
 };
 pub use fleet::{
-    BookReport, CaptureShare, Field, FleetAnswers, FleetReport, MemberName, MemberReport, WorkerShare,
+    BookReport, CaptureShare, Field, FleetAnswers, FleetReport, MemberName, MemberReport, PauseShare,
+    WorkerShare,
 };
 pub use live::{LiveExperiment, LiveLimits, Look};
 pub use regression::{EvidenceInForce, RegressionConfig, RegressionWatch};

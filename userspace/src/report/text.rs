@@ -9,7 +9,7 @@ use super::facts::{
 };
 use super::latency::LatencyRow;
 use super::verdict::Conclusion;
-use super::words::{counted, percent, plain, plural, share, shortened};
+use super::words::{counted, duration, percent, plain, plural, share, shortened};
 use crate::journal::RateEvidence;
 
 /// Differences shown of one example.
@@ -74,10 +74,6 @@ fn write_run(out: &mut String, run: &RunReport) -> fmt::Result {
         writeln!(out, "The {removed} oldest comparisons were removed; they count, but not for latency.")?;
     }
     Ok(())
-}
-
-fn duration(seconds: u64) -> String {
-    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
 }
 
 // === impl RunReport ===

@@ -61,6 +61,11 @@ pub(super) fn time(at: Timestamp) -> String {
     humantime::format_rfc3339_seconds(at.to_system_time()).to_string()
 }
 
+/// `1h 30m`.
+pub(super) fn duration(seconds: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
 /// The beginning of a text, at most so many characters of it.
 pub(super) fn shortened(text: &str, characters_max: usize) -> String {
     match text.char_indices().nth(characters_max) {

@@ -130,7 +130,12 @@ impl<A: Append> Uploader<A> {
         let peeked = self.spool.peek_batch(&mut frames, bytes_max);
         // Only what lies first is passed over.
         let damaged = self.spool.counts().damaged_frames.saturating_sub(damaged_before);
+        let damaged_former = damaged.min(self.former_left);
         self.former_left = self.former_left.saturating_sub(damaged);
+        // What cannot be read does not say whose it is; where there are several, nobody knows.
+        if let [experiment] = self.experiments.as_slice() {
+            experiment.stats.give_up(Fate::SpoolFull, damaged_former);
+        }
         if let Err(error) = peeked {
             self.spool_stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(error = &error as &dyn std::error::Error, "The spool gives nothing back.");
@@ -277,7 +282,8 @@ impl<A: Append> Uploader<A> {
         }
     }
 
-    /// Takes the batch out of the spool, and gives what is of this process its fate: this one, unless Redis refused it.
+    /// Takes the batch out of the spool, and gives each entry its fate: this one, unless Redis refused it. That of an entry of
+    /// an earlier process, whose ledger is closed, is counted apart.
     fn let_go(&mut self, fate: Fate) {
         let Self { drain: Some(drain), spool, spool_stats, experiments, former_left, .. } = self else {
             return;
@@ -296,6 +302,8 @@ impl<A: Append> Uploader<A> {
                 experiment.spooled.settle_one(fate);
             } else if fate == Fate::Queued {
                 experiment.stats.recovered.fetch_add(1, Ordering::Relaxed);
+            } else {
+                experiment.stats.give_up(fate, 1);
             }
         }
     }

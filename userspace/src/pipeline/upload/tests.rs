@@ -274,6 +274,61 @@ async fn what_an_ended_process_left_goes_under_its_own_number() {
     assert_eq!((of(1), of(2)), (20, 10));
 }
 
+/// What an ended process left is refused, panics, or is damaged on the disk: how many come to Redis, and what the others count as.
+#[track_caller]
+fn check_given_up(plant: impl FnOnce(&mut Store), damage: bool, sent: usize, expected: [(Fate, u64); 3]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let stage = new_stage(1 << 20);
+        stage.store.lock().unwrap().away = true;
+        stage.offer(0..20);
+        let Stage { folder, store, ledger, offer, uploader } = stage;
+        drop(offer);
+        uploader.run(std::future::pending()).await;
+        check(&ledger.snapshot(), &[(Fate::Spooled, 20)]);
+        if damage {
+            let spool = folder.path().join("spool");
+            let files = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path());
+            let segment = files.max_by_key(|file| std::fs::metadata(file).unwrap().len()).unwrap();
+            let mut bytes = std::fs::read(&segment).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::write(&segment, bytes).unwrap();
+        }
+        {
+            let mut store = store.lock().unwrap();
+            store.away = false;
+            plant(&mut store);
+        }
+        let Stage { folder: _folder, store, ledger, offer, uploader } =
+            super::tests::stage(folder, store, 2, 1 << 20);
+        let stats = Arc::clone(&uploader.experiments[0].stats);
+        let spool = Arc::clone(&uploader.spool_stats);
+        tokio::select! {
+            () = uploader.run(std::future::pending()) => panic!("it ended by itself"),
+            () = tokio::time::sleep(LIMITS.refused_wait_max * 4) => {}
+        }
+        drop(offer);
+        assert_eq!(spool.entries.load(Ordering::Relaxed), 0, "something is left");
+        assert_eq!(stats.given_up().collect::<Vec<_>>(), expected);
+        assert_eq!(stats.recovered.load(Ordering::Relaxed), sent as u64);
+        assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), sent);
+        // Its own ledger knows nothing of them: they are another's.
+        check(&ledger.snapshot(), &[]);
+    });
+}
+
+#[test]
+fn what_is_given_up_of_an_earlier_process_is_counted_apart() {
+    let none = [(Fate::Refused, 0), (Fate::Lost, 0), (Fate::SpoolFull, 0)];
+    check_given_up(|_| {}, false, 20, none);
+    let refused = [(Fate::Refused, 7), (Fate::Lost, 0), (Fate::SpoolFull, 0)];
+    check_given_up(|store| store.refuses = Some(Refuses::Shard(1)), false, 13, refused);
+    let lost = [(Fate::Refused, 0), (Fate::Lost, 3), (Fate::SpoolFull, 0)];
+    check_given_up(|store| store.poison = Some(2), false, 17, lost);
+    let damaged = [(Fate::Refused, 0), (Fate::Lost, 0), (Fate::SpoolFull, 1)];
+    check_given_up(|_| {}, true, 19, damaged);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_spool_without_room_is_counted_and_what_redis_may_have_is_asked_about() {
     let stage = new_stage(0);

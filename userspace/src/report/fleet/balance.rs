@@ -66,7 +66,10 @@ impl Balance {
         let reported = sum(|capture| capture.ledger.seen).saturating_add(book.foreign);
 
         let mut fates = fates_of_book;
-        for (label, count) in captures.iter().flat_map(|capture| &capture.ledger.fates) {
+        // What a process gave up of an earlier one's spool was seen there, and is not left in it any more.
+        let of_captures =
+            captures.iter().flat_map(|capture| capture.ledger.fates.iter().chain(&capture.given_up));
+        for (label, count) in of_captures {
             if ![Fate::Queued.label(), Fate::Spooled.label()].contains(&label.as_str()) {
                 let sum = fates.entry(label.clone()).or_default();
                 *sum = sum.saturating_add(*count);
@@ -163,6 +166,10 @@ impl MemberReport {
             in_flight: member.ledger.in_flight,
             fates: counts(&member.ledger.fates),
             recovered: member.recovered,
+            given_up: counts(&member.given_up),
+            // Who has ended, or is not heard of, stands still for another reason.
+            paused: member.is_paused && state(member, now) == LIVE,
+            paused_seconds: member.paused_seconds,
         }
     }
 }

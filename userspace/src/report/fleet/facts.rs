@@ -51,6 +51,13 @@ pub struct MemberReport {
     pub fates: Vec<Count>,
     /// Entries taken over from the spool of an earlier process.
     pub recovered: u64,
+    /// Entries of that spool that nobody gets, by how they left it; only those that there were. They stand among the fates of
+    /// the experiment.
+    pub given_up: Vec<Count>,
+    /// It is live, and stands still because an operator or the time table said so.
+    pub paused: bool,
+    /// Seconds that all its pauses took.
+    pub paused_seconds: u64,
 }
 
 /// The counts that Redis keeps: `accepted = waiting + trimmed + set_aside + Σ fates`.

@@ -3,13 +3,14 @@
 //! Sends nothing. A field that is missing or cannot be read is as if it had not been published.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::compare::latency::LatencyShare;
 use crate::compare::noise::NoiseShare;
 use crate::journal::RuleCount;
-use crate::model::{LedgerSnapshot, MemberCopy, Timestamp};
+use crate::model::{Fate, LedgerSnapshot, MemberCopy, Timestamp};
 
 /// A field with its value, as a store takes it.
 pub type Field = (&'static str, Vec<u8>);
@@ -25,6 +26,15 @@ pub struct MemberName {
     pub version: String,
 }
 
+/// How a process stands still when it is told to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PauseShare {
+    /// It does so now.
+    pub is_paused: bool,
+    /// What all its pauses took so far.
+    pub total: Duration,
+}
+
 /// What a worker knows about an experiment.
 #[derive(Clone, Debug)]
 pub struct WorkerShare {
@@ -38,6 +48,8 @@ pub struct WorkerShare {
     pub rules: Vec<RuleCount>,
     /// Why the experiment ended there before the worker did.
     pub stopped: Option<String>,
+    /// Its pauses.
+    pub pause: PauseShare,
     /// Whether nothing will follow.
     pub ended: bool,
 }
@@ -51,10 +63,14 @@ pub struct CaptureShare {
     pub recovered: u64,
     /// Those of them that still lie there.
     pub recovered_left: u64,
+    /// Entries of that spool that nobody gets, by what became of them.
+    pub given_up: Vec<(Fate, u64)>,
     /// Packets that the probe dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// Why nothing of the experiment is queued there any more.
     pub stopped: Option<String>,
+    /// Its pauses.
+    pub pause: PauseShare,
     /// Whether nothing will follow.
     pub ended: bool,
 }
@@ -89,6 +105,10 @@ pub(super) struct Member {
     pub(super) ledger: LedgerForm,
     pub(super) recovered: u64,
     pub(super) recovered_left: u64,
+    /// By fate.
+    pub(super) given_up: BTreeMap<String, u64>,
+    pub(super) is_paused: bool,
+    pub(super) paused_seconds: u64,
     pub(super) drops: BTreeMap<String, u64>,
     pub(super) noise: Option<NoiseShare>,
     pub(super) latency: BTreeMap<String, LatencyShare>,
@@ -100,6 +120,16 @@ pub(super) struct Member {
 /// others counted. 4 MiB.
 const LATENCY_BYTES_MAX: usize = 4 << 20;
 
+fn flag(is_set: bool) -> Vec<u8> {
+    u8::from(is_set).to_string().into_bytes()
+}
+
+/// Those that there are.
+fn by_label(fates: &[(Fate, u64)]) -> BTreeMap<String, u64> {
+    let some = fates.iter().filter(|(_, count)| *count > 0);
+    some.map(|(fate, count)| (fate.label().to_owned(), *count)).collect()
+}
+
 /// Nothing that is published has a number that JSON cannot hold.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
@@ -108,13 +138,16 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 // === impl MemberName ===
 
 impl MemberName {
-    fn fields(&self, ended: bool) -> Vec<Field> {
+    fn fields(&self, pause: PauseShare, ended: bool) -> Vec<Field> {
         let Self { host, started_at, version } = self;
+        let PauseShare { is_paused, total } = pause;
         vec![
             ("host", host.clone().into_bytes()),
             ("started_ns", started_at.0.to_string().into_bytes()),
             ("version", version.clone().into_bytes()),
-            ("ended", u8::from(ended).to_string().into_bytes()),
+            ("ended", flag(ended)),
+            ("paused", flag(is_paused)),
+            ("paused_seconds", total.as_secs().to_string().into_bytes()),
         ]
     }
 }
@@ -124,13 +157,13 @@ impl MemberName {
 impl WorkerShare {
     /// What to publish of it.
     pub fn fields(&self, name: &MemberName) -> Vec<Field> {
-        let Self { ledger, noise, latency, rules, stopped, ended } = self;
+        let Self { ledger, noise, latency, rules, stopped, pause, ended } = self;
         let rule = |count: &RuleCount| {
             let RuleCount { rule, comparisons, differences, met, failed } = count.clone();
             RuleForm { rule, comparisons, differences, met, failed }
         };
         let (times, omitted) = bounded(latency, LATENCY_BYTES_MAX);
-        let mut fields = name.fields(*ended);
+        let mut fields = name.fields(*pause, *ended);
         fields.extend([
             ("ledger", json(&LedgerForm::new(ledger))),
             ("paths", json(noise)),
@@ -166,16 +199,17 @@ fn bounded(latency: &BTreeMap<String, LatencyShare>, bytes_max: usize) -> (Vec<u
 impl CaptureShare {
     /// What to publish of it.
     pub fn fields(&self, name: &MemberName) -> Vec<Field> {
-        let Self { ledger, recovered, recovered_left, drops, stopped, ended } = self;
+        let Self { ledger, recovered, recovered_left, given_up, drops, stopped, pause, ended } = self;
         let LedgerForm { seen, in_flight, fates } = LedgerForm::new(ledger);
         let number = |number: u64| number.to_string().into_bytes();
-        let mut fields = name.fields(*ended);
+        let mut fields = name.fields(*pause, *ended);
         fields.extend([
             ("seen", number(seen)),
             ("in_flight", number(in_flight)),
             ("fates", json(&fates)),
             ("recovered", number(*recovered)),
             ("recovered_left", number(*recovered_left)),
+            ("given_up", json(&by_label(given_up))),
             ("capture", json(drops)),
             ("stopped", stopped.clone().unwrap_or_default().into_bytes()),
         ]);
@@ -189,9 +223,7 @@ impl LedgerForm {
     /// Fates at zero are left out.
     fn new(ledger: &LedgerSnapshot) -> Self {
         let LedgerSnapshot { seen, in_flight, fates } = ledger;
-        let fates = fates.iter().filter(|(_, count)| *count > 0);
-        let fates = fates.map(|(fate, count)| (fate.label().to_owned(), *count)).collect();
-        Self { seen: *seen, in_flight: *in_flight, fates }
+        Self { seen: *seen, in_flight: *in_flight, fates: by_label(fates) }
     }
 
     pub(super) fn count(&self, fate: &str) -> u64 {
@@ -231,6 +263,9 @@ impl Member {
             ledger,
             recovered: count("recovered"),
             recovered_left: count("recovered_left"),
+            given_up: read(&fields, "given_up").unwrap_or_default(),
+            is_paused: text("paused") == "1",
+            paused_seconds: count("paused_seconds"),
             drops: read(&fields, "capture").unwrap_or_default(),
             noise: read(&fields, "paths"),
             latency: read(&fields, "latency").unwrap_or_default(),

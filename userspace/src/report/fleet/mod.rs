@@ -26,7 +26,7 @@ use crate::model::{Change, FleetCopy, ShardCopy, Timestamp};
 use balance::Balance;
 pub use facts::{BookReport, FleetReport, MemberReport};
 use member::Member;
-pub use member::{CaptureShare, Field, MemberName, WorkerShare};
+pub use member::{CaptureShare, Field, MemberName, PauseShare, WorkerShare};
 
 /// Between the parts of a name in the store.
 const SEPARATOR: char = '\u{1f}';

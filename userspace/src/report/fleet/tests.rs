@@ -37,8 +37,10 @@ fn capture(id: &str, heard_seconds_ago: u64, recovered: u64, ledger: LedgerSnaps
         ledger,
         recovered,
         recovered_left: 0,
+        given_up: vec![],
         drops: BTreeMap::from([("ring_full".to_owned(), 3), ("filtered".to_owned(), 0)]),
         stopped: None,
+        pause: PauseShare::default(),
         ended: false,
     };
     member(id, heard_seconds_ago, share.fields(&named()))
@@ -58,6 +60,7 @@ fn worker(id: &str, candidate_us: u64, pairs: u64) -> MemberCopy {
         latency: BTreeMap::from([("/items".to_owned(), tally.share())]),
         rules: vec![rule],
         stopped: None,
+        pause: PauseShare::default(),
         ended: false,
     };
     member(id, 1, share.fields(&named()))
@@ -166,7 +169,9 @@ fn what_one_process_spooled_and_the_next_sent_counts_once() {
 fn what_lies_in_a_spool_counts_once_however_many_processes_found_it() {
     let found = |id: &str, recovered_left, ended| {
         let (ledger, drops) = (ledger(0, &[]), BTreeMap::new());
-        let share = CaptureShare { ledger, recovered: 6, recovered_left, drops, stopped: None, ended };
+        let (given_up, stopped, pause) = (vec![], None, PauseShare::default());
+        let share =
+            CaptureShare { ledger, recovered: 6, recovered_left, given_up, drops, stopped, pause, ended };
         member(id, 1, share.fields(&named()))
     };
     let with = |others: Vec<MemberCopy>| {
@@ -179,6 +184,57 @@ fn what_lies_in_a_spool_counts_once_however_many_processes_found_it() {
     let left = [("seen", 16), ("in_flight", 0), ("spooled", 6), ("unheard", 0), ("ahead", 0)];
     check_balance(with(vec![found("second", 6, true)]), &left);
     check_balance(with(vec![found("second", 6, true), found("third", 6, false)]), &waits);
+}
+
+/// The first process spooled six; the next one sent `sent` of them, and gave the others up as said.
+#[track_caller]
+fn check_given_up(sent: u64, given_up: &[(Fate, u64)], expected: &[(&str, u64)]) {
+    let mut next = capture("next", 1, sent, ledger(0, &[]));
+    let labels: BTreeMap<&str, u64> = given_up.iter().map(|(fate, count)| (fate.label(), *count)).collect();
+    next.fields.insert("given_up".to_owned(), serde_json::to_vec(&labels).unwrap());
+    let first = capture("first", 90, 0, ledger(0, &[(Fate::Queued, 10), (Fate::Spooled, 6)]));
+    let shards = vec![shard(&[("accepted", 10 + sent), ("fate:matched", 10 + sent)], 0)];
+    let all = [&[("seen", 16), ("in_flight", 0), ("unheard", 0), ("ahead", 0)], expected].concat();
+    check_balance(fleet(vec![first, next], vec![], shards), &all);
+}
+
+#[test]
+fn what_is_given_up_of_an_earlier_spool_does_not_lie_there_any_more() {
+    check_given_up(4, &[(Fate::Refused, 2)], &[("refused", 2), ("spooled", 0), ("matched", 14)]);
+    check_given_up(0, &[(Fate::Refused, 6)], &[("refused", 6), ("spooled", 0)]);
+    let of_each = [(Fate::Refused, 1), (Fate::Lost, 2), (Fate::SpoolFull, 1)];
+    check_given_up(1, &of_each, &[("refused", 1), ("lost", 2), ("spool_full", 1), ("spooled", 1)]);
+}
+
+#[test]
+fn who_is_paused_is_named_and_so_is_who_was() {
+    let paused = |mut member: MemberCopy, now: bool, seconds: u64| {
+        let fields = [("paused", u64::from(now)), ("paused_seconds", seconds)];
+        for (name, value) in fields {
+            member.fields.insert(name.to_owned(), value.to_string().into_bytes());
+        }
+        member
+    };
+    let captures = vec![
+        paused(capture("stands", 1, 0, ledger(0, &[])), true, 90),
+        paused(capture("stood", 1, 0, ledger(0, &[])), false, 3_600),
+        // One that is not heard of any more may as well have gone on.
+        paused(capture("lost", 90, 0, ledger(0, &[])), true, 5),
+        capture("never", 1, 0, ledger(0, &[])),
+    ];
+    let report = report(fleet(captures, vec![paused(worker("idle", 1, 1), true, 7)], vec![]));
+    crate::report::tests::check_schema("", &report.to_json().unwrap());
+    let text = report.to_text(false);
+    for part in [
+        "4 captures (3 live, 1 silent, 1 paused), 1 worker (1 live, 1 paused)",
+        "Paused now: stands on web-1; nothing is captured there until `understudy resume` or the end of its time (1m 30s so far).",
+        "Paused for 1h: stood on web-1; nothing was captured there then.",
+        "Paused for 5s: lost on web-1; nothing was captured there then.",
+        "Paused now: idle on web-1; nothing is sent there",
+    ] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    assert!(!text.contains("never on"), "{text}");
 }
 
 #[test]
@@ -267,8 +323,10 @@ fn an_experiment_that_a_process_stopped_is_stopped() {
         ledger: ledger(0, &[]),
         recovered: 0,
         recovered_left: 0,
+        given_up: vec![],
         drops: BTreeMap::new(),
         stopped: stopped.map(str::to_owned),
+        pause: PauseShare::default(),
         ended: false,
     };
     let captures = [None, Some("a loop")].map(|why| member("x", 1, share(why).fields(&named())));

@@ -6,15 +6,15 @@ use std::fmt::{self, Write as _};
 
 use super::balance::{ENDED, LIVE, SILENT};
 use super::facts::{BookReport, FleetReport, MemberReport};
-use crate::report::words::{counted, plain, plural};
+use crate::report::words::{counted, duration, plain, plural};
 
-/// Silent processes that are named.
+/// Processes of one kind that are named.
 const NAMED_MAX: usize = 8;
 
 // === impl FleetReport ===
 
 impl FleetReport {
-    /// `2 captures (2 live), 3 workers (2 live, 1 silent)`
+    /// `2 captures (2 live), 3 workers (2 live, 1 silent, 1 paused)`: who is paused is live as well.
     pub(super) fn summary(&self) -> String {
         format!("{}, {}", group(&self.captures, "capture"), group(&self.workers, "worker"))
     }
@@ -84,6 +84,8 @@ impl FleetReport {
             ),
         );
         add(dropped, format!("Probes dropped {}.", plural(dropped, "packet")));
+        lines.extend(pauses(captures, "captured"));
+        lines.extend(pauses(workers, "sent"));
         let silent = captures.iter().chain(workers).filter(|member| member.state == SILENT);
         lines.extend(silent.take(NAMED_MAX).map(|MemberReport { id, host, heard_of_seconds, .. }| {
             let heard =
@@ -99,11 +101,33 @@ impl FleetReport {
     }
 }
 
+/// Who stands still, and for how long others did.
+fn pauses(members: &[MemberReport], what: &str) -> Vec<String> {
+    let (now, before): (Vec<_>, Vec<_>) = members
+        .iter()
+        .filter(|member| member.paused || member.paused_seconds > 0)
+        .partition(|member| member.paused);
+    let name = |member: &MemberReport| {
+        let MemberReport { id, host, paused_seconds, .. } = member;
+        (format!("{} on {}", plain(id), plain(host)), duration(*paused_seconds))
+    };
+    let now = now.into_iter().map(name).map(|(name, total)| {
+        format!("Paused now: {name}; nothing is {what} there until `understudy resume` or the end of its time ({total} so far).")
+    });
+    let before = before.into_iter().map(name);
+    let before =
+        before.map(|(name, total)| format!("Paused for {total}: {name}; nothing was {what} there then."));
+    // Each kind by itself, so that many old pauses do not hide one that goes on.
+    now.take(NAMED_MAX).chain(before.take(NAMED_MAX)).collect()
+}
+
 fn group(members: &[MemberReport], noun: &str) -> String {
     let states =
         [LIVE, ENDED, SILENT].map(|state| (state, members.iter().filter(|m| m.state == state).count()));
+    let paused = ("paused", members.iter().filter(|member| member.paused).count());
     let states: Vec<String> = states
-        .iter()
+        .into_iter()
+        .chain([paused])
         .filter(|(_, count)| *count > 0)
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
