@@ -3,6 +3,8 @@
 //!
 //! Believes no silence: each search must find a marker that is no secret, and with redaction off it must find the secrets.
 
+#[path = "secrets/inspect.rs"]
+mod inspect;
 #[path = "secrets/search.rs"]
 mod search;
 #[path = "secrets/vault.rs"]
@@ -28,7 +30,7 @@ use crate::Case;
 use search::{
     Haystack, check_modes, contains, found, of_end, of_folder, of_redis, of_text, search, spellings,
 };
-use vault::{OF_SERVERS, SECRETS, TRAILER, Vault, send};
+use vault::{Habits, MESSAGE_MARKER, OF_SERVERS, SECRETS, TRAILER, Vault, send, send_for_garbage};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "no_secret_leaves_a_fleet", needs: FLEET, run: fleet },
@@ -36,6 +38,16 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "no_secret_is_kept_by_a_run_whose_candidate_gets_them", needs: KERNEL, run: beside },
     Case { name: "a_candidate_elsewhere_gets_tokens", needs: KERNEL, run: elsewhere },
     Case { name: "strict_keeps_what_has_no_name", needs: KERNEL, run: strict },
+    Case {
+        name: "no_secret_of_a_broken_answer_or_an_error_message_leaves_a_fleet",
+        needs: FLEET,
+        run: garbage,
+    },
+    Case {
+        name: "inspect_with_redact_shows_tokens_and_all_else_as_it_was",
+        needs: KERNEL,
+        run: inspect::redacted,
+    },
     Case { name: "a_dry_run_says_what_it_would_hide", needs: KERNEL, run: dry_run },
     Case { name: "a_fleet_without_a_common_key_is_refused", needs: FLEET, run: refused },
 ];
@@ -176,6 +188,77 @@ fn fleet() -> anyhow::Result<()> {
     only_the_price(&report, &[])?;
     check_modes(&folder, &["journal.db", "journal.db.spool", "x.understudy", "journal.db.key"])
 }
+
+/// Answers that are none, that end too early, and that quote what they were asked, of B and of A.
+fn garbage() -> anyhow::Result<()> {
+    let a = Vault::with(Habits { price: 100, garbles: false })?;
+    let b = Vault::with(Habits { price: 101, garbles: true })?;
+    let redis = redis::Server::start()?;
+    let admin = free_address()?;
+    let workspace = workspace(&a, &b, admin, &redis, "")?;
+    let folder = folder(&workspace);
+    let mut start = command(&workspace, "capture");
+    start.arg("--record").arg(folder.join("x.understudy"));
+    let capture = Daemon::start(&Place::Here, &mut start, admin)?;
+    let worker_admin = free_address()?;
+    let mut start = command(&workspace, "replay");
+    start.args(["--admin", &worker_admin.to_string()]);
+    let worker = Daemon::start(&Place::Here, &mut start, worker_admin)?;
+    // What B answers in order comes last: garbage must not end what it quotes unseen.
+    let sent = send_for_garbage(&a)? + send(&a, 1)?;
+    // Once for the experiment and once for the recording.
+    capture.settle(2 * sent)?;
+    let failed = |reason: &'static str| {
+        worker.scrape()?.sum("understudy_replay_failures_total", &[("reason", reason)])
+    };
+    wait_until("garbage", DONE_WAIT_MAX, || {
+        Ok((failed("garbage")? >= 4 && failed("closed")? >= 1).then_some(()))
+    })?;
+    wait_until("an idle worker", DONE_WAIT_MAX, || {
+        let scrape = worker.scrape()?;
+        let compared = scrape.sum("understudy_comparisons_total", &[("outcome", "mismatch")])?;
+        let waits = redis.command(&["EVAL", WAITING, "2", STREAMS[0], STREAMS[1]])?;
+        let in_flight = scrape.sum("understudy_exchanges_in_flight", &[])?;
+        Ok((compared >= 2 && waits.trim() == "0" && in_flight == 0).then_some(()))
+    })?;
+    let mut haystacks = of_redis(&redis)?;
+    for (name, admin) in [("metrics of capture", admin), ("metrics of replay", worker_admin)] {
+        haystacks.push(of_text(name, get_text(admin, "/metrics")?.1));
+    }
+    worker.signal(Signal::INT)?;
+    let worker = worker.join(END_WAIT_MAX)?;
+    capture.signal(Signal::INT)?;
+    let capture = capture.join(END_WAIT_MAX)?;
+    let of_all =
+        finish(command(&workspace, "report").args(["--redis", &redis.url(), "--json"]), END_WAIT_MAX)?;
+    for (name, end) in [("replay", &worker), ("capture", &capture), ("report of the fleet", &of_all)] {
+        haystacks.extend(of_end(name, end));
+    }
+    haystacks.extend(of_end("report", &workspace.report(&["--json"])?));
+    haystacks.extend(of_reports(&workspace)?);
+    haystacks.extend(of_recording(&folder)?);
+    haystacks.extend(of_folder(&folder)?);
+    haystacks.push(of_text("what B received", b.received()));
+    haystacks.retain(|(name, _)| name != "file understudy.toml" && name != "file journal.db.key");
+    // What it quotes was there to be found: the message itself was kept, in each place that keeps examples.
+    for place in ["file journal.db", "redis {understudy:lab:", "stdout of inspect"] {
+        let has =
+            |(name, bytes): &Haystack| name.starts_with(place) && contains(bytes, MESSAGE_MARKER.as_bytes());
+        let in_base64 = |(name, bytes): &Haystack| {
+            name.starts_with(place)
+                && spellings(MESSAGE_MARKER).iter().any(|spelling| contains(bytes, spelling.as_bytes()))
+        };
+        ensure!(
+            haystacks.iter().any(|one| has(one) || in_base64(one)),
+            "no error message is kept in {place}"
+        );
+    }
+    search(&haystacks, &["file journal.db", "file x.understudy", "what B received", "stdout of inspect"])
+}
+
+/// Entries of both shards that are without a fate.
+const WAITING: &str = "return redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2])";
+const STREAMS: [&str; 2] = ["{understudy:lab:0}:stream", "{understudy:lab:1}:stream"];
 
 /// With redaction off, nearly every secret is in Redis: the search of the other tests can find them.
 fn control() -> anyhow::Result<()> {

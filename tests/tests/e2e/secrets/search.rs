@@ -9,7 +9,7 @@ use anyhow::ensure;
 use understudy_tests::daemon::Finished;
 use understudy_tests::redis;
 
-use super::vault::{MARKER, OF_SERVERS, SECRETS};
+use super::vault::{MARKER, OF_GARBAGE, OF_SERVERS, SECRETS};
 
 /// In which ways a secret may be written: raw, URL-encoded, and in Base64 at each of its three alignments.
 pub(super) fn spellings(secret: &str) -> Vec<String> {
@@ -51,7 +51,7 @@ pub(super) type Haystack = (String, Vec<u8>);
 /// The secrets that are in one of these, with the name of where.
 pub(super) fn found(haystacks: &[Haystack]) -> Vec<String> {
     let mut found = Vec::new();
-    for secret in SECRETS.iter().chain(&OF_SERVERS) {
+    for secret in SECRETS.iter().chain(&OF_SERVERS).chain(&OF_GARBAGE) {
         for spelling in spellings(secret) {
             for (name, bytes) in haystacks {
                 if contains(bytes, spelling.as_bytes()) {

@@ -40,6 +40,23 @@ pub(super) const TRAILER: &str = "tra1lerS3cretOfKarl9";
 pub(super) const OF_SERVERS: [&str; 3] =
     ["setC00kieOfTheServer5", "csrfOfTheServer31337", "redirectT0ken99887"];
 
+/// What stands in answers that are none, or not all of one, and in an error message. One each, in the order of [`GARBAGE`].
+pub(super) const OF_GARBAGE: [&str; 7] = [
+    "statusL1neSecret0fMallory",
+    "br0kenFieldSecretOfNina",
+    "leng7hSecretOfOscarXY",
+    "chunkS1zeSecretOfPeggy",
+    "cutB0dySecretOfQuentin",
+    "err0rMessageSecretOfRupert",
+    "n0HttpAtAllSecretOfSybil",
+];
+
+/// How an answer can be wrong: `/garbage/KIND` asks B for one, and `/both/KIND` A as well.
+pub(super) const GARBAGE: [&str; 7] = ["status", "field", "length", "chunk", "cut", "message", "banner"];
+
+/// Stands in the error message, so that it is known to have been kept.
+pub(super) const MESSAGE_MARKER: &str = "marker-of-an-error-message";
+
 /// No secret: it must be found wherever secrets are searched for.
 pub(super) const MARKER: &str = "marker-of-no-secret";
 
@@ -50,11 +67,24 @@ pub(super) struct Vault {
     received: Arc<Mutex<String>>,
 }
 
+/// What a server answers.
+#[derive(Clone, Copy)]
+pub(super) struct Habits {
+    /// What `/price` says: no secret, and wrong in B.
+    pub(super) price: u32,
+    /// It answers `/garbage/…` with garbage, as both do `/both/…`.
+    pub(super) garbles: bool,
+}
+
 // === impl Vault ===
 
 impl Vault {
     /// `price` is what `/price` answers: no secret, and wrong in B.
     pub(super) fn start(price: u32) -> anyhow::Result<Self> {
+        Self::with(Habits { price, garbles: false })
+    }
+
+    pub(super) fn with(habits: Habits) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let received = Arc::new(Mutex::new(String::new()));
@@ -63,7 +93,7 @@ impl Vault {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let log = Arc::clone(&log);
-                std::thread::spawn(move || serve(stream, price, &log));
+                std::thread::spawn(move || serve(stream, habits, &log));
             }
         });
         Ok(Self { address, received })
@@ -75,7 +105,7 @@ impl Vault {
 }
 
 /// Answers until the connection ends. What goes wrong on it is seen by whoever waits for the answer.
-fn serve(stream: TcpStream, price: u32, log: &Mutex<String>) -> Option<()> {
+fn serve(stream: TcpStream, habits: Habits, log: &Mutex<String>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut writer = stream.try_clone().ok()?;
     let mut reader = Reader::new(stream);
@@ -85,8 +115,53 @@ fn serve(stream: TcpStream, price: u32, log: &Mutex<String>) -> Option<()> {
         let text = String::from_utf8_lossy(&body).into_owned();
         let line = format!("{} {} {:?} {text}\n", head.method, head.target, head.fields);
         log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
-        writer.write_all(&answer(&head.target, &head.fields, &text, price)).ok()?;
+        let kind = match head.target.trim_start_matches('/').split_once('/') {
+            Some(("garbage", kind)) if habits.garbles => Some(kind),
+            Some(("both", kind)) => Some(kind),
+            Some(_) | None => None,
+        };
+        if let Some(garbage) = kind.and_then(|kind| garbage(kind, &head.fields)) {
+            // The end of the connection is the end of the answer.
+            return writer.write_all(&garbage).ok();
+        }
+        writer.write_all(&answer(&head.target, &head.fields, &text, habits.price)).ok()?;
     }
+}
+
+/// An answer that is none, or not all of one, and quotes what nobody should see.
+fn garbage(kind: &str, fields: &Fields) -> Option<Vec<u8>> {
+    let [status, broken, length, chunk, cut, message, banner] = OF_GARBAGE;
+    let of = |name: &str| field(fields, name).unwrap_or_default();
+    let json = "Content-Type: application/json\r\n";
+    let text = match kind {
+        "status" => format!("HTTP/1.1 2OO password={status}\r\nSet-Cookie: sid={status}\r\n\r\n"),
+        "field" => {
+            format!("HTTP/1.1 200 OK\r\nX Api Key {broken}\r\nAuthorization : Bearer {broken}\r\n\r\n")
+        }
+        "length" => format!("HTTP/1.1 200 OK\r\nContent-Length: 7, token={length}\r\n\r\nsecret!"),
+        "chunk" => {
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\npassword={chunk}\r\nabc\r\n0\r\n\r\n"
+            )
+        }
+        "cut" => {
+            format!("HTTP/1.1 200 OK\r\n{json}Content-Length: 4000\r\n\r\n{{\"a\":1,\"password\":\"{cut}")
+        }
+        "message" => {
+            let body = format!(
+                "{MESSAGE_MARKER}: Traceback (most recent call last): cannot log in as x@example.org with password='{message}' \
+                 for \"Authorization: {}\", cookie sid={message}; retry with https://app:{message}@db.example.org/",
+                of("authorization")
+            );
+            format!(
+                "HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        }
+        "banner" => format!("220 ready; api_key={banner}\r\n"),
+        _ => return None,
+    };
+    Some(text.into_bytes())
 }
 
 fn answer(target: &str, fields: &Fields, body: &str, price: u32) -> Vec<u8> {
@@ -245,6 +320,27 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 fn crc32(bytes: &[u8]) -> u32 {
     let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
+/// Asks for each kind of garbage, of B and of both, with credentials and each on a connection of its own: how many requests.
+pub(super) fn send_for_garbage(to: &Vault) -> anyhow::Result<u64> {
+    let [bearer, _, cookie, ..] = SECRETS;
+    let mut sent = 0;
+    for place in ["garbage", "both"] {
+        // What A says of the length of its body is recorded as it was: security.md, "What redaction does not do".
+        for kind in GARBAGE.into_iter().filter(|kind| place == "garbage" || *kind != "length") {
+            let mut client = Client::connect(to.address)?;
+            let request = format!(
+                "GET /{place}/{kind} HTTP/1.1\r\nHost: vault\r\nX-Marker: {MARKER}\r\nAuthorization: Bearer {bearer}\r\n\
+                 Cookie: sid={cookie}\r\nConnection: close\r\n\r\n"
+            );
+            client.send(request.as_bytes())?;
+            let answered = client.answer("GET");
+            ensure!(answered.is_ok() || place == "both", "A did not answer /{place}/{kind}");
+            sent += 1;
+        }
+    }
+    Ok(sent)
 }
 
 /// Sends all requests so many times, each on the connection of its round.
