@@ -5,6 +5,7 @@ require "net/http"
 
 class Observe
   URL = URI("#{ENV.fetch("UNDERSTUDY_URL", "http://127.0.0.1:9469")}/observe")
+  TOKEN_FILE = ENV["UNDERSTUDY_TOKEN_FILE"] # Where the admin listener wants a token; read each time, since it is renewed.
 
   def initialize(app)
     @app, @waiting = app, SizedQueue.new(1000)
@@ -24,5 +25,11 @@ class Observe
     [status, headers, answer]
   end
 
-  def send_line(line) = Net::HTTP.new(URL.host, URL.port, nil).post(URL.path, line) rescue StandardError
+  def send_line(line)
+    fields = TOKEN_FILE ? { "Authorization" => "Bearer #{File.read(TOKEN_FILE).strip}" } : {}
+    http = Net::HTTP.new(URL.host, URL.port, nil)
+    http.use_ssl = URL.scheme == "https"
+    http.post(URL.path, line, fields)
+  rescue StandardError # It is not handed in. Nothing is said of it here: the text could hold the token.
+  end
 end

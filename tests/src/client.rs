@@ -63,8 +63,20 @@ pub fn get(address: SocketAddr, target: &str) -> anyhow::Result<Answer> {
 /// # Errors
 /// As [`get`].
 pub fn get_text(address: SocketAddr, target: &str) -> anyhow::Result<(u16, String)> {
+    get_text_with(address, target, &[])
+}
+
+/// As [`get_text`], with more header fields.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_text_with(
+    address: SocketAddr,
+    target: &str,
+    fields: &[(&str, &str)],
+) -> anyhow::Result<(u16, String)> {
     let mut client = Client::connect(address)?;
-    client.send(&request("GET", target, address, &[("Connection", "close")]))?;
+    client.send(&request("GET", target, address, &[&[("Connection", "close")], fields].concat()))?;
     let head = client.reader.response_head()?.context("the connection ended before the answer")?;
     let body = client.reader.body_bytes(head.framing("GET")?)?;
     Ok((head.status, String::from_utf8_lossy(&body).into_owned()))

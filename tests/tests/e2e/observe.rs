@@ -2,17 +2,21 @@
 //!
 //! B is the application on loopback; nobody talks to the port that is captured.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
 use understudy_tests::app::Faults;
-use understudy_tests::client::Client;
+use understudy_tests::client::{Client, get_text_with};
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish, run_to_end};
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::{Place, Process};
+use understudy_tests::scrape::Scrape;
 use understudy_tests::server::{App, free_address};
 
 use crate::Case;
@@ -25,6 +29,12 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "lines_are_compared_or_refused_by_the_name_of_their_field", needs: NEEDS, run: lines },
     Case { name: "the_python_adapter_hands_in_what_passes_it", needs: NEEDS_PYTHON, run: python },
     Case { name: "the_ruby_adapter_hands_in_what_passes_it", needs: NEEDS_RUBY, run: ruby },
+    Case {
+        name: "the_python_adapter_shows_the_token_of_the_listener",
+        needs: NEEDS_PYTHON,
+        run: python_token,
+    },
+    Case { name: "the_ruby_adapter_shows_the_token_of_the_listener", needs: NEEDS_RUBY, run: ruby_token },
     Case { name: "nothing_is_taken_unless_configured", needs: NEEDS, run: off },
 ];
 
@@ -60,19 +70,22 @@ end
 sleep 60
 "#;
 
-/// A daemon that takes exchanges, and the candidate behind it.
-fn stage(observe: bool) -> anyhow::Result<(App, Workspace, Daemon, String)> {
-    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let admin = free_address()?;
-    let settings = Settings {
+fn settings(b: &App, admin: SocketAddr) -> anyhow::Result<Settings> {
+    Ok(Settings {
         port: free_address()?.port(),
         admin,
         candidate: b.address,
         isolated: false,
         routes: vec!["/empty"],
         more: "noise.again = \"off\"".to_owned(),
-    };
-    let text = settings.text().replace("[admin]\n", &format!("[admin]\nobserve = {observe}\n"));
+    })
+}
+
+/// A daemon that takes exchanges, and the candidate behind it.
+fn stage(observe: bool) -> anyhow::Result<(App, Workspace, Daemon, String)> {
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let admin = free_address()?;
+    let text = settings(&b, admin)?.text().replace("[admin]\n", &format!("[admin]\nobserve = {observe}\n"));
     let workspace = Workspace::new(&text)?;
     let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     Ok((b, workspace, daemon, format!("http://{admin}")))
@@ -138,6 +151,73 @@ fn adapter(program: &str, script: &str) -> anyhow::Result<()> {
         Ok((seen == 3).then_some(()))
     })?;
     check(daemon, 3, 2, 1)
+}
+
+/// The listener wants a token: without one, and with a wrong one, nothing is taken; with the right one, all is.
+fn adapter_with_token(program: &str, script: &str) -> anyhow::Result<()> {
+    const TOKEN: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let admin = free_address()?;
+    let workspace = Workspace::new("")?;
+    let file = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
+        let path = workspace.config().with_file_name(name);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(path)
+    };
+    let token = file("token", TOKEN)?;
+    let wrong = file("wrong", "ffffffffffffffffffffffffffffffff\n")?;
+    let settings = settings(&b, admin)?;
+    let admin_keys = format!("[admin]\nobserve = true\ntoken = {token:?}\n");
+    workspace.configure(&settings.text().replace("[admin]\n", &admin_keys))?;
+    let mut command: Command = Place::Here.command(daemon_program());
+    command.arg("run").arg("--config").arg(workspace.config());
+    let mut daemon = Process::start("understudy", &mut command)?;
+    let bearer = format!("Bearer {TOKEN}");
+    let ask = |target: &str| get_text_with(admin, target, &[("Authorization", &bearer)]);
+    wait_until("readiness", WAIT_MAX, || {
+        daemon.must_run()?;
+        Ok(ask("/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))
+    })?;
+    let metric =
+        |name: &str, labels: &[(&str, &'static str)]| Scrape::parse(&ask("/metrics")?.1)?.sum(name, labels);
+    let refused = || metric("understudy_admin_refused_total", &[("reason", "identity")]);
+    let seen = || metric("understudy_exchanges_seen_total", &[]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let start = |token: Option<&Path>| {
+        let mut command = Command::new(program);
+        let flag = if program == "ruby" { "-e" } else { "-c" };
+        command.current_dir(&root).env("UNDERSTUDY_URL", format!("http://{admin}")).args([flag, script]);
+        command.envs(token.map(|token| ("UNDERSTUDY_TOKEN_FILE", token)));
+        Process::start(program, &mut command)
+    };
+    for token in [None, Some(wrong.as_path())] {
+        let before = refused()?;
+        let mut adapter = start(token)?;
+        wait_until("refusals", WAIT_MAX, || {
+            adapter.must_run()?;
+            Ok((refused()? >= before + 3).then_some(()))
+        })?;
+        ensure!(seen()? == 0, "{program} with {token:?} handed something in");
+    }
+    let mut adapter = start(Some(&token))?;
+    wait_until("exchanges of the adapter", WAIT_MAX, || {
+        adapter.must_run()?;
+        Ok((seen()? == 3).then_some(()))
+    })?;
+    ensure!(!adapter.stderr().contains(TOKEN), "{program} shows the token");
+    daemon.signal(rustix::process::Signal::INT)?;
+    daemon.wait(WAIT_MAX)?;
+    ensure!(!daemon.stderr().contains(TOKEN), "the log shows the token");
+    Ok(())
+}
+
+fn python_token() -> anyhow::Result<()> {
+    adapter_with_token("python3", PYTHON)
+}
+
+fn ruby_token() -> anyhow::Result<()> {
+    adapter_with_token("ruby", RUBY)
 }
 
 fn python() -> anyhow::Result<()> {
