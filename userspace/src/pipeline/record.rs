@@ -57,28 +57,34 @@ impl<J: Journal> Recorder<J> {
     /// Runs until nobody makes comparisons any more; gives the journal back, with the first thing that went wrong.
     pub(super) async fn run(mut self) -> (J, Result<(), JournalError>) {
         let mut first_error = Ok(());
+        let mut is_failing = false;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut ledgers_at = clock::now();
         loop {
             let received = self.comparisons.recv_many(&mut batch, BATCH_MAX);
             let received = tokio::time::timeout_at(ledgers_at + LEDGERS_EVERY, received).await;
             let ended = received == Ok(0);
+            let has_comparisons = !batch.is_empty();
             let mut outcome = self.keep(&mut batch);
+            // Only comparisons show that there is room again: a ledger may fit in where they do not.
+            if has_comparisons && outcome.is_ok() && std::mem::take(&mut is_failing) {
+                tracing::warn!("The journal takes comparisons again; the report lacks those that were lost.");
+            }
             if ended || clock::now() >= ledgers_at + LEDGERS_EVERY {
                 ledgers_at = clock::now();
                 outcome = outcome.and(self.keep_ledgers());
             }
             let gives_up = outcome.is_err() && self.on_kept.is_some();
-            if let Err(failed) = outcome
-                && first_error.is_ok()
-            {
+            if let Err(failed) = outcome {
                 let error = &failed as &dyn std::error::Error;
-                if gives_up {
-                    tracing::error!(error, "The journal fails; nothing more is compared.");
-                } else {
-                    tracing::error!(error, "The journal fails; results are lost.");
+                if !std::mem::replace(&mut is_failing, true) {
+                    if gives_up {
+                        tracing::error!(error, "The journal fails; nothing more is compared.");
+                    } else {
+                        tracing::error!(error, "The journal fails; results are lost.");
+                    }
                 }
-                first_error = Err(failed);
+                first_error = first_error.and(Err(failed));
             }
             if ended || gives_up {
                 break;

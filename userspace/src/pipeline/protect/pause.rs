@@ -177,7 +177,7 @@ impl Shared {
                 tracing::warn!(
                     by = pause.by.label(),
                     until = pause.until.map(shown),
-                    "Paused: nothing is captured and nothing is sent until then, or until `understudy resume`."
+                    "Paused: nothing is captured and nothing is sent until `understudy resume`, or the time that is named here."
                 );
             }
             (Some(_), None) => tracing::warn!("The pause is over: capture and replay go on."),
