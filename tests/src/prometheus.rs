@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,6 +58,15 @@ pub struct Series {
     pub labels: BTreeMap<String, String>,
     /// Its value.
     pub value: f64,
+}
+
+/// An alert that Alertmanager was told of.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Alert {
+    /// What tells it from others; `alertname` among them.
+    pub labels: BTreeMap<String, String>,
+    /// What is said to whoever is called.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Runs promtool to its end: whether it is content, and what it wrote.
@@ -110,7 +120,8 @@ impl Prometheus {
             .arg(format!("--config.file={}", path("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", path("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            .args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
+            // What an alert says may change while it is active; a test does not wait a minute for that.
+            .args(["--enable-feature=exemplar-storage", "--rules.alert.resend-delay=1s", "--log.level=warn"]);
         let mut process = Process::start("prometheus", &mut command)?;
         wait_ready("Prometheus", address, &mut process)?;
         Ok(Self { address, process, _folder: folder })
@@ -168,15 +179,33 @@ impl Alertmanager {
         Ok(Self { address, process, _folder: folder })
     }
 
-    /// The names of the alerts that it was told of and that are not over, each with its labels.
+    /// The alerts that it was told of and that are not over.
     ///
     /// # Errors
     /// When it does not answer.
-    pub fn active(&self) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
+    pub fn active(&self) -> anyhow::Result<Vec<Alert>> {
         let (status, text) = get_text(self.address, "/api/v2/alerts?active=true")?;
         ensure!(status == 200, "Alertmanager answered {status}: {text}{}", self.process.stderr());
-        let alerts: Vec<Value> = serde_json::from_str(&text).with_context(|| text.clone())?;
-        alerts.into_iter().map(|mut one| Ok(serde_json::from_value(one["labels"].take())?)).collect()
+        serde_json::from_str(&text).with_context(|| text.clone())
+    }
+}
+
+// === impl Alert ===
+
+impl Alert {
+    /// A label; empty when it has none of that name.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// An annotation; empty when it has none of that name.
+    pub fn annotation(&self, name: &str) -> &str {
+        self.annotations.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether it is this alert, and has these labels.
+    pub fn is(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.label("alertname") == name && labels.iter().all(|(label, value)| self.label(label) == *value)
     }
 }
 

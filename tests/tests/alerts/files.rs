@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Where the package puts the runbooks.
-const RUNBOOKS: &str = "file:///usr/share/doc/understudy/runbooks.md#";
+pub(crate) const RUNBOOKS: &str = "file:///usr/share/doc/understudy/runbooks.md#";
 
 fn promtool_accepts() -> anyhow::Result<()> {
     let folder = repository("deploy/prometheus");
@@ -37,11 +37,14 @@ fn cases_hold() -> anyhow::Result<()> {
 }
 
 /// Changes that each make an alert wrong.
-const MISTAKES: [(&str, &str); 6] = [
+const MISTAKES: [(&str, &str); 9] = [
     ("> 0.001", "> 0.5"),
     ("for: 4h", "for: 1m"),
     ("{reason!~\"sampled_out|flow_unwanted\"}", ""),
     ("unless on (job, instance) understudy_paused == 1", ""),
+    ("unless on (job, instance) max_over_time(understudy_paused[10m]) == 1", ""),
+    ("or resets(understudy_process_cpu_seconds_total[30m]) > 3", ""),
+    ("control_incomplete|body_cut", "candidate_timed_out"),
     ("understudy_regression_detected{kind=\"body\"}", "understudy_regression_detected"),
     ("understudy_spool_bytes_max > 0.7", "understudy_spool_bytes_max > 0.1"),
 ];
@@ -60,11 +63,16 @@ fn cases_notice() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The sections of the runbooks.
+pub(crate) fn headings(runbooks: &str) -> BTreeSet<&str> {
+    runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect()
+}
+
 fn runbooks() -> anyhow::Result<()> {
     let alerts = std::fs::read_to_string(repository("deploy/prometheus/alerts.yml"))?;
     let cases = std::fs::read_to_string(repository("deploy/prometheus/alerts_test.yml"))?;
     let runbooks = std::fs::read_to_string(repository("docs/runbooks.md"))?;
-    let headings: BTreeSet<&str> = runbooks.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let headings = headings(&runbooks);
     let mut named = BTreeSet::new();
     for rule in alerts.split("- alert: ").skip(1) {
         let name = rule.lines().next().context("an alert without a name")?.trim();

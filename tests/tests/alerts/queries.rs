@@ -18,7 +18,7 @@ use understudy_tests::prometheus::{Prometheus, promtool};
 use understudy_tests::redis::Server;
 use understudy_tests::server::{App, free_address};
 
-use crate::selector::{grouping, selectors, templated};
+use crate::selector::{asked, grouping, selectors, templated};
 use crate::{Case, repository};
 
 pub(crate) const CASES: &[Case] = &[
@@ -41,6 +41,7 @@ const FORMATS: &[Prerequisite] = &[KERNEL[0], KERNEL[1], KERNEL[2], Prerequisite
 const SCRAPE_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// An expression, and the texts that name labels of what it comes to.
+#[derive(Clone)]
 struct Query {
     place: String,
     expression: String,
@@ -95,6 +96,9 @@ fn every_query() -> anyhow::Result<()> {
     ensure!(queries.len() > 15, "only {} alerts", queries.len());
     queries.extend(of_dashboard()?);
     ensure!(queries.len() > 35, "only {} queries", queries.len());
+    let of_runbooks = of_runbooks()?;
+    ensure!(of_runbooks.len() > 25, "only {} queries of runbooks", of_runbooks.len());
+    queries.extend(of_runbooks);
     let wrong: Vec<String> = queries
         .iter()
         .filter_map(|query| check(&prometheus, query).err())
@@ -127,13 +131,39 @@ fn of_alerts(prometheus: &Prometheus) -> anyhow::Result<Vec<Query>> {
     let answer = prometheus.get("/api/v1/rules")?;
     let groups = answer["groups"].as_array().context("no groups of rules")?;
     let rules = groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default());
-    Ok(rules
-        .map(|rule| Query {
-            place: format!("alert {}", text(&rule["name"])),
-            expression: text(&rule["query"]),
-            templates: rule["annotations"].to_string(),
-        })
-        .collect())
+    Ok(rules.flat_map(|rule| of_alert(&rule)).collect())
+}
+
+/// What an alert asks, and what its annotations ask besides.
+fn of_alert(rule: &Value) -> Vec<Query> {
+    let place = format!("alert {}", text(&rule["name"]));
+    let annotations = rule["annotations"].as_object().into_iter().flat_map(|all| all.values().map(text));
+    let templates = annotations.collect::<Vec<_>>().join("\n");
+    let asked = asked(&templates).into_iter();
+    let besides = asked
+        .map(|expression| Query { place: place.clone(), expression, templates: String::new() })
+        .collect();
+    let own = Query { place, expression: text(&rule["query"]), templates };
+    [vec![own], besides].concat()
+}
+
+/// What the runbooks say to look at: whatever of ours stands between backticks there.
+fn of_runbooks() -> anyhow::Result<Vec<Query>> {
+    let file = std::fs::read_to_string(repository("docs/runbooks.md"))?;
+    let mut queries = Vec::new();
+    let mut place = String::new();
+    for line in file.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            place = format!("runbook {heading}");
+        }
+        let codes = line.split('`').skip(1).step_by(2).filter(|code| !selectors(code).is_empty());
+        queries.extend(codes.map(|code| Query {
+            place: place.clone(),
+            expression: code.to_owned(),
+            templates: String::new(),
+        }));
+    }
+    Ok(queries)
 }
 
 fn of_dashboard() -> anyhow::Result<Vec<Query>> {

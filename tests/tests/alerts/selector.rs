@@ -61,18 +61,32 @@ pub(crate) fn grouping(expression: &str) -> Vec<String> {
     found
 }
 
-/// The labels that a template names: `{{ $labels.x }}` of an alert, `{{x}}` of a dashboard.
+/// The labels that a template names: `$labels.x` of an alert, `{{x}}` of a dashboard.
 pub(crate) fn templated(text: &str) -> Vec<String> {
-    let inner = text.split("{{").skip(1).filter_map(|part| part.split("}}").next());
-    inner
-        .filter_map(|inner| {
-            let inner = inner.trim();
-            match inner.strip_prefix("$labels.") {
-                Some(label) => Some(label.to_owned()),
-                None => inner.chars().all(is_name).then(|| inner.to_owned()),
+    let of_alert =
+        text.split("$labels.").skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
+    let inner = text.split("{{").skip(1).filter_map(|part| Some(part.split("}}").next()?.trim()));
+    // What begins with a word and has another one is a piece of a program.
+    let of_dashboard =
+        inner.filter(|inner| *inner != "end" && *inner != "else" && inner.chars().all(is_name));
+    of_alert.chain(of_dashboard).map(str::to_owned).collect()
+}
+
+/// The expressions that a template asks Prometheus with: `printf "…" … | query`. Whatever is put into them may be anything.
+pub(crate) fn asked(template: &str) -> Vec<String> {
+    let texts = template.split("printf \"").skip(1);
+    let unquoted = |text: &str| {
+        let mut plain = String::new();
+        let mut characters = text.chars();
+        loop {
+            match characters.next()? {
+                '"' => return Some(plain),
+                '\\' => plain.push(characters.next()?),
+                character => plain.push(character),
             }
-        })
-        .collect()
+        }
+    };
+    texts.filter_map(unquoted).map(|text| text.replace("=%q", "=~\".*\"")).collect()
 }
 
 fn selectors_and_labels_are_found() -> anyhow::Result<()> {
@@ -80,6 +94,8 @@ fn selectors_and_labels_are_found() -> anyhow::Result<()> {
                       / on (job, instance) my_understudy_b + understudy_c > 0";
     ensure!(selectors(expression) == ["understudy_a_total{reason!~\"x|}\", b=\"c\"}", "understudy_c"]);
     ensure!(grouping(expression) == ["reason", "job", "instance"]);
-    ensure!(templated("{{ $labels.a }} {{b}} {{ $value | humanize }}") == ["a", "b"]);
+    ensure!(templated("{{ $labels.a }} {{b}} {{ $value | humanize }}{{- end }}") == ["a", "b"]);
+    let asking = "{{ with printf \"max(a{b=%q, c=\\\"d\\\"}) > 0\" $labels.b | query }}{{ . | first | value }}{{ end }}";
+    ensure!(asked(asking) == ["max(a{b=~\".*\", c=\"d\"}) > 0"] && templated(asking) == ["b"]);
     Ok(())
 }
