@@ -8,18 +8,29 @@ use anyhow::ensure;
 use understudy_tests::app::Faults;
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{Daemon, Settings, Workspace};
+use understudy_tests::prereq::Prerequisite;
 use understudy_tests::process::Place;
 use understudy_tests::prometheus::{Prometheus, SERVERS};
-use understudy_tests::server::{App, free_address};
+use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
 
 use crate::Case;
 use crate::watch::{ALERT_WAIT_MAX, Traffic, Watch};
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "a_fault_in_b_fires_and_its_end_resolves",
-    needs: SERVERS,
-    run: a_fault_in_b_fires_and_its_end_resolves,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "a_fault_in_b_fires_and_its_end_resolves",
+        needs: SERVERS,
+        run: a_fault_in_b_fires_and_its_end_resolves,
+    },
+    Case {
+        name: "other_header_fields_of_b_fire_and_their_end_resolves",
+        needs: NGINX,
+        run: other_header_fields,
+    },
+];
+
+const NGINX: &[Prerequisite] =
+    &[SERVERS[0], SERVERS[1], SERVERS[2], SERVERS[3], SERVERS[4], Prerequisite::Tool("nginx")];
 
 /// Between two requests to A: a hundred a second, unhurried.
 const SPACING: Duration = Duration::from_millis(10);
@@ -29,6 +40,8 @@ const SCRAPE_SECONDS_MAX: f64 = 0.5;
 const LAB: &[(&str, &str)] = &[("experiment", "lab")];
 /// What is asked: `/items` has a wrong price in a faulty B, `/search` fails for some words, `/quotes` is slow.
 const TARGETS: [&str; 3] = ["/items/7", "/search?q=zebra", "/quotes/3"];
+/// Second answers come sooner than at the default, so that the tests are short.
+const SOON: &str = "[experiment.replay]\nlag = \"50ms\"\n[experiment.noise]\nagain = \"20%\"\n";
 
 fn a_fault_in_b_fires_and_its_end_resolves() -> anyhow::Result<()> {
     let a = App::start(&Place::Here, free_address()?, Faults::None)?;
@@ -39,8 +52,7 @@ fn a_fault_in_b_fires_and_its_end_resolves() -> anyhow::Result<()> {
         candidate: b.address,
         isolated: false,
         routes: vec!["/items/{id}", "/search", "/quotes/{id}"],
-        // Second answers come sooner than at the default, so that the test is short.
-        more: "[experiment.replay]\nlag = \"50ms\"\n[experiment.noise]\nagain = \"20%\"\n".to_owned(),
+        more: SOON.to_owned(),
     };
     let workspace = Workspace::new(&settings.text())?;
     let daemon = Daemon::run(&Place::Here, &workspace, settings.admin, &[])?;
@@ -100,5 +112,35 @@ fn exemplars(prometheus: &Prometheus) -> anyhow::Result<()> {
     let found = prometheus.get(target)?;
     let exchange = found[0]["exemplars"][0]["labels"]["exchange"].as_str().unwrap_or_default();
     ensure!(exchange.len() == 32, "no exchange is named: {found}");
+    Ok(())
+}
+
+/// B stands alone where A has an nginx before it, so that a field is missing, until B has one as well.
+fn other_header_fields() -> anyhow::Result<()> {
+    let app = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let files = StaticFiles::write()?;
+    let a = Nginx::start(&Place::Here, free_address()?, &files, app.address)?;
+    let settings = Settings {
+        port: a.address.port(),
+        admin: free_address()?,
+        candidate: b.address,
+        isolated: false,
+        routes: vec!["/items/{id}"],
+        more: format!("{SOON}[experiment.compare]\nheaders_plus = [\"server\"]\n"),
+    };
+    let workspace = Workspace::new(&settings.text())?;
+    let daemon = Daemon::run(&Place::Here, &workspace, settings.admin, &[])?;
+    let watch = Watch::start(&[settings.admin])?;
+    let traffic = Traffic::start(a.address, &["/items/7"], 1, SPACING);
+    let route = [("experiment", "lab"), ("route", "/items/{id}")];
+    watch.fires("UnderstudyHeaderRegression", &route, &["in 100% of the last comparisons"])?;
+    let address = b.address;
+    drop(b);
+    let _healed = Nginx::start(&Place::Here, address, &files, app.address)?;
+    watch.resolves("UnderstudyHeaderRegression", &route)?;
+    traffic.end()?;
+    let finished = daemon.interrupt()?;
+    ensure!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     Ok(())
 }
