@@ -37,10 +37,11 @@ fn cases_hold() -> anyhow::Result<()> {
 }
 
 /// Changes that each make an alert wrong.
-const MISTAKES: [(&str, &str); 9] = [
+const MISTAKES: [(&str, &str); 10] = [
     ("> 0.001", "> 0.5"),
     ("for: 4h", "for: 1m"),
-    ("{reason!~\"sampled_out|flow_unwanted\"}", ""),
+    ("{reason!~\"sampled_out|flow_unwanted|passed_before\"}", ""),
+    ("|passed_before", ""),
     ("unless on (job, instance) understudy_paused == 1", ""),
     ("unless on (job, instance) max_over_time(understudy_paused[10m]) == 1", ""),
     ("or resets(understudy_process_cpu_seconds_total[30m]) > 3", ""),

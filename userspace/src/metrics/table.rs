@@ -130,7 +130,7 @@ metrics! {
         CAPTURE_CAPTURED = Counter "capture_packets_captured" [] "Packets copied whole to user space";
         CAPTURE_BYTES = Counter "capture_bytes" [] "Payload bytes copied to user space";
         CAPTURE_DROPS = Counter "capture_drops" [closed("reason", crate::capture::drop_reasons)]
-            "Wanted packets not copied; `sampled_out` and `flow_unwanted` are meant, the other reasons are losses";
+            "Wanted packets not copied; `sampled_out`, `flow_unwanted` and `passed_before` are meant, the other reasons are losses";
         CAPTURE_USED = Counter "capture_packets_used" [] "Packets of flows that are read";
         CAPTURE_UNUSED = Counter "capture_unused" [closed("reason", || Unused::ALL.map(Unused::label).to_vec())]
             "Copied packets that told nothing";
