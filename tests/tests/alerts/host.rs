@@ -137,7 +137,9 @@ fn ordinary_day(watch: &Watch, admin: SocketAddr) -> anyhow::Result<()> {
     // What happened before the first look is no change.
     watch.sees(&stage.instance)?;
     stage.reload(&stage.text.replace("methods =", "methodes ="))?;
-    watch.fires("UnderstudyConfigurationRefused", &stage.at(), &[])?;
+    watch.fires("UnderstudyConfigurationRefused", &stage.at(), &["is wrong"])?;
+    stage.reload(&stage.text.replace("[capture]", "[capture]\nbody_kept_max = 65536"))?;
+    watch.fires("UnderstudyConfigurationRefused", &stage.at(), &["takes a restart"])?;
     stage.reload(&stage.text)?;
     watch.resolves("UnderstudyConfigurationRefused", &stage.at())?;
 
