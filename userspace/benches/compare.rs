@@ -3,7 +3,9 @@
 //! Runs on made-up answers in memory and a journal in a temporary folder; touches no network.
 #![expect(clippy::unwrap_used, reason = "a bench is called by its harness only")]
 
-use std::net::SocketAddr;
+#[path = "shared/exchange.rs"]
+mod exchange;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,7 @@ use divan::{Bencher, black_box};
 use understudy::compare::{Comparator, CompareConfig, group};
 use understudy::journal::{ExperimentStart, Journal, JournalLimits, RunId, RunStart, SqliteJournal};
 use understudy::model::{
-    Body, Comparison, Endpoint, Exchange, ExchangeId, Flow, FlowKey, Headers, Marks, Observation, Outcome,
-    Request, Response, Times, Timestamp, Version,
+    Body, Comparison, Exchange, Headers, Observation, Outcome, Request, Response, Timestamp, Version,
 };
 
 const BATCH: u64 = 256;
@@ -67,29 +68,17 @@ fn response_of(media_type: &str, body: String) -> Response {
     }
 }
 
+/// One of many exchanges, fifty microseconds apart, with a request that says little.
 fn exchange(number: u64, response: Response) -> Exchange {
-    let end = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
     let at =
         Timestamp(1_700_000_000_000_000_000).after(Duration::from_micros(50).saturating_mul(number as u32));
-    Exchange {
-        id: ExchangeId { flow: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), offset: number },
-        flow: Flow {
-            key: FlowKey { client: end("10.0.0.1:40000"), server: end("10.0.0.2:8080"), scope: 0 },
-            opened: at,
-        },
-        request: Request {
-            method: "GET".into(),
-            target: "/items/7".into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs([("Host", "shop.example"), ("Accept", "*/*")]),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response: Some(response),
-        interim: Vec::new(),
-        times: Times { request_first: at, request_last: at, response: Some((at, at)) },
-        marks: Marks::default(),
-    }
+    let exchange = exchange::exchange(number, at, response);
+    let request = Request {
+        target: "/items/7".into(),
+        headers: Headers::from_pairs([("Host", "shop.example"), ("Accept", "*/*")]),
+        ..exchange.request
+    };
+    Exchange { request, ..exchange }
 }
 
 fn answered(response: Response) -> Observation {

@@ -2,14 +2,14 @@
 //!
 //! Sends nothing and reads no file. `--once NAME MODE` does it once, for a profiler.
 
+#[path = "shared/exchange.rs"]
+mod exchange;
+
 use std::fmt::Write as _;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use understudy::model::{
-    Body, Endpoint, Exchange, ExchangeId, Flow, FlowKey, Headers, Marks, Request, Response, Times, Timestamp,
-    Version,
-};
+use understudy::model::{Body, Exchange, Headers, Request, Response, Timestamp, Version};
 use understudy::select::redact::{RedactKey, RedactMode, RedactRules, RedactTally, Redactor};
 
 const MODES: [&str; 3] = ["off", "standard", "strict"];
@@ -47,7 +47,7 @@ fn html_50_kb(bencher: Bencher<'_, '_>, mode: &str) {
 }
 
 fn measure(bencher: Bencher<'_, '_>, name: &str, mode: &str) {
-    let (exchange, redactor) = (exchange(name), redactor(mode));
+    let (exchange, redactor) = (case(name), redactor(mode));
     let bytes = exchange.response.as_ref().map_or(0, |response| response.body.bytes);
     bencher
         .counter(BytesCount::new(bytes))
@@ -55,7 +55,7 @@ fn measure(bencher: Bencher<'_, '_>, name: &str, mode: &str) {
 }
 
 fn once(name: &str, mode: &str) {
-    let (exchange, redactor) = (exchange(name), redactor(mode));
+    let (exchange, redactor) = (case(name), redactor(mode));
     drop(black_box(redact_once(&redactor, &exchange)));
 }
 
@@ -71,43 +71,35 @@ fn redactor(mode: &str) -> Redactor {
     Redactor::new(&RedactRules { mode, ..RedactRules::default() }, key).expect("the rules are good")
 }
 
-fn exchange(name: &str) -> Exchange {
+/// An exchange with a secret in its request, and with the answer of this name.
+fn case(name: &str) -> Exchange {
     let (kind, body) = match name {
         "small" => ("text/plain", "hello, world".to_owned()),
         "json_2_kb" => ("application/json", json(9)),
         "json_1_mb" => ("application/json", json(4_900)),
         _ => ("text/html; charset=utf-8", page(330)),
     };
-    let end = Endpoint { addr: [0; 16], port: 80 };
-    Exchange {
-        id: ExchangeId { flow: 7, offset: 0 },
-        flow: Flow { key: FlowKey { client: end, server: end, scope: 0 }, opened: Timestamp(0) },
-        request: Request {
-            method: "GET".into(),
-            target: "/items?page=2&q=blue+shoes".into(),
-            version: Version::Http11,
-            headers: Headers::from_pairs([
-                ("Host", "shop.example.org"),
-                ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-                ("Accept", "application/json"),
-                ("Accept-Encoding", "gzip, deflate, br"),
-                ("Referer", "https://shop.example.org/items?page=1&q=blue+shoes"),
-                ("Cookie", "session=0123456789abcdef0123456789abcdef; theme=dark"),
-            ]),
-            trailers: Headers::default(),
-            body: Body::whole(""),
-        },
-        response: Some(Response {
-            status: 200,
-            version: Version::Http11,
-            headers: Headers::from_pairs([("Content-Type", kind), ("Cache-Control", "no-store")]),
-            trailers: Headers::default(),
-            body: Body::whole(body),
-        }),
-        interim: Vec::new(),
-        times: Times { request_first: Timestamp(0), request_last: Timestamp(0), response: None },
-        marks: Marks::default(),
-    }
+    let response = Response {
+        status: 200,
+        version: Version::Http11,
+        headers: Headers::from_pairs([("Content-Type", kind), ("Cache-Control", "no-store")]),
+        trailers: Headers::default(),
+        body: Body::whole(body),
+    };
+    let exchange = exchange::exchange(7, Timestamp(0), response);
+    let request = Request {
+        target: "/items?page=2&q=blue+shoes".into(),
+        headers: Headers::from_pairs([
+            ("Host", "shop.example.org"),
+            ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "gzip, deflate, br"),
+            ("Referer", "https://shop.example.org/items?page=1&q=blue+shoes"),
+            ("Cookie", "session=0123456789abcdef0123456789abcdef; theme=dark"),
+        ]),
+        ..exchange.request
+    };
+    Exchange { request, ..exchange }
 }
 
 fn json(items: usize) -> String {

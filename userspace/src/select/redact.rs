@@ -6,7 +6,9 @@
 //! Finds secrets by the names that stand with them, in heads, queries, forms, JSON and markup; and by their looks, anywhere.
 //! What has neither a name nor a look is no secret to it: `strict` is for those who know better.
 
+mod addresses;
 mod body;
+mod cards;
 mod coded;
 mod cut;
 mod form;
@@ -20,6 +22,7 @@ mod pairs;
 mod path;
 mod patterns;
 mod rules;
+mod sets;
 mod splice;
 mod tally;
 #[cfg(test)]
@@ -35,7 +38,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::{Exchange, Headers, Observation, Request, Response, is_token};
 
-use names::{Names, plain_name};
+use names::{Names, PlainName};
 use pairs::Sought;
 use path::{JsonPath, Progress};
 use patterns::{About, Patterns};
@@ -68,13 +71,17 @@ struct JsonRule {
 /// What passes.
 #[derive(Debug, Default)]
 struct Allowed {
-    fields: HashSet<String>,
-    cookies: HashSet<String>,
-    query: HashSet<String>,
-    form: HashSet<String>,
+    fields: PlainNames,
+    cookies: PlainNames,
+    query: PlainNames,
+    form: PlainNames,
     /// Segments of each pattern.
     paths: Vec<Vec<String>>,
 }
+
+/// Names as they are compared.
+#[derive(Debug, Default)]
+struct PlainNames(HashSet<Box<[u8]>>);
 
 /// Where a pair of name and value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +136,10 @@ impl Redactor {
     /// The exchange without secrets; none when it has none, or none are to be hidden.
     pub fn exchange(&self, exchange: &Exchange, tally: &mut RedactTally) -> Option<Exchange> {
         let request = self.request(&exchange.request, tally);
-        let known = tally.echoes().len();
+        let known = tally.echo_count();
         let response = exchange.response.as_ref().and_then(|response| self.response(response, tally));
         // A name in the answer may say of something in the request that it is a secret.
-        let again = if tally.echoes().len() > known && self.mode.hides() {
+        let again = if tally.echo_count() > known && self.mode.hides() {
             self.request(request.as_ref().unwrap_or(&exchange.request), tally)
         } else {
             None
@@ -141,10 +148,15 @@ impl Redactor {
         if request.is_none() && response.is_none() {
             return None;
         }
+        let Exchange { id, flow, request: _, response: _, interim, times, marks } = exchange;
         Some(Exchange {
+            id: *id,
+            flow: *flow,
             request: request.unwrap_or_else(|| exchange.request.clone()),
             response: response.or_else(|| exchange.response.clone()),
-            ..exchange.clone()
+            interim: interim.clone(),
+            times: *times,
+            marks: *marks,
         })
     }
 
@@ -245,11 +257,10 @@ impl Redactor {
     }
 
     fn allows(&self, place: Place, name: &[u8]) -> bool {
-        let names = match place {
-            Place::Query => &self.allowed.query,
-            Place::Form => &self.allowed.form,
-        };
-        !names.is_empty() && names.contains(&plain_name(name))
+        match place {
+            Place::Query => self.allowed.query.has(name),
+            Place::Form => self.allowed.form.has(name),
+        }
     }
 
     /// What the rules with a path say of a place that these progresses have come to.
@@ -281,12 +292,11 @@ impl Allowed {
             let wrong = || RedactRulesError::Place { list: "allow", entry: entry.clone() };
             let (kind, name) =
                 entry.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(wrong)?;
-            let plain = plain_name(name.as_bytes());
             match kind {
-                "header" => drop(allowed.fields.insert(plain)),
-                "cookie" => drop(allowed.cookies.insert(plain)),
-                "query" => drop(allowed.query.insert(plain)),
-                "form" => drop(allowed.form.insert(plain)),
+                "header" => allowed.fields.add(name),
+                "cookie" => allowed.cookies.add(name),
+                "query" => allowed.query.add(name),
+                "form" => allowed.form.add(name),
                 "path" if name.starts_with('/') => {
                     allowed.paths.push(name.split('/').map(str::to_owned).collect());
                 }
@@ -300,13 +310,17 @@ impl Allowed {
         }
         Ok(allowed)
     }
+}
 
-    fn field(&self, name: &[u8]) -> bool {
-        !self.fields.is_empty() && self.fields.contains(&plain_name(name))
+// === impl PlainNames ===
+
+impl PlainNames {
+    fn add(&mut self, name: &str) {
+        self.0.insert(PlainName::of(name.as_bytes()).as_bytes().into());
     }
 
-    fn cookie(&self, name: &[u8]) -> bool {
-        !self.cookies.is_empty() && self.cookies.contains(&plain_name(name))
+    fn has(&self, name: &[u8]) -> bool {
+        !self.0.is_empty() && self.0.contains(PlainName::of(name).as_bytes())
     }
 }
 
@@ -319,7 +333,7 @@ fn names<'e>(
     let mut names = Names::default();
     for entry in entries {
         let name = entry.strip_prefix('-').unwrap_or(entry);
-        if plain_name(name.as_bytes()).is_empty() || !is_sound(name) {
+        if PlainName::of(name.as_bytes()).as_bytes().is_empty() || !is_sound(name) {
             return Err(RedactRulesError::Name { list, entry: entry.clone(), what });
         }
         names.change(entry);

@@ -16,7 +16,7 @@ use crate::model::{Body, Headers};
 const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// Times that a text is looked at again after something was hidden in it.
-pub(super) const SETTLES_MAX: usize = 4;
+pub(super) const SETTLES_MAX: usize = 8;
 
 /// What a body is said to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +57,7 @@ impl Kind {
             _ => Kind::Text,
         }
     }
-}
 
-impl Kind {
     /// The kind of a body that is said to be of this one.
     pub(super) fn seen_in(self, plain: &[u8]) -> Self {
         match self {
@@ -208,35 +206,28 @@ impl Redactor {
         }
     }
 
-    /// What the structure of a body says; none when it says nothing.
+    /// What the structure of a body says, and that of the kind that it looks like, if that is another one; none when they say
+    /// nothing.
     pub(super) fn by_structure(&self, kind: &Kind, plain: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        let hidden = self.by_kind(kind, plain, tally);
         match kind {
-            Kind::Json => self.in_clothes(kind, self.json(plain, tally), plain, tally),
-            Kind::Markup => self.in_clothes(kind, self.markup(plain, tally), plain, tally),
+            // JSON and markup are read as far as they go, also where there is none of them.
+            Kind::Json | Kind::Markup => {
+                let Some(seen) = Kind::looks_of(plain).filter(|seen| seen != kind) else { return hidden };
+                self.by_kind(&seen, hidden.as_deref().unwrap_or(plain), tally).or(hidden)
+            }
+            Kind::Form | Kind::Multipart { boundary: _ } | Kind::Text | Kind::Other => hidden,
+        }
+    }
+
+    fn by_kind(&self, kind: &Kind, plain: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
+        match kind {
+            Kind::Json => self.json(plain, tally),
+            Kind::Markup => self.markup(plain, tally),
             Kind::Form => self.form(plain, Place::Form, tally),
             Kind::Multipart { boundary } => self.multipart(plain, boundary, tally),
             Kind::Text | Kind::Other => None,
         }
-    }
-
-    /// What is left of a body that may be of another kind than it says, once its own kind was looked for.
-    fn in_clothes(
-        &self,
-        kind: &Kind,
-        hidden: Option<Vec<u8>>,
-        plain: &[u8],
-        tally: &mut RedactTally,
-    ) -> Option<Vec<u8>> {
-        let Some(seen) = Kind::looks_of(plain).filter(|seen| seen != kind) else { return hidden };
-        let text = hidden.as_deref().unwrap_or(plain);
-        let again = match seen {
-            Kind::Json => self.json(text, tally),
-            Kind::Markup => self.markup(text, tally),
-            Kind::Form => self.form(text, Place::Form, tally),
-            Kind::Multipart { boundary } => self.multipart(text, &boundary, tally),
-            Kind::Text | Kind::Other => None,
-        };
-        again.or(hidden)
     }
 
     /// Length and hash alone. The hash is made with the key: whoever guesses a short body could try his guesses out.

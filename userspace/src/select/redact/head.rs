@@ -142,7 +142,7 @@ impl Redactor {
 
     /// The value of one field; none when nothing of it is hidden.
     fn field(&self, name: &[u8], value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
-        if is_protocol(name) || self.allowed.field(name) {
+        if is_protocol(name) || self.allowed.fields.has(name) {
             return None;
         }
         let hides = self.headers.hide_field(name);
@@ -267,7 +267,7 @@ impl Redactor {
         let value = value.trim_ascii();
         let quoted = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
         let (inner, quote) = quoted.map_or((value, 0), |inner| (inner, 1));
-        if self.allowed.cookie(name) {
+        if self.allowed.cookies.has(name) {
             return;
         }
         // Scripts send the decoded value of a cookie elsewhere, to show that they can read it.

@@ -7,11 +7,19 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::path::{Down, Progress};
+use super::sets::ByteSet;
 use super::splice::Splice;
 use super::{RedactTally, Redactor, Rule};
 
 /// JSON within a string within JSON: read so many times.
 const NESTED_MAX: u32 = 2;
+
+/// Bytes of a string that are looked at one by one.
+const NEAR_BYTES: usize = 16;
+
+/// What numbers are made of, and words without quotes.
+static OF_NUMBERS: ByteSet = ByteSet::of(b"0123456789+-.eE");
+static OF_WORDS: ByteSet = ByteSet::letters_digits_and(b"_-.+");
 
 /// An object or an array that has begun.
 struct Level {
@@ -33,14 +41,14 @@ pub(super) fn is_sound(text: &[u8]) -> bool {
     let mut at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while let Some(byte) = text.get(at) {
         at = match byte {
-            b'"' => string_end(text, at.saturating_add(1)).saturating_add(1),
+            b'"' => string_end(text, at.saturating_add(1)).0.saturating_add(1),
             b'{' | b'}' | b'[' | b']' | b':' | b',' => at.saturating_add(1),
             byte if byte.is_ascii_whitespace() => at.saturating_add(1),
             byte if is_of_word(*byte) => {
                 let rest = text.get(at..).unwrap_or_default();
                 let bytes = rest.iter().take_while(|byte| is_of_word(**byte)).count();
                 let word = rest.get(..bytes).unwrap_or_default();
-                let is_number = word.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+                let is_number = word.iter().all(|byte| OF_NUMBERS.has(*byte));
                 if !is_number && !matches!(word, b"true" | b"false" | b"null") {
                     return false;
                 }
@@ -52,17 +60,23 @@ pub(super) fn is_sound(text: &[u8]) -> bool {
     true
 }
 
-/// Where the string ends whose first character is at `start`: at its quotes, or with the text.
-fn string_end(text: &[u8], start: usize) -> usize {
-    let mut end = start;
+/// Where the string ends whose first character is at `start`: at its quotes, or with the text. And whether something is escaped
+/// in it.
+fn string_end(text: &[u8], start: usize) -> (usize, bool) {
+    let (mut end, mut is_escaped) = (start, false);
     loop {
         let rest = text.get(end..).unwrap_or_default();
-        let Some(offset) = memchr::memchr2(b'"', b'\\', rest) else { return text.len() };
+        // Most strings are so short that calling somebody takes longer than to look.
+        let (near, far) = rest.split_at_checked(NEAR_BYTES).unwrap_or((rest, b""));
+        let near_end = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let far_end = || memchr::memchr2(b'"', b'\\', far).map(|offset| offset.saturating_add(NEAR_BYTES));
+        let Some(offset) = near_end.or_else(far_end) else { return (text.len(), is_escaped) };
         end = end.saturating_add(offset);
         if text.get(end) == Some(&b'"') {
-            return end;
+            return (end, is_escaped);
         }
         // Whatever is escaped is not the end.
+        is_escaped = true;
         end = end.saturating_add(2).min(text.len());
     }
 }
@@ -176,17 +190,19 @@ impl<'a> Walk<'a, '_> {
     /// A string that begins at `at`: a name or a value. Gives the place behind it.
     fn string(&mut self, at: usize) -> usize {
         let start = at.saturating_add(1);
-        let end = if self.text.get(at) == Some(&b'"') {
+        let (end, is_escaped) = if self.text.get(at) == Some(&b'"') {
             string_end(self.text, start)
         } else {
             let rest = self.text.get(start..).unwrap_or_default();
-            start.saturating_add(memchr::memchr2(b'\'', b'\n', rest).unwrap_or(rest.len()))
+            let inner =
+                rest.get(..memchr::memchr2(b'\'', b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+            (start.saturating_add(inner.len()), inner.contains(&b'\\'))
         };
         let behind = end.saturating_add(1).min(self.text.len());
         if self.is_name(behind) {
-            self.name(start..end);
+            self.name(start..end, is_escaped);
         } else {
-            self.value(start..end);
+            self.value(start..end, is_escaped);
         }
         behind
     }
@@ -198,52 +214,48 @@ impl<'a> Walk<'a, '_> {
             && rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
     }
 
-    fn name(&mut self, at: Range<usize>) {
+    fn name(&mut self, at: Range<usize>, is_escaped: bool) {
         let redactor = self.redactor;
         let raw = self.text.get(at.clone()).unwrap_or_default();
-        let name = unescaped(raw);
+        let name = if is_escaped { unescaped(raw) } else { Cow::Borrowed(raw) };
+        let hides = redactor.json.hide(&name);
         if self.beyond > 0 {
             // Too deep to know where it ends: all that is left of what is known is hidden.
-            if redactor.json.hide(&name)
-                && let Some(level) = self.levels.last_mut()
-            {
+            if hides && let Some(level) = self.levels.last_mut() {
                 level.hidden = true;
                 level.member_hidden = true;
             }
             return;
         }
-        let base = &self.base;
-        let count = self.levels.len();
-        let above: Vec<Progress> = match count.checked_sub(2).and_then(|above| self.levels.get(above)) {
-            Some(above) => above.paths.clone(),
-            None => base.clone(),
-        };
-        if let Some(level) = self.levels.last_mut() {
+        if let Some((level, above)) = self.levels.split_last_mut() {
             level.member_allowed = level.allowed;
-            level.member_hidden = level.hidden || redactor.json.hide(&name);
+            level.member_hidden = level.hidden || hides;
             if !redactor.json_paths.is_empty() {
-                let rules = redactor.json_paths.iter().zip(&above);
-                level.paths =
-                    rules.map(|(rule, progress)| rule.path.step(*progress, Down::Member(&name))).collect();
+                let above = above.last().map_or(&self.base, |above| &above.paths);
+                let rules = redactor.json_paths.iter().zip(above);
+                level.paths.clear();
+                level
+                    .paths
+                    .extend(rules.map(|(rule, progress)| rule.path.step(*progress, Down::Member(&name))));
                 redactor.mark(&level.paths, &mut level.member_hidden, &mut level.member_allowed);
             }
         }
         // A map from addresses to something has its secrets in its names.
-        if self.looks_at(raw)
+        if self.looks_at(is_escaped)
             && let Some(hidden) = redactor.text(&name, self.tally)
         {
             self.splice.replace(at, &escaped(&hidden));
         }
     }
 
-    fn value(&mut self, at: Range<usize>) {
+    fn value(&mut self, at: Range<usize>, is_escaped: bool) {
         let redactor = self.redactor;
         let raw = self.text.get(at.clone()).unwrap_or_default();
         let Fate { hidden, allowed } = self.fate();
         if allowed || raw.is_empty() {
             return;
         }
-        let plain = unescaped(raw);
+        let plain = if is_escaped { unescaped(raw) } else { Cow::Borrowed(raw) };
         if hidden {
             if let Some(token) = redactor.secret(&plain, Rule::Json, self.tally) {
                 self.splice.replace(at, &token);
@@ -257,7 +269,7 @@ impl<'a> Walk<'a, '_> {
         } else {
             None
         };
-        let by_looks = if self.looks_at(raw) {
+        let by_looks = if self.looks_at(is_escaped) {
             redactor.text(by_structure.as_deref().unwrap_or(&plain), self.tally)
         } else {
             None
@@ -270,8 +282,7 @@ impl<'a> Walk<'a, '_> {
     /// A number that begins at `at`. Gives the place behind it.
     fn number(&mut self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-        let end = at.saturating_add(rest.iter().take_while(|byte| is_number(byte)).count());
+        let end = at.saturating_add(rest.iter().take_while(|byte| OF_NUMBERS.has(**byte)).count());
         if self.text.get(end).is_some_and(|byte| is_of_word(*byte)) {
             return self.word(at);
         }
@@ -293,8 +304,8 @@ impl<'a> Walk<'a, '_> {
 
     /// Whether the looks of a string matter here. Where nothing is allowed by its place, the whole text is looked at once
     /// more, which costs less; escapes would hide something from that.
-    fn looks_at(&self, raw: &[u8]) -> bool {
-        self.redactor.has_json_allowed || raw.contains(&b'\\')
+    fn looks_at(&self, is_escaped: bool) -> bool {
+        self.redactor.has_json_allowed || is_escaped
     }
 
     /// `true`, `false`, `null`, which hold no secret; or what is no JSON, such as a name or a value without quotes.
@@ -303,7 +314,7 @@ impl<'a> Walk<'a, '_> {
         let end = at.saturating_add(rest.iter().take_while(|byte| is_of_word(**byte)).count());
         let word = self.text.get(at..end).unwrap_or_default();
         if self.is_name(end) {
-            self.name(at..end);
+            self.name(at..end, false);
             return end.max(at.saturating_add(1));
         }
         let Fate { hidden, allowed } = self.fate();
@@ -319,14 +330,11 @@ impl<'a> Walk<'a, '_> {
 }
 
 fn is_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+')
+    OF_WORDS.has(byte)
 }
 
 /// A string without its escapes. What has wrong ones is read as it stands.
 fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.contains(&b'\\') {
-        return Cow::Borrowed(raw);
-    }
     let quoted = [b"\"", raw, b"\""].concat();
     match serde_json::from_slice::<String>(&quoted) {
         Ok(text) => Cow::Owned(text.into_bytes()),

@@ -71,62 +71,152 @@ const ENDS: [&str; 13] = [
     "token",
 ];
 
-/// What a secret name has somewhere.
+/// What a secret name has somewhere. All of them have an `s`.
 const PARTS: [&str; 5] = ["csrf", "passphrase", "passwd", "password", "xsrf"];
 
 /// Names of one kind, as the configuration changes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Names {
-    plus: HashSet<String>,
-    minus: HashSet<String>,
+    /// What secret names are or end with, by the last character.
+    words: Vec<Word>,
+    /// Which last two characters those have: a bit for each pair, and some pairs share one.
+    endings: [u64; ENDINGS_WORDS],
+    minus: HashSet<Box<[u8]>>,
+}
+
+/// What a secret name is, or ends with.
+#[derive(Clone, Debug)]
+struct Word {
+    text: Box<[u8]>,
+    is_end: bool,
 }
 
 /// A name in lower case, without anything but letters and digits: `X-Api-Key`, `api_key` and `apiKey` are one.
-pub(super) fn plain_name(name: &[u8]) -> String {
-    let skipped = name.len().saturating_sub(NAME_CHARS_MAX);
-    let end = name.get(skipped..).unwrap_or_default();
-    // Most names that are asked for are no secrets: at once as long as it may become.
-    let mut plain = String::with_capacity(end.len());
-    let letters = end.iter().filter(|byte| byte.is_ascii_alphanumeric());
-    plain.extend(letters.map(|byte| char::from(byte.to_ascii_lowercase())));
-    plain
+pub(super) struct PlainName {
+    chars: [u8; NAME_CHARS_MAX],
+    count: usize,
 }
 
-/// True when a plain name says by itself that its value is a secret.
-fn says_secret(name: &str) -> bool {
-    WHOLE.binary_search(&name).is_ok()
-        || ENDS.iter().any(|end| name.ends_with(end))
-        // All of them have that letter, and most names have none.
-        || (name.contains('s') && PARTS.iter().any(|part| name.contains(part)))
+/// Words of 64 bits for pairs of characters.
+const ENDINGS_WORDS: usize = 16;
+
+/// The bit of a pair, and the word that it is in.
+fn ending(last: u8, before: u8) -> (usize, u64) {
+    let pair = usize::from(last).wrapping_mul(37).wrapping_add(usize::from(before));
+    let bit = 1_u64.rotate_left(u32::try_from(pair % 64).unwrap_or_default());
+    (pair / 64 % ENDINGS_WORDS, bit)
+}
+
+/// The end of a name, of which the rest is not looked at.
+fn end_of(name: &[u8]) -> &[u8] {
+    name.get(name.len().saturating_sub(NAME_CHARS_MAX)..).unwrap_or_default()
 }
 
 // === impl Names ===
+
+impl Default for Names {
+    fn default() -> Self {
+        let mut names = Self { words: Vec::new(), endings: [0; ENDINGS_WORDS], minus: HashSet::new() };
+        WHOLE.iter().for_each(|word| names.add(word.as_bytes(), false));
+        ENDS.iter().for_each(|word| names.add(word.as_bytes(), true));
+        names
+    }
+}
 
 impl Names {
     /// Adds a name, or takes it away where `-` stands before it.
     pub(super) fn change(&mut self, entry: &str) {
         match entry.strip_prefix('-') {
-            Some(name) => self.minus.insert(plain_name(name.as_bytes())),
-            None => self.plus.insert(plain_name(entry.as_bytes())),
+            Some(name) => drop(self.minus.insert(PlainName::of(name.as_bytes()).as_bytes().into())),
+            None => self.add(PlainName::of(entry.as_bytes()).as_bytes(), false),
+        }
+    }
+
+    fn add(&mut self, word: &[u8], is_end: bool) {
+        let mut back = word.iter().rev();
+        let Some(last) = back.next() else { return };
+        let befores = match back.next() {
+            Some(before) => vec![*before],
+            // Any character may stand before a single one, which is at the end of all names that are asked for.
+            None => (0..=u8::MAX).collect(),
         };
+        for before in befores {
+            let (at, bit) = ending(*last, before);
+            if let Some(word) = self.endings.get_mut(at) {
+                *word |= bit;
+            }
+        }
+        self.words.push(Word { text: word.into(), is_end });
+        self.words.sort_by_key(|word| word.text.last().copied());
     }
 
     /// True when the value of this parameter or member is a secret.
     pub(super) fn hide(&self, name: &[u8]) -> bool {
-        let name = plain_name(name);
-        !self.minus.contains(&name) && (self.plus.contains(&name) || says_secret(&name))
+        self.may_hide(name) && self.says_secret(&PlainName::of(name))
     }
 
     /// True when the value of this header field is a secret.
     pub(super) fn hide_field(&self, name: &[u8]) -> bool {
-        let plain = plain_name(name);
-        let known = || std::str::from_utf8(name).is_ok_and(is_secret) || says_secret(&plain);
-        !self.minus.contains(&plain) && (self.plus.contains(&plain) || known())
+        let is_known = || std::str::from_utf8(name).is_ok_and(is_secret);
+        self.hide(name) || (is_known() && !self.minus.contains(PlainName::of(name).as_bytes()))
+    }
+
+    /// False for most names that are no secrets, at little cost: by their last two characters, and having no letter that all
+    /// of [`PARTS`] have.
+    fn may_hide(&self, name: &[u8]) -> bool {
+        let end = end_of(name);
+        let mut chars = end.iter().rev().filter(|byte| byte.is_ascii_alphanumeric());
+        let Some(last) = chars.next() else { return false };
+        let before = chars.next().copied().unwrap_or_default();
+        let (at, bit) = ending(last.to_ascii_lowercase(), before.to_ascii_lowercase());
+        self.endings.get(at).is_some_and(|word| word & bit != 0)
+            || end.iter().any(|byte| matches!(byte, b's' | b'S'))
+    }
+
+    fn says_secret(&self, name: &PlainName) -> bool {
+        let name = name.as_bytes();
+        let last = name.last();
+        let from = self.words.partition_point(|word| word.text.last() < last);
+        let mut alike = self.words.iter().skip(from).take_while(|word| word.text.last() == last);
+        let is_word = alike.any(|word| match word.is_end {
+            true => name.ends_with(&word.text),
+            false => *name == *word.text,
+        });
+        (is_word || has_part(name)) && !self.minus.contains(name)
+    }
+}
+
+/// True where a name has one of [`PARTS`] somewhere: looked for around each `s`, since most names have none.
+fn has_part(name: &[u8]) -> bool {
+    let stands_at = |s: usize, part: &&str| {
+        let start = part.find('s').and_then(|offset| s.checked_sub(offset));
+        start.and_then(|start| name.get(start..)).is_some_and(|rest| rest.starts_with(part.as_bytes()))
+    };
+    memchr::memchr_iter(b's', name).any(|s| PARTS.iter().any(|part| stands_at(s, part)))
+}
+
+// === impl PlainName ===
+
+impl PlainName {
+    pub(super) fn of(name: &[u8]) -> Self {
+        let mut plain = Self { chars: [0; NAME_CHARS_MAX], count: 0 };
+        let chars = end_of(name).iter().filter(|byte| byte.is_ascii_alphanumeric());
+        for (place, byte) in plain.chars.iter_mut().zip(chars) {
+            *place = byte.to_ascii_lowercase();
+            plain.count = plain.count.saturating_add(1);
+        }
+        plain
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.chars.get(..self.count).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -184,7 +274,47 @@ mod tests {
     }
 
     #[test]
-    fn whole_names_are_sorted_and_parts_have_their_letter() {
-        assert!(WHOLE.is_sorted() && PARTS.iter().all(|part| part.contains('s')));
+    fn parts_have_the_letter_that_they_are_looked_for_by() {
+        assert!(PARTS.iter().all(|part| part.contains('s')));
+    }
+
+    /// What the tables stand for, read word by word.
+    fn hides_slowly(plus: &[String], minus: &[String], name: &str) -> bool {
+        let plain = |name: &str| -> String {
+            let end = name.as_bytes().iter().skip(name.len().saturating_sub(NAME_CHARS_MAX));
+            end.filter(|byte| byte.is_ascii_alphanumeric())
+                .map(|b| char::from(b.to_ascii_lowercase()))
+                .collect()
+        };
+        let is_of = |names: &[String], name: &str| names.iter().any(|entry| plain(entry) == name);
+        let name = plain(name);
+        let known = WHOLE.contains(&name.as_str())
+            || ENDS.iter().any(|end| name.ends_with(end))
+            || PARTS.iter().any(|part| name.contains(part));
+        !is_of(minus, &name) && (known || is_of(plus, &name))
+    }
+
+    /// Names that are secrets, or nearly.
+    fn name() -> impl Strategy<Value = String> {
+        let words: Vec<&str> =
+            [&WHOLE[..], &ENDS, &PARTS, &["id", "s", "-", "_", "zaż", "x", "K", "EY"]].concat();
+        let pieces = prop::collection::vec(prop::sample::select(words), 0..3);
+        (pieces, "[a-zA-Z_.-]{0,3}", any::<bool>(), 0_usize..80).prop_map(|(pieces, odd, upper, filler)| {
+            let name = "-".repeat(filler) + &pieces.join(&odd) + &odd;
+            if upper { name.to_uppercase() } else { name }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn tables_say_what_their_words_say(name in name(), plus in "[a-z0-9]{1,4}", minus in name(), odd in ".{0,8}") {
+            let mut names = Names::default();
+            names.change(&plus);
+            names.change(&format!("-{minus}"));
+            for name in [&name, &plus, &minus, &odd, &format!("{name}{plus}")] {
+                let expected = hides_slowly(std::slice::from_ref(&plus), std::slice::from_ref(&minus), name);
+                prop_assert_eq!(names.hide(name.as_bytes()), expected, "{}", name);
+            }
+        }
     }
 }

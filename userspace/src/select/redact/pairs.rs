@@ -4,12 +4,16 @@
 //! Knows no grammar, and so is what is left where one is broken. Reads each byte a bounded number of times.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::{Finder, FinderRev};
 
 use super::Rule;
 use super::form::decoded;
 use super::head::is_scheme;
 use super::names::Names;
 use super::patterns::{Found, Words, is_plain_around, run, run_back};
+use super::sets::{ByteSet, Kinds};
 use super::token::RedactKey;
 
 /// Whose names count before which separator.
@@ -34,14 +38,34 @@ const MARKS: [&[u8]; 20] = [
     b"%2520", b"&quot;", b"&apos;", b"&#34;", b"&#39;", b"&#x22;",
 ];
 
-/// Angle brackets, as texts write them.
-const BRACKETS: [(&[u8], &[u8]); 5] =
-    [(b"<", b">"), (b"&lt;", b"&gt;"), (b"%3C", b"%3E"), (b"%3c", b"%3e"), (b"\\u003c", b"\\u003e")];
+/// Angle brackets, as texts write them, and what they write them with.
+static BRACKETS: LazyLock<[Brackets; 5]> = LazyLock::new(|| {
+    [
+        Brackets::new(Kinds::BRACKET, b"<", b">"),
+        Brackets::new(Kinds::AMPERSAND, b"&lt;", b"&gt;"),
+        Brackets::new(Kinds::PERCENT, b"%3C", b"%3E"),
+        Brackets::new(Kinds::PERCENT, b"%3c", b"%3e"),
+        Brackets::new(Kinds::BACKSLASH, b"\\u003c", b"\\u003e"),
+    ]
+});
+/// What names are made of.
+static OF_NAMES: ByteSet = ByteSet::letters_digits_and(b"-_.[]%");
+static OF_TAGS: ByteSet = ByteSet::letters_digits_and(b"-_.:");
+/// What a word without quotes is made of.
+static OF_WORDS: ByteSet = ByteSet::of(b" \t\n\r\x0c&;#\"'<>\\,)}`").others();
 /// Bytes of a tag in a text.
 const TAG_BYTES_MAX: usize = 256;
 
 /// Words that stand for no value.
 const NOTHING: [&[u8]; 7] = [b"null", b"true", b"false", b"none", b"nil", b"undefined", b"NULL"];
+
+/// A pair of brackets in one way of writing them.
+struct Brackets {
+    kind: Kinds,
+    open: Finder<'static>,
+    open_before: FinderRev<'static>,
+    close: Finder<'static>,
+}
 
 /// A separator.
 struct Separator {
@@ -49,6 +73,14 @@ struct Separator {
     is_colon: bool,
     /// It is percent-encoded, and so is what stands around it.
     is_coded: bool,
+}
+
+// === impl Brackets ===
+
+impl Brackets {
+    fn new(kind: Kinds, open: &'static [u8], close: &'static [u8]) -> Self {
+        Self { kind, open: Finder::new(open), open_before: FinderRev::new(open), close: Finder::new(close) }
+    }
 }
 
 /// Finds values behind names that say they are secrets.
@@ -79,27 +111,28 @@ pub(super) fn pairs(text: &[u8], words: Words, sought: Sought<'_>, key: &RedactK
 
 /// Finds the contents of elements whose name says that they are secrets, where a text only repeats them: in a string of JSON,
 /// or written with entities. `members`: whose names count.
-pub(super) fn elements(text: &[u8], members: &Names, key: &RedactKey, found: &mut Vec<Found>) {
-    for (open, close) in BRACKETS {
+pub(super) fn elements(text: &[u8], kinds: Kinds, members: &Names, key: &RedactKey, found: &mut Vec<Found>) {
+    for Brackets { kind, open, open_before, close } in BRACKETS.iter() {
+        if !kinds.has(*kind) {
+            continue;
+        }
         let mut last_end = 0;
-        for at in memchr::memmem::find_iter(text, close) {
+        for at in close.find_iter(text) {
             let bound = at.saturating_sub(TAG_BYTES_MAX).max(last_end);
-            let Some(begin) = memchr::memmem::rfind(text.get(bound..at).unwrap_or_default(), open) else {
+            let Some(begin) = open_before.rfind(text.get(bound..at).unwrap_or_default()) else {
                 continue;
             };
-            let begin = bound.saturating_add(begin).saturating_add(open.len());
+            let begin = bound.saturating_add(begin).saturating_add(open.needle().len());
             let tag = text.get(begin..at).unwrap_or_default();
-            let is_of_name =
-                |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+            let is_of_name = |byte: &&u8| OF_TAGS.has(**byte);
             let name = tag.get(..tag.iter().take_while(is_of_name).count()).unwrap_or_default();
             let local = name.rsplit(|byte| *byte == b':').next().unwrap_or_default();
             if !members.hide(local) {
                 continue;
             }
-            let start = at.saturating_add(close.len());
+            let start = at.saturating_add(close.needle().len());
             let rest = text.get(start..).unwrap_or_default();
-            let inner =
-                rest.get(..memchr::memmem::find(rest, open).unwrap_or(rest.len())).unwrap_or_default();
+            let inner = rest.get(..open.find(rest).unwrap_or(rest.len())).unwrap_or_default();
             last_end = start.saturating_add(inner.len());
             let leading = inner.len().saturating_sub(inner.trim_ascii_start().len());
             let (start, inner) = (start.saturating_add(leading), inner.trim_ascii());
@@ -144,23 +177,36 @@ fn separator(text: &[u8], at: usize) -> Option<Separator> {
 
 /// Where the name is that stands before a separator.
 fn name_before(text: &[u8], separator: &Separator, from: usize) -> Option<Range<usize>> {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]%".contains(&byte);
     let bound = separator.at.start.saturating_sub(MARKS_BYTES_MAX).max(from);
     let mut end = separator.at.start;
     while end > bound {
-        let before = text.get(bound..end).unwrap_or_default();
-        let Some(mark) = MARKS.iter().find(|mark| before.ends_with(mark)) else { break };
-        end = end.saturating_sub(mark.len());
+        let bytes = mark_before(text.get(bound..end).unwrap_or_default());
+        if bytes == 0 {
+            break;
+        }
+        end = end.saturating_sub(bytes);
     }
-    let mut start = run_back(text, end, NAME_BYTES_MAX, is_name).max(from);
+    let mut start = run_back(text, end, NAME_BYTES_MAX, |byte| OF_NAMES.has(byte)).max(from);
     // What is coded there is not of the name, unless it is a bracket or a letter.
-    if let Some(code) = memchr::memrchr(b'%', text.get(start..end)?) {
+    if let Some(code) = text.get(start..end)?.iter().rposition(|byte| *byte == b'%') {
         let code = start.saturating_add(code);
-        if let Some((_, bytes)) = coded_byte(text.get(code..end)?).filter(|(byte, _)| !is_name(*byte)) {
+        if let Some((_, bytes)) = coded_byte(text.get(code..end)?).filter(|(byte, _)| !OF_NAMES.has(*byte)) {
             start = code.saturating_add(bytes);
         }
     }
     (start < end).then_some(start..end)
+}
+
+/// Bytes of the mark that a text ends with.
+fn mark_before(text: &[u8]) -> usize {
+    match text.last() {
+        Some(b'"' | b'\'' | b'`' | b'\\' | b' ' | b'\t' | b'+') => 1,
+        // The others end with one of these.
+        Some(b'0' | b'2' | b'7' | b'9' | b'C' | b'c' | b';') => {
+            MARKS.iter().find(|mark| text.ends_with(mark)).map_or(0, |mark| mark.len())
+        }
+        Some(_) | None => 0,
+    }
 }
 
 /// The byte that `%xx` or `%25xx` at the beginning stands for, and its length there.
@@ -228,7 +274,7 @@ fn value_behind(
 }
 
 fn ends(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || b"&;#\"'<>\\,)}`".contains(&byte)
+    !OF_WORDS.has(byte)
 }
 
 /// The end of a word without quotes.
@@ -273,4 +319,17 @@ fn behind_scheme(text: &[u8], start: usize, end: usize) -> usize {
     };
     let rest = rest.trim_ascii_start();
     if is_scheme(scheme) && !rest.is_empty() { end.saturating_sub(rest.len()) } else { start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_is_known_by_its_last_byte() {
+        for mark in MARKS {
+            assert_eq!(mark_before(&[b"x", mark].concat()), mark.len());
+        }
+        assert_eq!([&b""[..], b"x", b"x2", b"c;", b"%23"].map(mark_before), [0; 5]);
+    }
 }

@@ -1,21 +1,25 @@
 //! Secrets that are known by how they look, anywhere in a text: addresses, card numbers, tokens of several kinds, and values
 //! by the names before them.
 //!
-//! Knows no format. Looks at each byte a bounded number of times.
+//! Knows no format. Looks at each byte a bounded number of times, and for nothing that cannot be there.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem::Finder;
 use regex::bytes::Regex;
 
+use super::addresses::addresses;
+use super::cards::cards;
 use super::cut::cut_end;
 use super::known::keys;
 use super::pairs::{Sought, elements, pairs};
+use super::sets::{ByteSet, Kinds};
 use super::splice::Splice;
-use super::tally::Echo;
-use super::token::{ADDRESS_DOMAIN, RedactKey, is_luhn};
+use super::token::RedactKey;
 use super::urls::userinfos;
 use super::{RedactTally, Rule};
 
@@ -34,13 +38,8 @@ pub(super) struct Patterns {
     pub(super) own: Vec<Regex>,
 }
 
-/// Bytes of an address before and behind the `@` (RFC 5321 section 4.5.3.1).
-const LOCAL_BYTES_MAX: usize = 64;
-const DOMAIN_BYTES_MAX: usize = 255;
 /// Least bytes of a bearer token: a shorter word behind `bearer` is prose.
 const BEARER_BYTES_MIN: usize = 8;
-/// Times that a text with secrets is looked at.
-const LOOKS_MAX: usize = 4;
 /// Bytes of a user and a password in Base64.
 const BASIC_BYTES_MAX: usize = 1024;
 /// Base64 as credentials are written, whether or not they are padded.
@@ -48,6 +47,14 @@ const CREDENTIALS: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+/// How the first part of a JSON Web Token begins.
+static JWT_BEGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eyJ"));
+/// The ends of the words `bearer` and `basic`, of which the first letter may be of either case.
+static BEARER_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"earer"));
+static BASIC_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"asic"));
+/// What credentials are made of (RFC 9110 section 11.2), and the parts of a JSON Web Token.
+static TOKEN68: ByteSet = ByteSet::letters_digits_and(b"-._~+/=");
+static BASE64URL: ByteSet = ByteSet::letters_digits_and(b"-_=");
 /// Bytes around a short word that must be text, so that it is no chance hit among random bytes.
 const AROUND_BYTES: usize = 4;
 
@@ -55,11 +62,11 @@ const AROUND_BYTES: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Words {
     pub(super) name_min: usize,
-    local_min: usize,
-    domain_min: usize,
+    pub(super) local_min: usize,
+    pub(super) domain_min: usize,
 }
 
-const WORDS_OF_TEXT: Words = Words { name_min: 1, local_min: 1, domain_min: 4 };
+pub(super) const WORDS_OF_TEXT: Words = Words { name_min: 1, local_min: 1, domain_min: 4 };
 /// So that one in a thousand megabytes of random bytes is hit, and not each.
 const WORDS_OF_BYTES: Words = Words { name_min: 5, local_min: 4, domain_min: 8 };
 
@@ -88,7 +95,8 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// The text without what is known by its looks; none when nothing is.
+    /// The text without what is known by its looks; none when nothing is. What stood beside a secret may look like another
+    /// one beside its token: whoever asks looks again, until nothing is found.
     pub(super) fn hide(
         &self,
         text: &[u8],
@@ -96,54 +104,63 @@ impl Patterns {
         key: &RedactKey,
         tally: &mut RedactTally,
     ) -> Option<Vec<u8>> {
-        let mut hidden = self.hide_once(text, about, key, tally)?;
-        // What stood beside a secret may look like another one beside its token.
-        for _ in 1..LOOKS_MAX {
-            match self.hide_once(&hidden, about, key, tally) {
-                Some(again) => hidden = again,
-                None => break,
+        let found = self.found(text, Kinds::of(text), about, key, tally);
+        if found.is_empty() {
+            return None;
+        }
+        let mut splice = Splice::new(text);
+        for Found { at, rule, with } in apart(found, text, key) {
+            if let Some(with) = with {
+                tally.count(rule);
+                splice.replace(at, with.as_bytes());
             }
         }
-        Some(hidden)
+        splice.finish()
     }
 
-    fn hide_once(
+    /// What is found in a text that has these kinds of bytes.
+    fn found(
         &self,
         text: &[u8],
+        kinds: Kinds,
         about: About<'_>,
         key: &RedactKey,
-        tally: &mut RedactTally,
-    ) -> Option<Vec<u8>> {
+        tally: &RedactTally,
+    ) -> Vec<Found> {
         let About { names, is_cut } = about;
         let mut found = Vec::new();
         // First, since what a secret was replaced by in the request counts.
-        for Echo { secret, token } in tally.echoes() {
-            let pieces = memchr::memmem::find_iter(text, secret);
+        for echo in tally.echoes_in(text) {
+            let pieces = echo.finder.find_iter(text);
             found.extend(pieces.map(|at| Found {
-                at: at..at.saturating_add(secret.len()),
+                at: at..at.saturating_add(echo.finder.needle().len()),
                 rule: Rule::Echo,
-                with: Some(String::from_utf8_lossy(token).into_owned()),
+                with: Some(String::from_utf8_lossy(&echo.token).into_owned()),
             }));
         }
-        if self.jwt {
+        if self.jwt && kinds.has(Kinds::UPPER_J) {
             jwts(text, is_cut, key, &mut found);
         }
-        if self.bearer {
+        if self.bearer && kinds.has(Kinds::SPACE) {
             bearers(text, is_cut, key, &mut found);
             basics(text, key, &mut found);
         }
         if self.key {
-            keys(text, is_cut, key, &mut found);
+            keys(text, kinds, is_cut, key, &mut found);
         }
         // Among random bytes, short words and addresses come about by chance.
-        let words = if std::str::from_utf8(text).is_ok() { WORDS_OF_TEXT } else { WORDS_OF_BYTES };
-        pairs(text, words, names, key, &mut found);
-        elements(text, names.members, key, &mut found);
-        let of_urls = if self.url { userinfos(text, is_cut, key, &mut found) } else { Vec::new() };
-        if self.email {
-            addresses(text, words, &of_urls, key, &mut found);
+        let is_text = !kinds.has(Kinds::BEYOND_ASCII) || std::str::from_utf8(text).is_ok();
+        let words = if is_text { WORDS_OF_TEXT } else { WORDS_OF_BYTES };
+        if kinds.has_any(&[Kinds::EQUALS, Kinds::COLON, Kinds::PERCENT]) {
+            pairs(text, words, names, key, &mut found);
         }
-        if self.card {
+        elements(text, kinds, names.members, key, &mut found);
+        let has_scheme = self.url && kinds.has(Kinds::COLON) && kinds.has(Kinds::SLASH);
+        let of_urls = if has_scheme { userinfos(text, is_cut, key, &mut found) } else { Vec::new() };
+        if self.email {
+            addresses(text, kinds, words, &of_urls, key, &mut found);
+        }
+        if self.card && kinds.has(Kinds::DIGIT) {
             cards(text, key, &mut found);
         }
         for own in &self.own {
@@ -157,25 +174,15 @@ impl Patterns {
         if is_cut {
             cut_end(text, key, &mut found);
         }
-        if found.is_empty() {
-            return None;
-        }
-        // The first that begins counts, and of those that begin together the longest.
-        found.sort_by_key(|found| (found.at.start, std::cmp::Reverse(found.at.end)));
-        let mut splice = Splice::new(text);
-        for Found { at, rule, with } in apart(found, text, key) {
-            if let Some(with) = with {
-                tally.count(rule);
-                splice.replace(at, with.as_bytes());
-            }
-        }
-        splice.finish()
+        found
     }
 }
 
 /// The pieces, in order, without those that lie in others. Two that touch or overlap become one: a token with more letters
 /// behind it would not be known as one.
-fn apart(found: Vec<Found>, text: &[u8], key: &RedactKey) -> Vec<Found> {
+fn apart(mut found: Vec<Found>, text: &[u8], key: &RedactKey) -> Vec<Found> {
+    // The first that begins counts, and of those that begin together the longest.
+    found.sort_by_key(|found| (found.at.start, std::cmp::Reverse(found.at.end)));
     let mut apart: Vec<Found> = Vec::with_capacity(found.len());
     for next in found {
         match apart.last_mut() {
@@ -215,20 +222,12 @@ pub(super) fn is_plain_around(text: &[u8], at: usize, value: Range<usize>) -> bo
     before.iter().all(is_text) && value.iter().all(is_text)
 }
 
-fn is_token68(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
-}
-
-fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_=".contains(&byte)
-}
-
 /// JSON Web Tokens: parts in Base64, of which the first begins like a JSON object. Without its signature one gives nobody
 /// access, but its claims say who somebody is.
 fn jwts(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
     let mut from = 0;
-    while let Some(start) = find(text, from, b"eyJ") {
-        let end = run(text, start, usize::MAX, |byte| is_base64url(byte) || byte == b'.');
+    while let Some(start) = find(text, from, &JWT_BEGIN) {
+        let end = run(text, start, usize::MAX, |byte| BASE64URL.has(byte) || byte == b'.');
         from = end.max(start.saturating_add(3));
         let piece = text.get(start..end).unwrap_or_default();
         let begins = start
@@ -249,11 +248,11 @@ fn jwts(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
 
 /// What stands behind the word `bearer` (RFC 6750 section 2.1).
 fn bearers(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
-    for (space, bytes) in spaces_behind(text, b"earer") {
+    for (space, bytes) in spaces_behind(text, &BEARER_END) {
         let start = space.saturating_add(bytes);
         let is_word =
             space.checked_sub(6).and_then(|at| text.get(at)).is_some_and(|b| matches!(b, b'b' | b'B'));
-        let end = run(text, start, usize::MAX, is_token68);
+        let end = run(text, start, usize::MAX, |byte| TOKEN68.has(byte));
         let piece = text.get(start..end).unwrap_or_default();
         // Prose has no digits in its words.
         let looks_random = piece.iter().any(u8::is_ascii_digit) || piece.len() >= 24;
@@ -267,11 +266,11 @@ fn bearers(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
 
 /// What stands behind the word `basic`, where it is a user and a password in Base64 (RFC 7617 section 2).
 fn basics(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
-    for (space, bytes) in spaces_behind(text, b"asic") {
+    for (space, bytes) in spaces_behind(text, &BASIC_END) {
         let start = space.saturating_add(bytes);
         let is_word =
             space.checked_sub(5).and_then(|at| text.get(at)).is_some_and(|b| matches!(b, b'b' | b'B'));
-        let end = run(text, start, BASIC_BYTES_MAX, is_token68);
+        let end = run(text, start, BASIC_BYTES_MAX, |byte| TOKEN68.has(byte));
         let piece = text.get(start..end).unwrap_or_default();
         if is_word && basic_password(piece).is_some() {
             push(found, Rule::Bearer, start..end, key.secret(piece));
@@ -280,9 +279,12 @@ fn basics(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
 }
 
 /// Where a space stands behind a word, as it is or encoded, and its bytes.
-fn spaces_behind<'t>(text: &'t [u8], word: &'static [u8]) -> impl Iterator<Item = (usize, usize)> + 't {
-    memchr::memmem::find_iter(text, word).filter_map(move |at| {
-        let end = at.saturating_add(word.len());
+fn spaces_behind<'t>(
+    text: &'t [u8],
+    word: &'static Finder<'static>,
+) -> impl Iterator<Item = (usize, usize)> + 't {
+    word.find_iter(text).filter_map(move |at| {
+        let end = at.saturating_add(word.needle().len());
         let rest = text.get(end..)?;
         let space = [&b" "[..], b"\t", b"+", b"%20"].into_iter().find(|space| rest.starts_with(space))?;
         Some((end, space.len()))
@@ -297,122 +299,80 @@ pub(super) fn basic_password(credentials: &[u8]) -> Option<Vec<u8>> {
     is_text.then(|| decoded.get(colon.saturating_add(1)..).unwrap_or_default().to_vec())
 }
 
-/// `@` as URLs, pages and JSON may write it.
-const AT_SIGNS: [&[u8]; 5] = [b"%40", b"%2540", b"&#64;", b"&#x40;", b"\\u0040"];
-
-/// E-mail addresses, as most people write them.
-fn addresses(text: &[u8], words: Words, of_urls: &[usize], key: &RedactKey, found: &mut Vec<Found>) {
-    let is_text = words.local_min == WORDS_OF_TEXT.local_min;
-    let is_local =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(&byte) || (byte >= 0x80 && is_text);
-    let is_domain =
-        |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte) || (byte >= 0x80 && is_text);
-    let mut last_end = 0;
-    let mut ats: Vec<(usize, usize)> = memchr::memchr_iter(b'@', text)
-        .filter(|at| of_urls.binary_search(at).is_err())
-        .map(|at| (at, 1))
-        .collect();
-    for sign in AT_SIGNS {
-        ats.extend(memchr::memmem::find_iter(text, sign).map(|at| (at, sign.len())));
-    }
-    ats.sort_unstable();
-    for (at, at_bytes) in ats {
-        let mut start = run_back(text, at, LOCAL_BYTES_MAX, is_local).max(last_end);
-        while text.get(start).is_some_and(|byte| matches!(byte, b'.' | b'\'' | b'%' | b'-')) && start < at {
-            start = start.saturating_add(1);
-        }
-        let domain_start = at.saturating_add(at_bytes);
-        let mut end = run(text, domain_start, DOMAIN_BYTES_MAX, is_domain);
-        while end > domain_start
-            && text.get(end.saturating_sub(1)).is_some_and(|byte| matches!(byte, b'.' | b'-'))
-        {
-            end = end.saturating_sub(1);
-        }
-        let domain = text.get(domain_start..end).unwrap_or_default();
-        let top = domain.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-        let sound = top.len() >= 2
-            && top.len() < domain.len()
-            && top.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
-        let is_short = at.saturating_sub(start) < words.local_min || domain.len() < words.domain_min;
-        let is_by_chance = is_short && !is_plain_around(text, start, start..end);
-        if start >= at || domain.len() < WORDS_OF_TEXT.domain_min || is_by_chance || !sound {
-            continue;
-        }
-        last_end = end;
-        if domain.eq_ignore_ascii_case(ADDRESS_DOMAIN.as_bytes()) {
-            continue;
-        }
-        let (local, sign) =
-            (text.get(start..at).unwrap_or_default(), text.get(at..domain_start).unwrap_or_default());
-        let with = key.address(&[local, b"@", domain].concat()).replace('@', &String::from_utf8_lossy(sign));
-        push(found, Rule::Email, start..end, Some(with));
-    }
-}
-
-/// Numbers of payment cards: 13 to 19 digits that check themselves, as one word or in the groups of a card.
-fn cards(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
-    let mut at = 0;
-    while at < text.len() {
-        let Some(next) = text.get(at..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) else {
-            return;
-        };
-        let start = at.saturating_add(next);
-        // 19 digits and four separators; a longer run is no card.
-        let end = run(text, start, 24, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'+'));
-        let word_end = run(text, start, usize::MAX, |byte| byte.is_ascii_alphanumeric());
-        let before = start.checked_sub(1).and_then(|at| text.get(at));
-        let begins =
-            before.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'.' && *byte != b'_');
-        let card = begins.then(|| card_end(text, start, end)).flatten();
-        match card {
-            Some(card_end) => {
-                let with = key.card(text.get(start..card_end).unwrap_or_default());
-                push(found, Rule::Card, start..card_end, Some(with));
-                at = card_end;
-            }
-            None => at = word_end.max(start.saturating_add(1)),
-        }
-    }
-}
-
-/// Where the card number ends that begins at `start`; none when there is none.
-fn card_end(text: &[u8], start: usize, end: usize) -> Option<usize> {
-    // The networks' numbers begin with 2 to 6; times and most counters do not.
-    text.get(start).filter(|byte| (b'2'..=b'6').contains(byte))?;
-    let is_end = |at: usize| {
-        let behind = text.get(at);
-        let fraction =
-            behind == Some(&b'.') && text.get(at.saturating_add(1)).is_some_and(u8::is_ascii_digit);
-        !fraction && behind.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
-    };
-    let word_end = run(text, start, 24, |byte| byte.is_ascii_digit());
-    if is_luhn(text.get(start..word_end)?) {
-        return is_end(word_end).then_some(word_end);
-    }
-    // 4-4-4-4(-3) or 4-6-5, with one separator between.
-    let separator = *text.get(start.checked_add(4)?).filter(|byte| matches!(byte, b' ' | b'-' | b'+'))?;
-    for groups in [&[4_usize, 4, 4, 4, 3][..], &[4, 4, 4, 4], &[4, 6, 5]] {
-        let width: usize = groups.iter().sum::<usize>().saturating_add(groups.len().saturating_sub(1));
-        let card_end = start.saturating_add(width);
-        let Some(piece) = text.get(start..card_end).filter(|_| card_end <= end) else { continue };
-        let parts: Vec<&[u8]> = piece.split(|byte| *byte == separator).collect();
-        let fits = parts.len() == groups.len()
-            && parts
-                .iter()
-                .zip(groups)
-                .all(|(part, chars)| part.len() == *chars && part.iter().all(u8::is_ascii_digit));
-        if fits && is_luhn(&parts.concat()) && is_end(card_end) {
-            return Some(card_end);
-        }
-    }
-    None
-}
-
-pub(super) fn find(text: &[u8], from: usize, wanted: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::find(text.get(from..)?, wanted)?;
+pub(super) fn find(text: &[u8], from: usize, wanted: &Finder<'_>) -> Option<usize> {
+    let at = wanted.find(text.get(from..)?)?;
     from.checked_add(at)
 }
 
 pub(super) fn push(found: &mut Vec<Found>, rule: Rule, at: Range<usize>, with: Option<String>) {
     found.push(Found { at, rule, with });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::names::Names;
+    use super::*;
+
+    /// What secrets are made of, whole and in pieces.
+    const PIECES: [&str; 36] = [
+        "alice",
+        "@",
+        "example.org",
+        "%40",
+        "%2540",
+        "&#64;",
+        "&#x40;",
+        "\\u0040",
+        "://",
+        "password",
+        "=",
+        ":",
+        "%3D",
+        "%3A",
+        "\"",
+        "token",
+        "<",
+        ">",
+        "&lt;",
+        "&gt;",
+        "%3C",
+        "%3e",
+        "\\u003c",
+        "\\u003e",
+        "Bearer",
+        "basic",
+        " ",
+        "+",
+        "%20",
+        "QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+        "eyJhbGciOiJSUzI1NiJ9.eyJh.x",
+        "4111111111111111",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "-----BEGIN PRIVATE KEY-----",
+        "\u{17c}",
+    ];
+
+    proptest! {
+        /// Nothing is missed that would be found if everything were looked for.
+        #[test]
+        fn what_cannot_be_there_is_not_missed(
+            pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 1..7),
+            odd in any::<[u8; 1]>(),
+            is_cut: bool,
+        ) {
+            let key = RedactKey::new(&[7; 32]).unwrap();
+            let names = Names::default();
+            let about = About { names: Sought { parameters: &names, members: &names }, is_cut };
+            let mut text = pieces.concat().into_bytes();
+            text.extend(odd);
+            let found = |kinds: Kinds| -> Vec<_> {
+                let found = Patterns::default().found(&text, kinds, about, &key, &RedactTally::default());
+                found.into_iter().map(|found| (found.at, found.rule, found.with)).collect()
+            };
+            prop_assert_eq!(found(Kinds::of(&text)), found(Kinds::ALL));
+        }
+    }
 }

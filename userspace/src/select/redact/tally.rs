@@ -2,6 +2,8 @@
 //!
 //! Leaves the redactor as counts alone.
 
+use memchr::memmem::Finder;
+
 use super::form::encoded;
 
 /// Why something was hidden.
@@ -65,14 +67,21 @@ pub struct RedactTally {
     counts: [[u64; Rule::ALL.len()]; Part::ALL.len()],
     part: Part,
     echoes: Vec<Echo>,
+    begins: Begins,
 }
 
 /// A secret that was known by its name, and its token.
 #[derive(Clone)]
 pub(super) struct Echo {
-    pub(super) secret: Box<[u8]>,
+    /// Finds the secret.
+    pub(super) finder: Finder<'static>,
     pub(super) token: Box<[u8]>,
+    begin: u32,
 }
+
+/// How the secrets begin that are looked for: a bit for each beginning, and some beginnings share one.
+#[derive(Clone, Copy, Default)]
+struct Begins([u64; BEGINS_WORDS]);
 
 /// Secrets of one exchange that are looked for where they are repeated, counting each way of writing one.
 const ECHOES_MAX: usize = 32;
@@ -83,6 +92,15 @@ const ECHO_WORD_BYTES_MIN: usize = 16;
 
 /// Longest that is looked for.
 const ECHO_BYTES_MAX: usize = 4096;
+
+/// More secrets than this are looked for by their beginnings first, all in one pass over the text.
+const ECHOES_ONE_BY_ONE_MAX: usize = 3;
+
+/// Bytes of such a beginning: no secret has fewer.
+const BEGIN_BYTES: usize = size_of::<u32>();
+
+/// Words of 64 bits for beginnings.
+const BEGINS_WORDS: usize = 16;
 
 // === impl Rule ===
 
@@ -183,26 +201,88 @@ impl RedactTally {
         let is_mixed = secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
         let least = if is_mixed { ECHO_BYTES_MIN } else { ECHO_WORD_BYTES_MIN };
         let fits = (least..=ECHO_BYTES_MAX).contains(&secret.len()) && self.echoes.len() < ECHOES_MAX;
-        if !fits || self.echoes.iter().any(|echo| *echo.secret == *secret) {
+        if !fits || self.echoes.iter().any(|echo| echo.finder.needle() == secret) {
             return;
         }
-        self.echoes.push(Echo { secret: secret.into(), token: token.into() });
+        self.look_for(secret, token);
         // As pages, JSON and URLs repeat it.
+        if secret.iter().all(u8::is_ascii_alphanumeric) {
+            return;
+        }
         for written in [in_markup(secret), in_json(secret), encoded(secret, b"", b"-._~")] {
             if written != secret {
-                self.echoes.push(Echo { secret: written.into(), token: token.into() });
+                self.look_for(&written, token);
             }
         }
     }
 
-    /// True when a text repeats something that was remembered.
-    pub(super) fn is_repeated_in(&self, text: &[u8]) -> bool {
-        self.echoes.iter().any(|echo| memchr::memmem::find(text, &echo.secret).is_some())
+    fn look_for(&mut self, secret: &[u8], token: &[u8]) {
+        let begin = secret.first_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
+        self.begins.add(begin);
+        self.echoes.push(Echo { finder: Finder::new(secret).into_owned(), token: token.into(), begin });
     }
 
-    /// What was remembered.
-    pub(super) fn echoes(&self) -> &[Echo] {
-        &self.echoes
+    /// True when a text repeats something that was remembered.
+    pub(super) fn is_repeated_in(&self, text: &[u8]) -> bool {
+        self.echoes_in(text).any(|echo| echo.finder.find(text).is_some())
+    }
+
+    /// What was remembered and may be repeated in a text: all of which the beginning stands there, and perhaps more.
+    pub(super) fn echoes_in(&self, text: &[u8]) -> impl Iterator<Item = &Echo> {
+        let few = self.echoes.len() <= ECHOES_ONE_BY_ONE_MAX;
+        let seen = if few { u64::MAX } else { self.begun_in(text) };
+        let fits = move |(at, echo): &(usize, &Echo)| {
+            let is_seen =
+                u32::try_from(*at).ok().and_then(|at| seen.checked_shr(at)).is_none_or(|bits| bits & 1 == 1);
+            is_seen && echo.finder.needle().len() <= text.len()
+        };
+        self.echoes.iter().enumerate().filter(fits).map(|(_, echo)| echo)
+    }
+
+    /// A bit for each of the secrets, set where its first bytes stand in the text.
+    fn begun_in(&self, text: &[u8]) -> u64 {
+        let mut seen = 0_u64;
+        for window in text.windows(BEGIN_BYTES) {
+            let Some(begin) = window.first_chunk().copied().map(u32::from_le_bytes) else { continue };
+            if !self.begins.may_have(begin) {
+                continue;
+            }
+            for (at, echo) in self.echoes.iter().enumerate() {
+                if echo.begin == begin {
+                    let bit = u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at));
+                    seen |= bit.unwrap_or_default();
+                }
+            }
+        }
+        seen
+    }
+
+    /// Secrets that are looked for.
+    pub(super) fn echo_count(&self) -> usize {
+        self.echoes.len()
+    }
+}
+
+// === impl Begins ===
+
+impl Begins {
+    fn add(&mut self, begin: u32) {
+        let (at, bit) = Self::place(begin);
+        if let Some(word) = self.0.get_mut(at) {
+            *word |= bit;
+        }
+    }
+
+    fn may_have(&self, begin: u32) -> bool {
+        let (at, bit) = Self::place(begin);
+        self.0.get(at).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The word of a beginning and its bit there: the high bits of a product, which depend on all of the beginning
+    /// (Knuth, The Art of Computer Programming, section 6.4).
+    fn place(begin: u32) -> (usize, u64) {
+        let hash = usize::try_from(begin.wrapping_mul(0x9e37_79b1) >> 22).unwrap_or_default();
+        (hash / 64 % BEGINS_WORDS, 1_u64.rotate_left(u32::try_from(hash % 64).unwrap_or_default()))
     }
 }
 
@@ -235,5 +315,33 @@ fn in_json(secret: &[u8]) -> Vec<u8> {
 impl std::fmt::Debug for RedactTally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedactTally").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Looking for beginnings first finds what looking for each secret does.
+        #[test]
+        fn echoes_are_found_as_one_by_one(
+            secrets in prop::collection::vec("[ab1]{4}[a-c1-3]{4,8}[<%]?", 0..40),
+            text in prop::collection::vec((0_usize..80, "[ab1 ]{0,5}"), 0..6),
+        ) {
+            let mut tally = RedactTally::default();
+            secrets.iter().for_each(|secret| tally.remember(secret.as_bytes(), b"token"));
+            let pieces = text.into_iter().map(|(at, odd)| secrets.get(at).cloned().unwrap_or_default() + &odd);
+            let text = pieces.collect::<String>();
+            let is_there = |echo: &&Echo| memchr::memmem::find(text.as_bytes(), echo.finder.needle()).is_some();
+            let places = |echo: &Echo| echo.finder.find_iter(text.as_bytes()).collect::<Vec<_>>();
+            let found: Vec<_> = tally.echoes_in(text.as_bytes()).map(places).filter(|at| !at.is_empty()).collect();
+            let expected: Vec<_> = tally.echoes.iter().filter(is_there).map(places).collect();
+            prop_assert_eq!(tally.is_repeated_in(text.as_bytes()), !expected.is_empty());
+            prop_assert_eq!(found, expected);
+            prop_assert!(tally.echo_count() < ECHOES_MAX + 3);
+        }
     }
 }

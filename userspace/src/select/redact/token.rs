@@ -58,6 +58,23 @@ enum Alphabet {
     Words,
 }
 
+/// Alphabets that have each byte of a text.
+#[derive(Clone, Copy)]
+struct Alphabets(u8);
+
+/// The alphabets that each byte is of.
+static OF_BYTES: [u8; 256] = Alphabets::of_bytes();
+
+/// Alphabets in the order in which they say most of a value.
+const BY_MEANING: [Alphabet; 6] = [
+    Alphabet::Digits,
+    Alphabet::Lower,
+    Alphabet::Upper,
+    Alphabet::Letters,
+    Alphabet::HexLower,
+    Alphabet::HexUpper,
+];
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -128,12 +145,20 @@ impl RedactKey {
         (!is_nothing && !self.is_token(value)).then(|| self.plain(value, Alphabet::Digits, NUMBER_DIGITS))
     }
 
-    /// The token of an e-mail address: another one. Its case means nothing, since readers differ in what they make of it.
-    pub(super) fn address(&self, value: &[u8]) -> String {
-        let mut stream = self.stream("address", &value.to_ascii_lowercase());
-        let local: String =
-            std::iter::repeat_with(|| stream.next(Alphabet::Lower)).take(LENGTH_MIN).collect();
-        format!("{local}@{ADDRESS_DOMAIN}")
+    /// The token of an e-mail address, which is another one, with its `@` written as `sign`. Its case means nothing, since
+    /// readers differ in what they make of it.
+    pub(super) fn address(&self, local: &[u8], sign: &[u8], domain: &[u8]) -> String {
+        let mut value = Vec::with_capacity(local.len().saturating_add(domain.len()).saturating_add(1));
+        [local, b"@", domain].iter().for_each(|part| value.extend_from_slice(part));
+        value.make_ascii_lowercase();
+        let mut stream = self.stream("address", &value);
+        let chars = LENGTH_MIN.saturating_add(ADDRESS_DOMAIN.len()).saturating_add(sign.len());
+        let mut address = String::with_capacity(chars);
+        for _ in 0..LENGTH_MIN {
+            address.push(stream.next(Alphabet::Lower));
+        }
+        address.push_str(&String::from_utf8_lossy(sign));
+        address + ADDRESS_DOMAIN
     }
 
     /// The token of a card number: as many digits, in the same groups, which are no card number.
@@ -168,24 +193,28 @@ impl RedactKey {
     }
 
     fn is_plain_token(&self, text: &str) -> bool {
-        let sound = (NUMBER_DIGITS..=LENGTH_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let Some(payload) = text.get(..text.len().saturating_sub(CHECK_CHARS)).filter(|_| sound) else {
+        let chars = text.len();
+        // Most texts have another length, and cost no hash.
+        let sound = chars == NUMBER_DIGITS
+            || ((LENGTH_MIN..=LENGTH_MAX).contains(&chars) && chars.is_multiple_of(LENGTH_STEP));
+        let alphabets = Alphabets::of(text.as_bytes());
+        let Some((payload, check)) = text.as_bytes().split_last_chunk().filter(|_| sound && alphabets.any())
+        else {
             return false;
         };
-        let check = text.get(payload.len()..).unwrap_or_default();
-        Alphabet::ALL.into_iter().any(|alphabet| {
-            check.bytes().all(|byte| alphabet.has(byte)) && self.check(payload, alphabet) == check
-        })
+        let seed = self.hash("check", payload);
+        Alphabet::ALL
+            .into_iter()
+            .any(|alphabet| alphabets.has(alphabet) && self.check(seed, payload, alphabet) == *check)
     }
 
-    /// The characters behind these, so that all of them are a token and no card number.
-    fn check(&self, payload: &str, alphabet: Alphabet) -> String {
-        let mut stream = self.stream("check", payload.as_bytes());
-        let mut check = String::new();
+    /// The characters behind these, of which that is the seed, so that all of them are a token and no card number.
+    fn check(&self, seed: [u8; 32], payload: &[u8], alphabet: Alphabet) -> [u8; CHECK_CHARS] {
+        let mut stream = self.stream_of(seed);
+        let mut check = [0; CHECK_CHARS];
         for _ in 0..CARD_ATTEMPTS {
-            check = std::iter::repeat_with(|| stream.next(alphabet)).take(CHECK_CHARS).collect();
-            if alphabet != Alphabet::Digits || !is_luhn(format!("{payload}{check}").as_bytes()) {
+            check.fill_with(|| stream.next_byte(alphabet));
+            if alphabet != Alphabet::Digits || !is_luhn(&[payload, &check].concat()) {
                 break;
             }
         }
@@ -201,8 +230,14 @@ impl RedactKey {
             let leads = at == 0 && alphabet == Alphabet::Digits;
             token.push(if leads { char::from(stream.digit(true)) } else { stream.next(alphabet) });
         }
-        let check = self.check(&token, alphabet);
-        token + &check
+        self.with_check(token, alphabet)
+    }
+
+    /// A token, of which this is all but the end.
+    fn with_check(&self, mut payload: String, alphabet: Alphabet) -> String {
+        let check = self.check(self.hash("check", payload.as_bytes()), payload.as_bytes(), alphabet);
+        payload.extend(check.map(char::from));
+        payload
     }
 
     /// A random UUID as others make them: version 4, variant 8 to b (RFC 9562 section 5.4).
@@ -213,9 +248,8 @@ impl RedactKey {
             16 => '8',
             _ => stream.next(alphabet),
         };
-        let payload: String = (0..24).map(digit).collect();
-        let check = self.check(&payload, alphabet);
-        let mut digits = payload.chars().chain(check.chars());
+        let token = self.with_check((0..24).map(digit).collect(), alphabet);
+        let mut digits = token.chars();
         let groups = [8, 4, 4, 4, 12].map(|chars| digits.by_ref().take(chars).collect::<String>());
         groups.join("-")
     }
@@ -244,7 +278,10 @@ impl RedactKey {
     }
 
     fn stream(&self, class: &str, value: &[u8]) -> Stream<'_> {
-        let seed = self.hash(class, value);
+        self.stream_of(self.hash(class, value))
+    }
+
+    fn stream_of(&self, seed: [u8; 32]) -> Stream<'_> {
         Stream { key: self, seed, block: seed, blocks: 0, used: 0 }
     }
 }
@@ -269,7 +306,7 @@ impl Alphabet {
         Alphabet::Words,
     ];
 
-    fn chars(self) -> &'static [u8] {
+    const fn chars(self) -> &'static [u8] {
         match self {
             Alphabet::Digits => b"0123456789",
             Alphabet::HexLower => b"0123456789abcdef",
@@ -281,8 +318,44 @@ impl Alphabet {
         }
     }
 
-    fn has(self, byte: u8) -> bool {
-        self.chars().contains(&byte)
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+// === impl Alphabets ===
+
+impl Alphabets {
+    /// Those that have each byte of a text.
+    fn of(text: &[u8]) -> Self {
+        let of_byte = |byte: &u8| OF_BYTES.get(usize::from(*byte)).copied().unwrap_or_default();
+        Self(text.iter().fold(u8::MAX, |all, byte| all & of_byte(byte)))
+    }
+
+    fn has(self, alphabet: Alphabet) -> bool {
+        self.0 & alphabet.bit() != 0
+    }
+
+    fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a table that the compiler makes: it refuses what lies beyond"
+    )]
+    const fn of_bytes() -> [u8; 256] {
+        let mut alphabets = [0; 256];
+        let mut all: &[Alphabet] = &Alphabet::ALL;
+        while let [alphabet, others @ ..] = all {
+            let mut chars = alphabet.chars();
+            while let [char, rest @ ..] = chars {
+                alphabets[*char as usize] |= alphabet.bit();
+                chars = rest;
+            }
+            all = others;
+        }
+        alphabets
     }
 }
 
@@ -290,7 +363,6 @@ impl Alphabet {
 
 impl Shape {
     fn of(value: &[u8]) -> Self {
-        let all = |alphabet: Alphabet| value.iter().all(|byte| alphabet.has(*byte));
         if is_uuid(value) {
             let upper = value.iter().any(u8::is_ascii_uppercase);
             return Shape::Uuid(if upper { Alphabet::HexUpper } else { Alphabet::HexLower });
@@ -299,16 +371,9 @@ impl Shape {
             return Shape::Jwt;
         }
         // The first that fits says most; what fits none has punctuation, of which nothing is kept.
-        let alphabet = match value {
-            _ if all(Alphabet::Digits) => Alphabet::Digits,
-            _ if all(Alphabet::Lower) => Alphabet::Lower,
-            _ if all(Alphabet::Upper) => Alphabet::Upper,
-            _ if all(Alphabet::Letters) => Alphabet::Letters,
-            _ if all(Alphabet::HexLower) => Alphabet::HexLower,
-            _ if all(Alphabet::HexUpper) => Alphabet::HexUpper,
-            _ => Alphabet::Words,
-        };
-        Shape::Plain(alphabet)
+        let alphabets = Alphabets::of(value);
+        let fits = BY_MEANING.into_iter().find(|alphabet| alphabets.has(*alphabet));
+        Shape::Plain(fits.unwrap_or(Alphabet::Words))
     }
 }
 
@@ -328,9 +393,13 @@ impl Stream<'_> {
 
     /// One character. That some come a little more often than others tells nobody anything.
     fn next(&mut self, alphabet: Alphabet) -> char {
+        char::from(self.next_byte(alphabet))
+    }
+
+    fn next_byte(&mut self, alphabet: Alphabet) -> u8 {
         let chars = alphabet.chars();
         let at = usize::from(self.byte()).checked_rem(chars.len()).unwrap_or_default();
-        char::from(chars.get(at).copied().unwrap_or(b'0'))
+        chars.get(at).copied().unwrap_or(b'0')
     }
 
     /// One digit; not zero where it leads.

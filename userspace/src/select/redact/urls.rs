@@ -2,25 +2,34 @@
 //!
 //! Reads nothing else of a URL.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::Rule;
 use super::patterns::{Found, push, run};
+use super::sets::ByteSet;
 use super::token::RedactKey;
 
 /// Bytes of an authority.
 const AUTHORITY_BYTES_MAX: usize = 4096;
+
+static SCHEME_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"://"));
+
+/// What an authority is made of: what stands behind it is not.
+static AUTHORITY: ByteSet = ByteSet::of(b" \t\n\r\x0c/?#\"'<>\\`,{}|^").others();
 
 /// Finds the users and passwords of URLs in a text. Gives where their `@` stand: what is around those is no address of
 /// somebody. `is_cut`: nobody saw the end of the text, and what ends there may have gone on to be a password.
 pub(super) fn userinfos(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) -> Vec<usize> {
     let mut ats = Vec::new();
     let mut last_end = 0;
-    for scheme in memchr::memmem::find_iter(text, b"://") {
+    for scheme in SCHEME_END.find_iter(text) {
         let start = scheme.saturating_add(3);
         if start < last_end {
             continue;
         }
-        let is_authority = |byte: u8| !byte.is_ascii_whitespace() && !b"/?#\"'<>\\`,{}|^".contains(&byte);
-        let end = run(text, start, AUTHORITY_BYTES_MAX, is_authority);
+        let end = run(text, start, AUTHORITY_BYTES_MAX, |byte| AUTHORITY.has(byte));
         last_end = end;
         let authority = text.get(start..end).unwrap_or_default();
         let is_torn = is_cut && end == text.len() && authority.contains(&b':') && !is_port(authority);
