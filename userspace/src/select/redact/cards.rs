@@ -94,7 +94,7 @@ mod tests {
         while at < text.len() {
             let end = begins(text, at).then(|| card_end(text, at)).flatten();
             found.extend(end.map(|end| at..end));
-            at = end.unwrap_or(at + 1);
+            at = end.unwrap_or(at.saturating_add(1));
         }
         found
     }
