@@ -102,8 +102,8 @@ fn is_reference(value: &[u8]) -> bool {
 }
 
 fn is_protocol(name: &[u8]) -> bool {
-    let Ok(name) = std::str::from_utf8(name) else { return false };
-    PROTOCOL.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
+    let lower = || name.iter().map(u8::to_ascii_lowercase);
+    PROTOCOL.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
 }
 
 impl Redactor {
@@ -191,7 +191,9 @@ impl Redactor {
             Some((scheme, rest)) => (Some(scheme), rest.trim_ascii()),
             None => (None, plain),
         };
-        let Some(token) = self.key.secret(secret) else { return known };
+        // What was made here a moment ago is known as a token without asking for its check.
+        let token = if tally.has_token(secret) { None } else { self.key.secret(secret) };
+        let Some(token) = token else { return known };
         tally.count(rule);
         let whole = match scheme {
             Some(scheme) => [scheme, b" ", token.as_bytes()].concat(),

@@ -46,7 +46,7 @@ pub(super) fn is_sound(text: &[u8]) -> bool {
             byte if byte.is_ascii_whitespace() => at.saturating_add(1),
             byte if is_of_word(*byte) => {
                 let rest = text.get(at..).unwrap_or_default();
-                let bytes = rest.iter().take_while(|byte| is_of_word(**byte)).count();
+                let bytes = rest.iter().position(|byte| !is_of_word(*byte)).unwrap_or(rest.len());
                 let word = rest.get(..bytes).unwrap_or_default();
                 let is_number = word.iter().all(|byte| OF_NUMBERS.has(*byte));
                 if !is_number && !matches!(word, b"true" | b"false" | b"null") {
@@ -282,7 +282,8 @@ impl<'a> Walk<'a, '_> {
     /// A number that begins at `at`. Gives the place behind it.
     fn number(&mut self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        let end = at.saturating_add(rest.iter().take_while(|byte| OF_NUMBERS.has(**byte)).count());
+        let end =
+            at.saturating_add(rest.iter().position(|byte| !OF_NUMBERS.has(*byte)).unwrap_or(rest.len()));
         if self.text.get(end).is_some_and(|byte| is_of_word(*byte)) {
             return self.word(at);
         }
@@ -311,7 +312,7 @@ impl<'a> Walk<'a, '_> {
     /// `true`, `false`, `null`, which hold no secret; or what is no JSON, such as a name or a value without quotes.
     fn word(&mut self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        let end = at.saturating_add(rest.iter().take_while(|byte| is_of_word(**byte)).count());
+        let end = at.saturating_add(rest.iter().position(|byte| !is_of_word(*byte)).unwrap_or(rest.len()));
         let word = self.text.get(at..end).unwrap_or_default();
         if self.is_name(end) {
             self.name(at..end, false);

@@ -83,12 +83,11 @@ fn begins_at(
     let end = mark.saturating_add(1);
     let before = text.get(end.saturating_sub(BEGIN_BYTES_MAX)..end).unwrap_or_default();
     let [.., last_but_one, last] = before else { return };
-    let is_this = |begin: &[u8]| {
-        // Compared first, since most marks stand behind something else.
-        begin.iter().nth_back(1) == Some(last_but_one) && before.ends_with(begin)
-    };
-    let mut begins = BEGINS.iter().filter(|(mark, _)| mark == last).flat_map(|(_, begins)| *begins);
-    let Some((begin, chars)) = begins.find(|(begin, _)| is_this(begin)) else { return };
+    let begins = BEGINS.iter().find(|(mark, _)| mark == last).map_or(&[][..], |(_, begins)| *begins);
+    // Most marks stand behind something else.
+    let is_near = |begin: &[u8]| begin.iter().nth_back(1) == Some(last_but_one);
+    let is_this = |(begin, _): &&Begin| is_near(begin) && before.ends_with(begin);
+    let Some((begin, chars)) = begins.iter().find(is_this) else { return };
     let start = end.saturating_sub(begin.len());
     if start >= *last_end
         && let Some(behind) = one(text, start, begin.len(), *chars, is_cut, key, found)

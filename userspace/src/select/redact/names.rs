@@ -71,14 +71,14 @@ const ENDS: [&str; 13] = [
     "token",
 ];
 
-/// What a secret name has somewhere. All of them have an `s`.
+/// What a secret name has somewhere. All of them have an `s` before another one or an `r`.
 const PARTS: [&str; 5] = ["csrf", "passphrase", "passwd", "password", "xsrf"];
 
 /// Names of one kind, as the configuration changes them.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// What secret names are or end with, by the last character.
-    words: Vec<Word>,
+    /// What secret names are or end with, in the place of the last character.
+    words: Vec<Vec<Word>>,
     /// Which last two characters those have: a bit for each pair, and some pairs share one.
     endings: [u64; ENDINGS_WORDS],
     minus: HashSet<Box<[u8]>>,
@@ -96,6 +96,9 @@ pub(super) struct PlainName {
     chars: [u8; NAME_CHARS_MAX],
     count: usize,
 }
+
+/// Characters that a name may end with, of which only letters and digits are used.
+const LAST_CHARS: usize = 128;
 
 /// Words of 64 bits for pairs of characters.
 const ENDINGS_WORDS: usize = 16;
@@ -116,7 +119,8 @@ fn end_of(name: &[u8]) -> &[u8] {
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Self { words: Vec::new(), endings: [0; ENDINGS_WORDS], minus: HashSet::new() };
+        let mut names =
+            Self { words: vec![Vec::new(); LAST_CHARS], endings: [0; ENDINGS_WORDS], minus: HashSet::new() };
         WHOLE.iter().for_each(|word| names.add(word.as_bytes(), false));
         ENDS.iter().for_each(|word| names.add(word.as_bytes(), true));
         names
@@ -146,8 +150,9 @@ impl Names {
                 *word |= bit;
             }
         }
-        self.words.push(Word { text: word.into(), is_end });
-        self.words.sort_by_key(|word| word.text.last().copied());
+        if let Some(alike) = self.words.get_mut(usize::from(*last)) {
+            alike.push(Word { text: word.into(), is_end });
+        }
     }
 
     /// True when the value of this parameter or member is a secret.
@@ -161,8 +166,8 @@ impl Names {
         self.hide(name) || (is_known() && !self.minus.contains(PlainName::of(name).as_bytes()))
     }
 
-    /// False for most names that are no secrets, at little cost: by their last two characters, and having no letter that all
-    /// of [`PARTS`] have.
+    /// False for most names that are no secrets, at little cost: by their last two characters, and having none of the
+    /// pairs of letters that all of [`PARTS`] have.
     fn may_hide(&self, name: &[u8]) -> bool {
         let end = end_of(name);
         let mut chars = end.iter().rev().filter(|byte| byte.is_ascii_alphanumeric());
@@ -170,29 +175,37 @@ impl Names {
         let before = chars.next().copied().unwrap_or_default();
         let (at, bit) = ending(last.to_ascii_lowercase(), before.to_ascii_lowercase());
         self.endings.get(at).is_some_and(|word| word & bit != 0)
-            || end.iter().any(|byte| matches!(byte, b's' | b'S'))
+            || has_near(end.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase))
     }
 
     fn says_secret(&self, name: &PlainName) -> bool {
         let name = name.as_bytes();
-        let last = name.last();
-        let from = self.words.partition_point(|word| word.text.last() < last);
-        let mut alike = self.words.iter().skip(from).take_while(|word| word.text.last() == last);
-        let is_word = alike.any(|word| match word.is_end {
-            true => name.ends_with(&word.text),
-            false => *name == *word.text,
-        });
+        let alike = name.last().and_then(|last| self.words.get(usize::from(*last)));
+        let is_word = alike.is_some_and(|alike| alike.iter().any(|word| word.is(name)));
         (is_word || has_part(name)) && !self.minus.contains(name)
     }
 }
 
-/// True where a name has one of [`PARTS`] somewhere: looked for around each `s`, since most names have none.
+/// True where an `s` stands before another one or an `r`, as in each of [`PARTS`] and in few other names.
+fn has_near(chars: impl Iterator<Item = u8>) -> bool {
+    let mut before = 0;
+    let is_near = |char| std::mem::replace(&mut before, char) == b's' && matches!(char, b's' | b'r');
+    let mut chars = chars.map(is_near);
+    chars.any(|is_near| is_near)
+}
+
+/// True where a name has one of [`PARTS`] somewhere.
 fn has_part(name: &[u8]) -> bool {
-    let stands_at = |s: usize, part: &&str| {
-        let start = part.find('s').and_then(|offset| s.checked_sub(offset));
-        start.and_then(|start| name.get(start..)).is_some_and(|rest| rest.starts_with(part.as_bytes()))
-    };
-    memchr::memchr_iter(b's', name).any(|s| PARTS.iter().any(|part| stands_at(s, part)))
+    has_near(name.iter().copied())
+        && PARTS.iter().any(|part| name.windows(part.len()).any(|window| window == part.as_bytes()))
+}
+
+// === impl Word ===
+
+impl Word {
+    fn is(&self, name: &[u8]) -> bool {
+        if self.is_end { name.ends_with(&self.text) } else { *name == *self.text }
+    }
 }
 
 // === impl PlainName ===
@@ -274,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn parts_have_the_letter_that_they_are_looked_for_by() {
-        assert!(PARTS.iter().all(|part| part.contains('s')));
+    fn parts_have_the_letters_that_they_are_looked_for_by() {
+        assert!(PARTS.iter().all(|part| part.contains("ss") || part.contains("sr")));
     }
 
     /// What the tables stand for, read word by word.

@@ -201,16 +201,18 @@ fn apart(mut found: Vec<Found>, text: &[u8], key: &RedactKey) -> Vec<Found> {
 
 /// The end of the bytes from `from` that are as wanted, at most `max` of them.
 pub(super) fn run(text: &[u8], from: usize, max: usize, is_wanted: impl Fn(u8) -> bool) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    let count = rest.iter().take(max).take_while(|byte| is_wanted(**byte)).count();
-    from.saturating_add(count)
+    let end = from.saturating_add(max).min(text.len());
+    let wanted = text.get(from..end).unwrap_or_default();
+    let bytes = wanted.iter().position(|byte| !is_wanted(*byte)).unwrap_or(wanted.len());
+    from.saturating_add(bytes)
 }
 
 /// The start of the bytes before `to` that are as wanted, at most `max` of them.
 pub(super) fn run_back(text: &[u8], to: usize, max: usize, is_wanted: impl Fn(u8) -> bool) -> usize {
-    let before = text.get(..to).unwrap_or_default();
-    let count = before.iter().rev().take(max).take_while(|byte| is_wanted(**byte)).count();
-    to.saturating_sub(count)
+    let wanted = text.get(to.saturating_sub(max)..to).unwrap_or_default();
+    let start = to.saturating_sub(wanted.len());
+    let before = wanted.iter().rposition(|byte| !is_wanted(*byte));
+    before.map_or(start, |before| start.saturating_add(before).saturating_add(1))
 }
 
 /// True when what stands before a place and at the beginning of a value is text.

@@ -257,6 +257,11 @@ impl RedactTally {
         seen
     }
 
+    /// True for the token of something that was remembered, without a scheme before it.
+    pub(super) fn has_token(&self, text: &[u8]) -> bool {
+        self.echoes.iter().any(|echo| *echo.token == *text) && !text.contains(&b' ')
+    }
+
     /// Secrets that are looked for.
     pub(super) fn echo_count(&self) -> usize {
         self.echoes.len()
