@@ -9,6 +9,7 @@ mod detect;
 mod dist;
 mod docs;
 mod fuzz;
+mod machine;
 mod probe;
 mod setup;
 mod soak;

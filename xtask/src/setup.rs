@@ -44,8 +44,9 @@ const PROGRAMS: [(&str, &str); 16] = [
 ];
 
 /// Programs that boot kernels in virtual machines, with the package that holds each.
-const MACHINE_PROGRAMS: [(&str, &str); 7] = [
+const MACHINE_PROGRAMS: [(&str, &str); 8] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("mke2fs", "e2fsprogs"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
@@ -95,6 +96,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         toolchain.linker_folder.join("bpf-linker").display()
     );
     programs(&sh, &PROGRAMS, "the programs that the demo and the tests run")?;
+    if !accounts_for_services() {
+        eprintln!(
+            "setup: without the controllers of cgroup v2, the package is checked in a virtual machine as well"
+        );
+        machines(&sh)?;
+    }
     eprintln!("setup: everything is there");
     Ok(())
 }
@@ -123,6 +130,13 @@ pub(crate) fn toolchain(sh: &Shell) -> anyhow::Result<Toolchain> {
 /// As [`toolchain`].
 pub(crate) fn machines(sh: &Shell) -> anyhow::Result<()> {
     programs(sh, &MACHINE_PROGRAMS, "the programs that boot kernels in virtual machines")
+}
+
+/// Whether the memory and the CPU time of services are accounted for by cgroup v2 here, so that a container shows what the
+/// ceilings of a unit do.
+fn accounts_for_services() -> bool {
+    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    controllers.split_whitespace().any(|controller| controller == "memory")
 }
 
 /// Finds or installs programs.

@@ -5,8 +5,6 @@
 #![expect(clippy::print_stdout, reason = "the table is for the person at the terminal")]
 
 mod image;
-mod kernel;
-mod machine;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,10 +15,8 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use xshell::{Shell, cmd};
 
+use crate::machine::{self, Accelerator, Ended, Kernel, Machine};
 use crate::{probe, root, setup};
-
-use kernel::Kernel;
-use machine::Accelerator;
 
 /// Which kernels, and how long.
 #[derive(Args, Clone, Debug)]
@@ -94,19 +90,19 @@ const TABLE_END: &str = "<!-- end -->\n";
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let sh = Shell::new()?;
     setup::machines(&sh)?;
-    let kernels = kernel::choose(&sh, &options.kernels)?;
+    let kernels = Kernel::choose(&sh, &options.kernels)?;
     probe::run()?;
-    let image = Programs::build(&sh)?;
-    let accelerator = Accelerator::choose(&sh, &kernels)?;
+    let programs = Programs::build(&sh)?;
+    let accelerator = Accelerator::choose(&sh, kernels.first().context("no kernel was chosen")?)?;
 
     let limit = Duration::from_secs(options.minutes * 60);
     let mut outcomes = Vec::new();
     let mut failed = String::new();
     for kernel in &kernels {
         eprintln!("vm: booting {} ({accelerator})", kernel.release);
-        let initramfs = image::build(&sh, kernel, &image)?;
-        let (console, taken) = machine::boot(kernel, &initramfs, accelerator, limit)?;
-        let log = folder().join(format!("{}.log", kernel.release));
+        let initramfs = image::build(&sh, kernel, &programs)?;
+        let Ended { console, taken } = Machine::in_memory(kernel, &initramfs, accelerator).run(limit)?;
+        let log = machine::folder().join(format!("{}.log", kernel.release));
         fs::write(&log, &console).with_context(|| format!("failed to write {}", log.display()))?;
         let outcome = Outcome::read(kernel, &console, taken.as_secs());
         if !outcome.is_whole() {
@@ -121,11 +117,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         write_page(&table)?;
     }
     Ok(())
-}
-
-/// Where everything is kept that makes machines.
-fn folder() -> PathBuf {
-    root().join("target/vm")
 }
 
 /// The programs that run in the machine.

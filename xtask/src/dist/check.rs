@@ -65,7 +65,7 @@ pub(super) fn run(made: &Made) -> anyhow::Result<()> {
     system.remove()?;
     system.purge()?;
     drop(system);
-    boot::check(&System::new(&sh, &base(&sh)?)?, &made.deb, &next)
+    boot::check(&sh, &base(&sh)?, &made.deb, &next)
 }
 
 /// The same package as a later version.
@@ -122,7 +122,11 @@ fn base(sh: &Shell) -> anyhow::Result<PathBuf> {
 // === impl System ===
 
 impl<'a> System<'a> {
-    fn new(sh: &'a Shell, base: &Path) -> anyhow::Result<Self> {
+    /// A copy of `base`, removed on drop.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn new(sh: &'a Shell, base: &Path) -> anyhow::Result<Self> {
         let folder = base.with_extension("system");
         remove(&folder)?;
         cmd!(sh, "cp --archive --reflink=auto {base} {folder}").quiet().run().context("failed to copy")?;

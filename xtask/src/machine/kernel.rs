@@ -14,38 +14,100 @@ use crate::setup;
 
 /// A kernel of the distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// Its package.
-    pub(super) package: String,
+    pub(crate) package: String,
     /// What `uname -r` says.
-    pub(super) release: String,
+    pub(crate) release: String,
 }
 
 /// Packages with kernels for virtual machines, which have few drivers and are small.
 const PACKAGES: &str = "^linux-image-[0-9].*-cloud-amd64$";
 
-/// The kernels that were asked for: the newest whose version begins so; without any, the newest of each line.
-pub(super) fn choose(sh: &Shell, asked: &[String]) -> anyhow::Result<Vec<Kernel>> {
-    let mut there = all(sh)?;
-    if there.is_empty() {
-        setup::update_package_lists(sh);
-        there = all(sh)?;
+// === impl Kernel ===
+
+impl Kernel {
+    fn of_package(package: &str) -> Option<Self> {
+        let release = package.strip_prefix("linux-image-")?;
+        // Packages without a patch level only name another package.
+        (version(release).len() > 3)
+            .then(|| Self { package: package.to_owned(), release: release.to_owned() })
     }
-    ensure!(
-        !there.is_empty(),
-        "apt-cache knows no kernel of the form {PACKAGES}; this needs Debian on x86-64"
-    );
-    if asked.is_empty() {
-        return Ok(newest_of_each_line(&there));
+
+    /// The kernels that were asked for: the newest whose version begins so; without any, the newest of each line, the oldest
+    /// line first.
+    ///
+    /// # Errors
+    /// When the distribution has none of them.
+    pub(crate) fn choose(sh: &Shell, asked: &[String]) -> anyhow::Result<Vec<Self>> {
+        let mut there = all(sh)?;
+        if there.is_empty() {
+            setup::update_package_lists(sh);
+            there = all(sh)?;
+        }
+        ensure!(
+            !there.is_empty(),
+            "apt-cache knows no kernel of the form {PACKAGES}; this needs Debian on x86-64"
+        );
+        if asked.is_empty() {
+            return Ok(newest_of_each_line(&there));
+        }
+        let newest = |beginning: &String| {
+            let fits = |kernel: &&Self| begins_with(&kernel.release, beginning);
+            let newest = there.iter().filter(fits).max_by_key(|kernel| version(&kernel.release)).cloned();
+            newest.with_context(|| {
+                let releases: Vec<&str> = there.iter().map(|kernel| kernel.release.as_str()).collect();
+                format!("no kernel `{beginning}`; there are: {}", releases.join(", "))
+            })
+        };
+        asked.iter().map(newest).collect()
     }
-    let newest = |beginning: &String| {
-        let fits = |kernel: &&Kernel| begins_with(&kernel.release, beginning);
-        there.iter().filter(fits).max_by_key(|kernel| version(&kernel.release)).cloned().with_context(|| {
-            let releases: Vec<&str> = there.iter().map(|kernel| kernel.release.as_str()).collect();
-            format!("no kernel `{beginning}`; there are: {}", releases.join(", "))
-        })
-    };
-    asked.iter().map(newest).collect()
+
+    /// Fetches and unpacks the package, unless it is there.
+    ///
+    /// # Errors
+    /// When the distribution does not give it.
+    pub(crate) fn fetch(&self, sh: &Shell) -> anyhow::Result<()> {
+        if self.image().is_file() {
+            return Ok(());
+        }
+        let packages = folder().join("packages");
+        sh.create_dir(&packages)?;
+        eprintln!("vm: fetching {}", self.package);
+        let package = &self.package;
+        let before = debs(&packages, package)?;
+        if before.is_empty() {
+            let _there = sh.push_dir(&packages);
+            cmd!(sh, "apt-get download --quiet --quiet {package}").quiet().ignore_stderr().run()?;
+        }
+        let [deb] = &debs(&packages, package)?[..] else {
+            bail!("{} does not hold one package {package}", packages.display());
+        };
+        let files = self.files();
+        sh.create_dir(&files)?;
+        cmd!(sh, "dpkg-deb --extract {deb} {files}").quiet().run()?;
+        let release = &self.release;
+        cmd!(sh, "depmod --basedir {files} {release}").quiet().run()?;
+        Ok(())
+    }
+
+    /// Where the package is unpacked.
+    fn files(&self) -> PathBuf {
+        folder().join(&self.package)
+    }
+
+    /// The bootable image in the package's files.
+    pub(super) fn image(&self) -> PathBuf {
+        self.files().join(format!("boot/vmlinuz-{}", self.release))
+    }
+
+    /// The files of these modules and of all that they need, each before those that need it.
+    pub(super) fn modules(&self, wanted: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+        let folder = self.files().join("lib/modules").join(&self.release);
+        let list = folder.join("modules.dep");
+        let list = fs::read_to_string(&list).with_context(|| format!("failed to read {}", list.display()))?;
+        Ok(in_order(&list, wanted).into_iter().map(|module| folder.join(module)).collect())
+    }
 }
 
 fn all(sh: &Shell) -> anyhow::Result<Vec<Kernel>> {
@@ -73,55 +135,6 @@ fn begins_with(release: &str, beginning: &str) -> bool {
 /// All numbers of a release, in order.
 fn version(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-}
-
-// === impl Kernel ===
-
-impl Kernel {
-    fn of_package(package: &str) -> Option<Self> {
-        let release = package.strip_prefix("linux-image-")?;
-        // Packages without a patch level only name another package.
-        (version(release).len() > 3)
-            .then(|| Self { package: package.to_owned(), release: release.to_owned() })
-    }
-
-    /// The folder with the package's files, fetched and unpacked when it is not there.
-    pub(super) fn files(&self, sh: &Shell) -> anyhow::Result<PathBuf> {
-        let files = folder().join(&self.package);
-        if self.image(&files).is_file() {
-            return Ok(files);
-        }
-        let packages = folder().join("packages");
-        sh.create_dir(&packages)?;
-        eprintln!("vm: fetching {}", self.package);
-        let package = &self.package;
-        let before = debs(&packages, package)?;
-        if before.is_empty() {
-            let _there = sh.push_dir(&packages);
-            cmd!(sh, "apt-get download --quiet --quiet {package}").quiet().ignore_stderr().run()?;
-        }
-        let [deb] = &debs(&packages, package)?[..] else {
-            bail!("{} does not hold one package {package}", packages.display());
-        };
-        sh.create_dir(&files)?;
-        cmd!(sh, "dpkg-deb --extract {deb} {files}").quiet().run()?;
-        let release = &self.release;
-        cmd!(sh, "depmod --basedir {files} {release}").quiet().run()?;
-        Ok(files)
-    }
-
-    /// The bootable image in the package's files.
-    pub(super) fn image(&self, files: &Path) -> PathBuf {
-        files.join(format!("boot/vmlinuz-{}", self.release))
-    }
-
-    /// The files of these modules and of all that they need, each before those that need it.
-    pub(super) fn modules(&self, files: &Path, wanted: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-        let folder = files.join("lib/modules").join(&self.release);
-        let list = folder.join("modules.dep");
-        let list = fs::read_to_string(&list).with_context(|| format!("failed to read {}", list.display()))?;
-        Ok(in_order(&list, wanted).into_iter().map(|module| folder.join(module)).collect())
-    }
 }
 
 /// Modules by the lines of `modules.dep` (modules.dep(5)): what one needs stands behind it, what is needed first comes
