@@ -11,8 +11,8 @@ use super::splice::Splice;
 use super::{Allowed, Part, Place, RedactTally, Redactor, Rule};
 use crate::model::{Headers, REPLAY_HEADER};
 
-/// Fields that say what a message is and where it goes, which pass in `strict` as well, and are looked into by nobody; in
-/// lower case and sorted.
+/// Fields that say what a message is and where it goes: only looked through for what does not belong there, in `strict` as
+/// well; in lower case and sorted.
 const PROTOCOL: [&str; 46] = [
     "accept",
     "accept-charset",
@@ -142,8 +142,11 @@ impl Redactor {
 
     /// The value of one field; none when nothing of it is hidden.
     fn field(&self, name: &[u8], value: &[u8], tally: &mut RedactTally) -> Option<Vec<u8>> {
-        if is_protocol(name) || self.allowed.fields.has(name) {
+        if self.allowed.fields.has(name) || name.eq_ignore_ascii_case(REPLAY_HEADER.as_bytes()) {
             return None;
+        }
+        if is_protocol(name) {
+            return self.text(value, tally);
         }
         let hides = self.headers.hide_field(name);
         let plain = name.trim_ascii();

@@ -121,6 +121,23 @@ fn fields_are_known_by_name_and_by_looks() {
     );
     check_field("Content-Type", "text/plain; charset=utf-8", &[], &["text/plain; charset=utf-8"]);
     check_field("User-Agent", "curl/8.1", &[], &["curl/8.1"]);
+    // What does not belong into a field of the protocol is found there as well.
+    check_field("Content-Length", "7, token=hunter22", &["hunter22"], &["7, token="]);
+    check_field("Accept", "text/html, Bearer sEcr3t-t0ken.value", &["sEcr3t"], &["text/html, Bearer "]);
+    let digest = "Digest realm=\"a b\", qop=\"auth\"";
+    for (name, value) in [
+        (
+            "Content-Type",
+            "multipart/form-data; boundary=---------------------------9051914041544843365972754266",
+        ),
+        ("Host", "shop.example.org:8080"),
+        ("Cache-Control", "private, max-age=31536000, s-maxage=0"),
+        ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("Content-Range", "bytes 0-1023/5510105105105100"),
+        ("WWW-Authenticate", digest),
+    ] {
+        check_field(name, value, &[], &[value]);
+    }
 }
 
 #[test]
