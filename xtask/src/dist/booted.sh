@@ -172,6 +172,12 @@ TOML
     check "a reload that is refused is counted" eval 'get 9469 /metrics | grep -q "understudy_config_reloads_total{result=\"failed\"} [1-9]"'
     check "a reload that is refused changes nothing" eval 'within 10 active && [ "$main" = "$(property MainPID)" ]'
     sed -i '$d' /etc/understudy/conf.d/8080.toml
+    sed -i 's/^\[capture\]$/&\nring_bytes = 8388608/' /etc/understudy/conf.d/8080.toml
+    check "a reload that takes a restart fails as well, and names the key" eval 'systemctl reload "$unit" 2>/dev/null; [ $? != 0 ] && said "$unit" "capture. cannot change while it runs"'
+    check "it is counted as one that takes a restart" eval 'get 9469 /metrics | grep -q "understudy_config_reloads_total{result=\"restart_needed\"} [1-9]"'
+    check "it changes nothing either" eval 'within 10 active && [ "$main" = "$(property MainPID)" ]'
+    sed -i '/^ring_bytes/d' /etc/understudy/conf.d/8080.toml
+    check "a reload of what it runs with is taken again" systemctl reload "$unit"
 
     kill -STOP "$main"
     check "a process that hangs is started again" within 60 eval '[ "$(property MainPID)" != "$main" ] && active'
