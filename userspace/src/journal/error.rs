@@ -158,8 +158,8 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Trouble::Full => {
-                "its disk is full; make room, or name another file ([journal] path) or a smaller bound \
-                 ([journal] comparisons_max), and restart"
+                "its disk is full; make room, or restart with another file ([journal] path) or a smaller bound \
+                 ([journal] comparisons_max)"
             }
             Trouble::ReadOnly => {
                 "it can only be read; mount its disk for writing, or give the file and its folder back to this user, and restart"
