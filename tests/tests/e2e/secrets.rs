@@ -87,6 +87,13 @@ fn command(workspace: &Workspace, what: &str) -> Command {
     command
 }
 
+/// The same, with a recording in the folder of the workspace.
+fn recording(workspace: &Workspace, what: &str) -> Command {
+    let mut command = command(workspace, what);
+    command.arg("--record").arg(folder(workspace).join("x.understudy"));
+    command
+}
+
 /// The planted difference was found, and none of those that redaction alone could make. `repeated`: texts in which the
 /// answers repeat what they were sent; it may differ there.
 fn only_the_price(report: &Finished, repeated: &[&str]) -> anyhow::Result<()> {
@@ -120,9 +127,7 @@ fn fleet() -> anyhow::Result<()> {
     let admin = free_address()?;
     let workspace = workspace(&a, &b, admin, &redis, "")?;
     let folder = folder(&workspace);
-    let mut start = command(&workspace, "capture");
-    start.arg("--record").arg(folder.join("x.understudy"));
-    let capture = Daemon::start(&Place::Here, &mut start, admin)?;
+    let capture = Daemon::start(&Place::Here, &mut recording(&workspace, "capture"), admin)?;
     let mut sent = send(&a, 3)?;
     capture.settle(2 * sent)?;
     search(&of_redis(&redis)?, &["redis {understudy:lab:"])?;
@@ -197,9 +202,7 @@ fn garbage() -> anyhow::Result<()> {
     let admin = free_address()?;
     let workspace = workspace(&a, &b, admin, &redis, "")?;
     let folder = folder(&workspace);
-    let mut start = command(&workspace, "capture");
-    start.arg("--record").arg(folder.join("x.understudy"));
-    let capture = Daemon::start(&Place::Here, &mut start, admin)?;
+    let capture = Daemon::start(&Place::Here, &mut recording(&workspace, "capture"), admin)?;
     let worker_admin = free_address()?;
     let mut start = command(&workspace, "replay");
     start.args(["--admin", &worker_admin.to_string()]);
@@ -323,9 +326,7 @@ fn run(
     let text = text.replace("isolated = true }", &format!("isolated = true{candidate} }}"));
     let workspace = Workspace::new(&text)?;
     let folder = folder(&workspace);
-    let mut start = command(&workspace, "run");
-    start.arg("--record").arg(folder.join("x.understudy"));
-    let daemon = Daemon::start(&Place::Here, &mut start, admin)?;
+    let daemon = Daemon::start(&Place::Here, &mut recording(&workspace, "run"), admin)?;
     let sent = send(&a, 3)?;
     daemon.settle(2 * sent)?;
     let mut haystacks = vec![of_text("metrics", get_text(admin, "/metrics")?.1)];

@@ -249,8 +249,8 @@ async fn an_outage_is_bridged_by_the_spool_in_order() {
     assert!(store.taken.values().all(|taken| taken.is_sorted()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_an_ended_process_left_goes_under_its_own_number() {
+/// What a process that ended without Redis left: 20 entries in the spool of this folder. Redis is back.
+async fn left_behind() -> (tempfile::TempDir, Arc<Mutex<Store>>) {
     let stage = new_stage(1 << 20);
     stage.store.lock().unwrap().away = true;
     stage.offer(0..20);
@@ -258,8 +258,13 @@ async fn what_an_ended_process_left_goes_under_its_own_number() {
     drop(offer);
     uploader.run(std::future::pending()).await;
     check(&ledger.snapshot(), &[(Fate::Spooled, 20)]);
-
     store.lock().unwrap().away = false;
+    (folder, store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_ended_process_left_goes_under_its_own_number() {
+    let (folder, store) = left_behind().await;
     let stage = super::tests::stage(folder, store, 2, 1 << 20);
     stage.offer(0..10);
     let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
@@ -279,13 +284,7 @@ async fn what_an_ended_process_left_goes_under_its_own_number() {
 fn check_given_up(plant: impl FnOnce(&mut Store), damage: bool, sent: usize, expected: [(Fate, u64); 3]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let stage = new_stage(1 << 20);
-        stage.store.lock().unwrap().away = true;
-        stage.offer(0..20);
-        let Stage { folder, store, ledger, offer, uploader } = stage;
-        drop(offer);
-        uploader.run(std::future::pending()).await;
-        check(&ledger.snapshot(), &[(Fate::Spooled, 20)]);
+        let (folder, store) = left_behind().await;
         if damage {
             let spool = folder.path().join("spool");
             let files = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path());
@@ -294,11 +293,7 @@ fn check_given_up(plant: impl FnOnce(&mut Store), damage: bool, sent: usize, exp
             *bytes.last_mut().unwrap() ^= 1;
             std::fs::write(&segment, bytes).unwrap();
         }
-        {
-            let mut store = store.lock().unwrap();
-            store.away = false;
-            plant(&mut store);
-        }
+        plant(&mut store.lock().unwrap());
         let Stage { folder: _folder, store, ledger, offer, uploader } =
             super::tests::stage(folder, store, 2, 1 << 20);
         let stats = Arc::clone(&uploader.experiments[0].stats);
