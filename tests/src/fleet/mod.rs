@@ -33,7 +33,7 @@ pub use books::{Book, Books, Given};
 pub use setup::{SHARDS, Setup};
 
 /// Connections of its load.
-const CONNECTIONS: usize = 8;
+pub const CONNECTIONS: usize = 8;
 /// Most memory that a daemon may hold at any time, in KiB: its bounds for what waits (32 MiB) and for what is on the way
 /// (16 MiB), the probe's ring of 16 MiB, which is mapped twice, and 48 MiB for the program itself, unoptimised.
 pub const MEMORY_KIB_MAX: u64 = 128 << 10;

@@ -271,7 +271,9 @@ impl<A: Append> Uploader<A> {
             }
             self.advance(now(), all_ended);
             self.show();
-            let is_over = until.is_some_and(|until| until <= now() || self.disagreement.is_said());
+            // Where nothing is sent, all that is left to do is to spool what still lies in the queue.
+            let is_over =
+                until.is_some_and(|until| until <= now() || all_ended && self.disagreement.is_said());
             if all_ended && self.is_done() || is_over {
                 break;
             }

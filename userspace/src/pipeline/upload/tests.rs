@@ -423,12 +423,13 @@ fn an_entry_that_panics_each_time_is_given_up_alone() {
     check_panics(0, |store| store.poison = Some(2), &[(Fate::SpoolFull, 32), (Fate::Lost, 8)], 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn nothing_is_sent_where_others_have_agreed_on_something_else() {
+/// Offers 20 that are sent, and 30 after others have said something else; the upload is told to stop with these, or later.
+async fn check_disagreement(stops_with_them: bool) {
     let stage = new_stage(1 << 20);
     let disagreement = stage.uploader.disagreement.clone();
     stage.offer(0..20);
     let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
     let later = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let said = RedisError::Settings { address: "test".to_owned(), said: "8 shards".to_owned() };
@@ -438,12 +439,20 @@ async fn nothing_is_sent_where_others_have_agreed_on_something_else() {
                 Offered { exchange: exchange(number), route: "other".into(), ticket: ledger.admit() };
             assert!(offer.offer(offered).is_ok());
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(offer);
+        if !stops_with_them {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        stop.send(()).unwrap();
     };
-    tokio::join!(uploader.run(std::future::pending()), later);
+    tokio::join!(uploader.run(async { stopped.await.unwrap() }), later);
     check(&ledger.snapshot(), &[(Fate::Queued, 20), (Fate::Spooled, 30)]);
     assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_and_all_is_kept_where_others_have_agreed_on_something_else() {
+    check_disagreement(false).await;
+    check_disagreement(true).await;
 }
 
 /// Offers 60 to a store that refuses something, 60 more when that has lasted for longer than may be waited, and a few when it
