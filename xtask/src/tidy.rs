@@ -21,6 +21,27 @@ const SKIPPED_FOLDERS: [&str; 5] = ["target", ".git", "corpus", "artifacts", "pr
 /// Files that are read as text.
 const TEXT_ENDINGS: [&str; 9] = ["rs", "toml", "md", "sh", "yml", "yaml", "json", "service", "html"];
 
+/// What lies at the top. Everything else was left there by accident, and may hold a secret.
+const TOP: [&str; 17] = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "clippy.toml",
+    "deny.toml",
+    "deploy",
+    "docs",
+    "ebpf-program",
+    "rustfmt.toml",
+    "target",
+    "tests",
+    "userspace",
+    "xtask",
+];
+
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Finding {
@@ -49,7 +70,7 @@ fn check(root: &Path) -> anyhow::Result<(usize, Vec<Finding>)> {
     let mut paths = Vec::new();
     walk(root, root, &mut paths)?;
     paths.sort();
-    let mut findings = Vec::new();
+    let mut findings = top(root)?;
     let mut sources = Vec::new();
     let mut manifests = Vec::new();
     for path in &paths {
@@ -70,6 +91,23 @@ fn check(root: &Path) -> anyhow::Result<(usize, Vec<Finding>)> {
     findings.sort();
     findings.dedup();
     Ok((paths.len(), findings))
+}
+
+/// Finds what does not belong at the top.
+fn top(root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for entry in fs::read_dir(root).with_context(|| format!("failed to list {}", root.display()))? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with('.') && !TOP.contains(&&*name) {
+            findings.push(Finding::new(
+                Path::new(&*name),
+                1,
+                "does not belong at the top: put it elsewhere, or delete it",
+            ));
+        }
+    }
+    Ok(findings)
 }
 
 fn walk(root: &Path, folder: &Path, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -110,6 +148,16 @@ impl fmt::Display for Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_left_at_the_top_is_found() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for name in ["README.md", ".gitignore", "key"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let findings: Vec<_> = top(folder.path()).unwrap().into_iter().map(|finding| finding.file).collect();
+        assert_eq!(findings, [Path::new("key")]);
+    }
 
     #[test]
     fn the_repository_is_tidy() {
