@@ -54,7 +54,7 @@ struct Said {
 }
 
 /// How long an answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Asks it to stand still, for some time or until somebody says otherwise.
 ///
