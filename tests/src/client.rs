@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::clock::pause;
 use crate::wire::{BodyFacts, Fields, Framing, Reader};
 
 /// Longest wait for a connection, and for the next bytes of an answer.
@@ -64,6 +65,28 @@ pub fn get(address: SocketAddr, target: &str) -> anyhow::Result<Answer> {
 /// As [`get`].
 pub fn get_text(address: SocketAddr, target: &str) -> anyhow::Result<(u16, String)> {
     get_text_with(address, target, &[])
+}
+
+/// As [`get_text_with`], and again while the answer is that too many ask (RFC 6585 section 4): an admin listener takes so
+/// many requests a second, and tests that wait for something ask more often.
+///
+/// # Errors
+/// As for a request.
+pub fn get_patiently(
+    address: SocketAddr,
+    target: &str,
+    fields: &[(&str, &str)],
+) -> anyhow::Result<(u16, String)> {
+    const TOO_MANY: u16 = 429;
+    const TOO_MANY_MAX: usize = 30;
+    for _ in 0..TOO_MANY_MAX {
+        let answer = get_text_with(address, target, fields)?;
+        if answer.0 != TOO_MANY {
+            return Ok(answer);
+        }
+        pause(Duration::from_millis(100));
+    }
+    get_text_with(address, target, fields)
 }
 
 /// As [`get_text`], with more header fields.

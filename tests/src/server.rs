@@ -50,9 +50,9 @@ pub struct Nginx {
 /// watch one port would see each other's traffic. Below the range of ephemeral ports, for the same reason.
 pub fn unique_port() -> u16 {
     static PORTS: AtomicU16 = AtomicU16::new(0);
-    // Test processes side by side get ranges of their own, most of the time.
-    let range = (std::process::id() % 180) as u16;
-    10_000 + range * 120 + PORTS.fetch_add(1, Ordering::Relaxed) % 120
+    // Test processes side by side get ranges of their own, most of the time; each has more than its tests use.
+    let range = (std::process::id() % 21) as u16;
+    10_000 + range * 1_000 + PORTS.fetch_add(1, Ordering::Relaxed) % 1_000
 }
 
 /// An address of loopback that nobody listens at. Another process may take it before it is used.

@@ -108,6 +108,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     soak(options)
 }
 
+/// Seconds of the load at its end without a fault.
+const QUIET_END: f64 = 10.0;
+
 /// What the soak cannot do without and is not there, in words.
 pub(crate) fn missing() -> Option<String> {
     prereq::missing(FLEET)
@@ -130,8 +133,9 @@ pub(crate) fn soak(options: &Options) -> anyhow::Result<()> {
         let wait = Duration::from_millis(500 + soak.random.below(3_500));
         pause(wait);
         let fault = Fault::ALL.get(soak.random.below(Fault::ALL.len() as u64) as usize).copied();
-        // What has begun when the load ends would only make the end longer.
-        if let Some(fault) = fault.filter(|_| !load.is_finished()) {
+        // A fault may wait for what comes after it.
+        let is_early = start.elapsed().as_secs_f64() < seconds - QUIET_END;
+        if let Some(fault) = fault.filter(|_| is_early && !load.is_finished()) {
             println!("soak: {:>6.1} s  {fault:?}", start.elapsed().as_secs_f64());
             soak.meet(fault)?;
             *soak.faults.entry(fault).or_default() += 1;

@@ -17,7 +17,7 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use crate::app::Faults;
-use crate::clock::wait_until;
+use crate::clock::{now, wait_until};
 use crate::daemon::{Daemon, Finished, Workspace};
 use crate::lab::{Family, Host, Lab, within};
 use crate::mix::{Pace, Planned, drive, numbered};
@@ -39,10 +39,12 @@ pub const CONNECTIONS: usize = 8;
 pub const MEMORY_KIB_MAX: u64 = 128 << 10;
 /// How long it may take until nothing is under way any more.
 const REST_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long nothing may move until that is taken for rest: three times the interval at which captures tell their counts.
+const REST_MIN: Duration = Duration::from_millis(300);
 /// How long a capture may take to end: its drain and that of the upload, and some seconds for the machine.
-const CAPTURE_END_MAX: Duration = Duration::from_secs(12);
+const CAPTURE_END_MAX: Duration = Duration::from_secs(30);
 /// How long a worker may take to end: the drain of the replay, and the last settlements.
-const WORKER_END_MAX: Duration = Duration::from_secs(12);
+const WORKER_END_MAX: Duration = Duration::from_secs(30);
 
 /// A fleet.
 #[derive(Debug)]
@@ -338,8 +340,17 @@ impl Fleet {
     /// exchange goes through them.
     fn rest(&self) -> anyhow::Result<()> {
         let mut last = None;
+        // Since when nothing moves: counts of packets are told at intervals, those of exchanges at once, and a capture that
+        // has not had its turn seems to rest.
+        let mut unmoved = (now(), (0, 0));
         let rested = wait_until("rest", REST_WAIT_MAX, || {
             let capture = self.scrape()?;
+            let sum = |name| capture.sum(name, &[]);
+            let counts =
+                (sum("understudy_capture_packets_wanted_total")?, sum("understudy_exchanges_seen_total")?);
+            if unmoved.1 != counts {
+                unmoved = (now(), counts);
+            }
             // Packets may still lie in the ring.
             let ledger = oracle::check(&capture);
             let mut under_way = Vec::new();
@@ -353,7 +364,8 @@ impl Fleet {
                     under_way.push(scrape.sum(name, &[])?);
                 }
             }
-            let rests = ledger.is_ok() && under_way.iter().all(|count| *count == 0);
+            let is_still = unmoved.0.elapsed() >= REST_MIN;
+            let rests = is_still && ledger.is_ok() && under_way.iter().all(|count| *count == 0);
             last = Some((ledger, under_way));
             Ok(rests.then_some(()))
         });

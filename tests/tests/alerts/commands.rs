@@ -120,8 +120,12 @@ fn typed(daemon: &Daemon, words: &str) -> anyhow::Result<Finished> {
     let target = daemon.id().to_string();
     let mut command = Command::new("nsenter");
     command.args(["--mount", "--target", &target, "--", "setpriv", "--pdeathsig", "TERM"]);
-    // What goes on until it is stopped is stopped.
-    command.args(["timeout", "--signal", "INT", "3"]).arg(daemon_program()).args(words);
+    let words: Vec<&str> = words.collect();
+    if words.first() == Some(&"inspect") {
+        // It goes on until it is stopped.
+        command.args(["timeout", "--signal", "INT", "3"]);
+    }
+    command.arg(daemon_program()).args(words);
     finish(&mut command, COMMAND_MAX)
 }
 

@@ -40,6 +40,8 @@ const WRONG: &str = "wrong-77e1";
 
 /// How long a comparison may take from its outcome to the journal.
 const COUNTED_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Time between two questions for a token: more than a few requests take on a busy machine.
+const REFRESH_MIN: Duration = Duration::from_secs(5);
 
 /// A server on a thread, until the process ends.
 #[derive(Clone)]
@@ -211,8 +213,9 @@ fn runs_out() -> anyhow::Result<()> {
     fs::write(&program, format!("#!/bin/sh\necho once >> {}\ncat {}\n", asked.display(), token.display()))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
     let times_asked = || fs::read_to_string(&asked).map(|text| text.lines().count());
-    let (workspace, daemon) =
-        daemon(&a, &b, &format!("{{ command = [{program:?}, \"for\", \"b\"], refresh_min = \"1s\" }}"))?;
+    let seconds = REFRESH_MIN.as_secs();
+    let credentials = format!("{{ command = [{program:?}, \"for\", \"b\"], refresh_min = \"{seconds}s\" }}");
+    let (workspace, daemon) = daemon(&a, &b, &credentials)?;
 
     ask(&a, "/", Some(CAPTURED), 20)?;
     ask(&a, "/echo", Some(CAPTURED), 5)?;
@@ -226,7 +229,7 @@ fn runs_out() -> anyhow::Result<()> {
     ensure!(times_asked()? == 1, "it was asked for without need");
 
     // It runs out, and there is another.
-    pause(Duration::from_secs(1));
+    pause(REFRESH_MIN);
     fs::write(&token, SECOND)?;
     b.want(SECOND);
     ask(&a, "/later", Some(CAPTURED), 40)?;
@@ -238,7 +241,7 @@ fn runs_out() -> anyhow::Result<()> {
     ensure!(outcomes(&daemon, 85)? == (matched + 10, 0, refused), "the new token is not used");
 
     // B refuses what there is: that is what B does, and counts.
-    pause(Duration::from_secs(1));
+    pause(REFRESH_MIN);
     b.want("something else");
     ask(&a, "/refused", Some(CAPTURED), 5)?;
     let last = outcomes(&daemon, 90)?;
@@ -264,7 +267,9 @@ fn renewed_file() -> anyhow::Result<()> {
     ensure!(b.seen("/anonymous") == vec![format!("Bearer {FIRST}"); 5], "B saw {:?}", b.seen("/anonymous"));
     // Both are renewed before anybody is refused.
     write_private(&token, &format!("{SECOND}\n"))?;
-    pause(Duration::from_secs(3));
+    let renewed = || daemon.scrape()?.sum("understudy_replay_credentials_total", &[("result", "renewed")]);
+    wait_until("another token", COUNTED_WAIT_MAX, || Ok((renewed()? > 0).then_some(())))
+        .context("it is not read again")?;
     b.want(SECOND);
     ask(&a, "/later", Some(CAPTURED), 10)?;
     ensure!(outcomes(&daemon, 15)? == (15, 0, 0), "a request was refused");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use understudy_tests::app::Faults;
-use understudy_tests::client::{Client, get_text_with};
+use understudy_tests::client::{Client, get_patiently};
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish, run_to_end};
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
@@ -174,7 +174,7 @@ fn adapter_with_token(program: &str, script: &str) -> anyhow::Result<()> {
     command.arg("run").arg("--config").arg(workspace.config());
     let mut daemon = Process::start("understudy", &mut command)?;
     let bearer = format!("Bearer {TOKEN}");
-    let ask = |target: &str| get_text_with(admin, target, &[("Authorization", &bearer)]);
+    let ask = |target: &str| get_patiently(admin, target, &[("Authorization", &bearer)]);
     wait_until("readiness", WAIT_MAX, || {
         daemon.must_run()?;
         Ok(ask("/readyz").is_ok_and(|(status, _)| status == 200).then_some(()))

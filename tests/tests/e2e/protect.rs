@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use understudy_tests::app::Faults;
-use understudy_tests::client::{get, get_text};
+use understudy_tests::client::{get, get_patiently};
 use understudy_tests::clock::{pause, wait_until};
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, run_to_end};
 use understudy_tests::load::{Load, LoadResult, constant};
@@ -92,11 +92,7 @@ impl Stage {
     /// Waits until nothing is copied, or all of it.
     fn wait_copying(&self, copying: bool) -> anyhow::Result<()> {
         wait_until("change of what is copied", SOON, || {
-            let (status, text) = get_text(self.admin, "/metrics")?;
-            // Whoever asks too often is told to ask later.
-            if status == 429 {
-                return Ok(None);
-            }
+            let (_, text) = get_patiently(self.admin, "/metrics", &[])?;
             let ratio = text.lines().find_map(|line| line.strip_prefix("understudy_capture_flow_ratio "));
             let ratio: f64 = ratio.context("no flow ratio")?.parse()?;
             Ok(((ratio > 0.99) == copying && (copying || ratio < 0.001)).then_some(()))
@@ -136,9 +132,9 @@ fn paused_by_order() -> anyhow::Result<()> {
     ensure!(scrape.sum("understudy_capture_packets_captured_total", &[])? == before, "packets were copied");
     ensure!(scrape.sum("understudy_exchanges_seen_total", &[])? == 5, "exchanges were seen");
     ensure!(stage.b.received()?.len() == 5, "B was asked during a pause");
-    let (status, text) = get_text(stage.admin, "/state")?;
+    let (status, text) = get_patiently(stage.admin, "/state", &[])?;
     ensure!(status == 200 && text.contains("\"paused\":true") && text.contains("\"order\""), "{text}");
-    ensure!(get_text(stage.admin, "/readyz")?.0 == 200, "a process that pauses is ready");
+    ensure!(get_patiently(stage.admin, "/readyz", &[])?.0 == 200, "a process that pauses is ready");
 
     let said = stage.order(&["resume"])?;
     ensure!(said.contains("go on"), "resume said: {said}");
@@ -157,7 +153,7 @@ fn paused_by_time_table() -> anyhow::Result<()> {
     let always = "[[pause]]\nfrom = \"00:00\"\nto = \"24:00\"\n";
     let stage = stage(always, "")?;
     stage.wait_copying(false)?;
-    ensure!(get_text(stage.admin, "/state")?.1.contains("time_table"), "nobody says why it pauses");
+    ensure!(get_patiently(stage.admin, "/state", &[])?.1.contains("time_table"), "nobody says why it pauses");
     stage.ask(5)?;
     stage.order(&["resume"])?;
     stage.wait_copying(true)?;
@@ -170,21 +166,20 @@ fn paused_by_time_table() -> anyhow::Result<()> {
 }
 
 fn paused_for_a_time() -> anyhow::Result<()> {
-    let stage = stage("", "replay.lag = \"300ms\"\n")?;
+    let stage = stage("", "replay.lag = \"5s\"\n")?;
     // What waits for its time when the pause begins is not sent, and has a fate that says so.
     stage.ask(5)?;
     wait_until("exchange", SOON, || Ok((stage.sum("understudy_exchanges_seen_total")? == 5).then_some(())))?;
-    let said = stage.order(&["pause", "--for", "1500ms"])?;
+    let said = stage.order(&["pause", "--for", "8s"])?;
     ensure!(said.contains("Paused until 20"), "pause said: {said}");
+    stage.wait_copying(false)?;
     let scrape = stage.daemon.settle(5)?;
     let paused = scrape.sum("understudy_exchanges_total", &[("fate", "paused")])?;
     let sent = stage.b.received()?.len() as u64;
     ensure!(paused > 0 && paused + sent == 5, "{paused} paused and {sent} sent of 5");
     stage.wait_copying(true)?;
-    let (_, text) = get_text(stage.admin, "/metrics")?;
-    let seconds = text.lines().find_map(|line| line.strip_prefix("understudy_paused_seconds_total "));
-    let seconds: f64 = seconds.context("no paused seconds")?.parse()?;
-    ensure!((1.4..2.5).contains(&seconds), "paused for {seconds} s");
+    let seconds = stage.sum("understudy_paused_seconds_total")?;
+    ensure!((7..60).contains(&seconds), "paused for {seconds} s");
     let nobody = format!("http://{}", free_address()?);
     ensure!(run_to_end(&Place::Here, &["pause", "--url", &nobody])?.code == 2);
     stage.daemon.interrupt()?;
@@ -235,7 +230,7 @@ fn stopped() -> anyhow::Result<()> {
     stage.daemon.signal(Signal::STOP)?;
     let before = constant(stage.a.address, Load { time: Duration::from_secs(3), ..calm() })?;
     stage.daemon.signal(Signal::CONT)?;
-    ensure!(before.answered >= 500, "A answered only {} requests", before.answered);
+    ensure!(before.answered >= 100, "A answered only {} requests", before.answered);
     let scrape = stage.daemon.settle(5)?;
     oracle::check(&scrape)?;
     ensure!(

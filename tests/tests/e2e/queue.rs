@@ -24,7 +24,9 @@ const NOTICE_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// With the waits of a host in production.
 fn setup(redis: &Server, workers: usize) -> Setup {
-    Setup { workers, nginx: true, queue: String::new(), ..Setup::new(redis) }
+    // By connection, one of two workers may have no share of the few that there are.
+    let session = "header:X-Marker";
+    Setup { workers, nginx: true, session, queue: String::new(), ..Setup::new(redis) }
 }
 
 fn of_fate(scrape: &Scrape, fate: &str) -> anyhow::Result<u64> {

@@ -113,10 +113,10 @@ fn reload() -> anyhow::Result<()> {
 
 /// Connections are decided on one by one: each request has its own.
 fn ramp() -> anyhow::Result<()> {
-    const OVER: Duration = Duration::from_secs(3);
+    const OVER: Duration = Duration::from_secs(12);
     let (a, b) = apps(Faults::None)?;
     let admin = free_address()?;
-    let ramp = "ramp = { from = \"0%\", to = \"100%\", over = \"3s\" }";
+    let ramp = "ramp = { from = \"0%\", to = \"100%\", over = \"12s\" }";
     let workspace = Workspace::new(&settings(a.address, b.address, admin, ramp).text())?;
     let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     let send = |count: u32, every: Duration| -> anyhow::Result<()> {

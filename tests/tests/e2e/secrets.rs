@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
-use understudy_tests::client::get_text;
+use understudy_tests::client::get_patiently;
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish};
 use understudy_tests::prereq::{FLEET, KERNEL, daemon_program};
@@ -158,7 +158,7 @@ fn fleet() -> anyhow::Result<()> {
     })?;
     let mut haystacks = of_redis(&redis)?;
     for (name, admin) in [("metrics of capture", admin), ("metrics of replay", worker_admin)] {
-        haystacks.push(of_text(name, get_text(admin, "/metrics")?.1));
+        haystacks.push(of_text(name, get_patiently(admin, "/metrics", &[])?.1));
     }
     let hidden = capture.scrape()?.sum("understudy_redacted_total", &[("rule", "email")])?;
     ensure!(hidden > 0, "no address was counted");
@@ -226,7 +226,7 @@ fn garbage() -> anyhow::Result<()> {
     })?;
     let mut haystacks = of_redis(&redis)?;
     for (name, admin) in [("metrics of capture", admin), ("metrics of replay", worker_admin)] {
-        haystacks.push(of_text(name, get_text(admin, "/metrics")?.1));
+        haystacks.push(of_text(name, get_patiently(admin, "/metrics", &[])?.1));
     }
     worker.signal(Signal::INT)?;
     let worker = worker.join(END_WAIT_MAX)?;
@@ -329,7 +329,7 @@ fn run(
     let daemon = Daemon::start(&Place::Here, &mut recording(&workspace, "run"), admin)?;
     let sent = send(&a, 3)?;
     daemon.settle(2 * sent)?;
-    let mut haystacks = vec![of_text("metrics", get_text(admin, "/metrics")?.1)];
+    let mut haystacks = vec![of_text("metrics", get_patiently(admin, "/metrics", &[])?.1)];
     haystacks.extend(of_folder(&folder)?);
     let finished = daemon.interrupt()?;
     haystacks.extend(of_end("run", &finished));

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] =
     &[Case { name: "too_much_cpu_time_leaves_out_whole_connections", needs: KERNEL, run: too_much_cpu_time }];
 
 /// Any work at all is more than this.
+const ROUNDS_MAX: usize = 8;
 const CONFIG: &str = "[capture]\ncpu_max = \"0.05%\"\nexcess_min = \"1s\"\n";
 
 fn too_much_cpu_time() -> anyhow::Result<()> {
@@ -28,7 +29,14 @@ fn too_much_cpu_time() -> anyhow::Result<()> {
         Daemon::inspect_in(&Place::Here, &workspace, app.address.port(), free_address()?, &["--json"])?;
     let load =
         Load { target: "/ping", per_second: 4_000, connections: 64, time: Duration::from_millis(2_500) };
-    let answered = constant(app.address, load)?.answered;
+    // It takes a moment until that is known, and more on a busy machine.
+    let mut answered = 0;
+    for _ in 0..ROUNDS_MAX {
+        answered += constant(app.address, load)?.answered;
+        if daemon.scrape()?.sum("understudy_capture_drops_total", &[("reason", "sampled_out")])? > 0 {
+            break;
+        }
+    }
     let scrape = daemon.settle(1)?;
     let finished = daemon.interrupt()?;
 
@@ -40,7 +48,7 @@ fn too_much_cpu_time() -> anyhow::Result<()> {
     ensure!(!lines.is_empty() && (lines.len() as u64) < answered, "{} of {answered} shown", lines.len());
     // What is copied is complete; only a connection given up in its middle may leave one request without answer.
     let halves = lines.iter().filter(|line| line["response"]["complete"] != true).count() as u64;
-    ensure!(halves <= u64::from(load.connections), "{halves} exchanges are not whole");
+    ensure!(halves <= u64::from(load.connections) * ROUNDS_MAX as u64, "{halves} exchanges are not whole");
     ensure!(scrape.sum("understudy_reassembly_gaps_total", &[])? <= halves, "connections have gaps");
     Ok(())
 }

@@ -75,9 +75,10 @@ fn killed() -> anyhow::Result<()> {
     let redis = Server::start()?;
     let mut fleet = Fleet::start(setup(&redis))?;
     fleet.b.delay(Duration::from_millis(100));
-    fleet.send(&every_route(600), 200)?;
-    wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
-    fleet.kill_worker(0)?;
+    fleet.while_sending(&every_route(600), 200, |fleet| {
+        wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
+        fleet.kill_worker(0)
+    })?;
     fleet.start_worker()?;
     fleet.b.delay(Duration::ZERO);
     let took = wait_number(&fleet.workers[0], "understudy_queue_taken_over_total", 20)?;
@@ -120,9 +121,10 @@ fn two_at_one() -> anyhow::Result<()> {
     let redis = Server::start()?;
     let mut fleet = Fleet::start(setup(&redis))?;
     fleet.b.delay(Duration::from_millis(300));
-    fleet.send(&every_route(200), 100)?;
-    wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
-    fleet.workers[0].signal(Signal::STOP)?;
+    fleet.while_sending(&every_route(200), 100, |fleet| {
+        wait_number(&fleet.workers[0], "understudy_queue_under_way", 20)?;
+        fleet.workers[0].signal(Signal::STOP)
+    })?;
     fleet.b.delay(Duration::ZERO);
     fleet.start_worker()?;
     wait_number(&fleet.workers[1], "understudy_queue_taken_over_total", 20)?;
@@ -144,20 +146,22 @@ fn trimmed() -> anyhow::Result<()> {
     let mut setup = setup(&redis);
     setup.books.shards = 2;
     setup.queue.push_str(&format!("\nstream_entries_max = {ENTRIES_MAX}"));
-    // All that is sent may wait for Redis, which is to be the one that forgets.
-    setup.replay.push_str("\nin_flight_max = 2\n[experiment.queue]\nbytes_max = 268435456");
+    setup.replay.push_str("\nin_flight_max = 2");
     let mut fleet = Fleet::start(setup)?;
-    fleet.b.delay(Duration::from_millis(150));
+    // So slow that a capture which hardly has time to compress becomes faster.
+    fleet.b.delay(Duration::from_secs(2));
     let mut planned = every_route(400);
     for one in &mut planned {
         (one.method, one.body_bytes, one.target) = ("GET", None, format!("/blob/{BODY_BYTES}"));
     }
     fleet.send(&planned, 40)?;
+    let trimmed = || Ok((fleet.books.read()?.of("trimmed") > 0).then_some(()));
+    wait_until("trimmed entries", EVENT_WAIT_MAX, trimmed)?;
     let full = fleet.books.read()?;
     ensure!(full.waiting <= 2 * ENTRIES_MAX, "more is kept than allowed: {full}");
     fleet.b.delay(Duration::ZERO);
     let account = fleet.balance()?;
-    // A busy machine may not compress as much as comes.
+    // A busy machine may not compress as much as comes, and the memory for what waits for that has its bound.
     account.captured_all(&["shed"])?;
     ensure!(account.book.of("forgotten") == 0, "{}", account.book);
     // What the worker had already when it was trimmed counts as done, and not as trimmed.
@@ -241,13 +245,14 @@ fn slow_redis() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of all exchanges a few were forgotten: no more than came in while nothing was replicated.
+/// Of all exchanges those were forgotten that came in while nothing was replicated, and none of the 300 before.
 fn check_forgotten(account: &Account) -> anyhow::Result<()> {
     account.captured_all(&[])?;
     let Account { sent, book, .. } = account;
     ensure!(book.accepted.iter().all(|accepted| *accepted > 0), "a shard got nothing: {:?}", book.accepted);
     let forgotten = book.of("forgotten");
-    ensure!(forgotten > 0 && forgotten < 150, "{forgotten} were forgotten: {book}");
+    // Whatever was replicated before is known: a third of all, and more.
+    ensure!(forgotten > 0 && forgotten < 300, "{forgotten} were forgotten: {book}");
     ensure!(book.compared() + forgotten == *sent as u64, "{sent} were sent: {book}");
     Ok(())
 }

@@ -369,7 +369,7 @@ fn cluster() -> anyhow::Result<()> {
     let config = RedisConfig {
         servers,
         mode: Mode::Cluster,
-        answer_wait_max: Duration::from_secs(2),
+        answer_wait_max: Duration::from_secs(30),
         ..RedisConfig::default()
     };
     block_on(async {

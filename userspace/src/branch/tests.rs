@@ -95,7 +95,7 @@ async fn serve(
                 break end;
             }
             match stream.read_buf(&mut read).await {
-                Ok(0) | Err(_) => return,
+                Ok(0) | Err(_) => return closed.notify_one(),
                 Ok(_) => {}
             }
         };

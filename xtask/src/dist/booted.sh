@@ -38,8 +38,17 @@ within() { # SECONDS COMMAND...
 
 active() { [ "$(property ActiveState "${1-$unit}")" = active ]; }
 inactive() { [ "$(property ActiveState "${1-$unit}")" = inactive ]; }
-said() { # UNIT TEXT: its log has it
+said() { # UNIT TEXT: its log has it, or does soon
+    within 10 logged "$1" "$2"
+}
+logged() { # UNIT TEXT
     journalctl --unit "$1" --no-pager | grep -q -- "$2"
+}
+counted() { # PORT PATTERN: a metric, or it is so soon
+    within 10 measured "$1" "$2"
+}
+measured() { # PORT PATTERN
+    get "$1" /metrics | grep -q -- "$2"
 }
 is_slow() { [ "${SLOWNESS-1}" != 1 ]; }
 leave_time() { # FILE: an emulated processor takes more for a capture than it may cost by default
@@ -169,12 +178,12 @@ TOML
     echo '[capture' >>/etc/understudy/conf.d/8080.toml
     check "a reload of what is wrong is refused, and systemctl says so" eval '! systemctl reload "$unit" 2>/dev/null'
     check "a reload that is refused is in the log" said "$unit" "is refused; nothing changes"
-    check "a reload that is refused is counted" eval 'get 9469 /metrics | grep -q "understudy_config_reloads_total{result=\"failed\"} [1-9]"'
+    check "a reload that is refused is counted" counted 9469 'understudy_config_reloads_total{result="failed"} [1-9]'
     check "a reload that is refused changes nothing" eval 'within 10 active && [ "$main" = "$(property MainPID)" ]'
     sed -i '$d' /etc/understudy/conf.d/8080.toml
     sed -i 's/^\[capture\]$/&\nring_bytes = 8388608/' /etc/understudy/conf.d/8080.toml
     check "a reload that takes a restart fails as well, and names the key" eval 'systemctl reload "$unit" 2>/dev/null; [ $? != 0 ] && said "$unit" "capture. cannot change while it runs"'
-    check "it is counted as one that takes a restart" eval 'get 9469 /metrics | grep -q "understudy_config_reloads_total{result=\"restart_needed\"} [1-9]"'
+    check "it is counted as one that takes a restart" counted 9469 'understudy_config_reloads_total{result="restart_needed"} [1-9]'
     check "it changes nothing either" eval 'within 10 active && [ "$main" = "$(property MainPID)" ]'
     sed -i '/^ring_bytes/d' /etc/understudy/conf.d/8080.toml
     check "a reload of what it runs with is taken again" systemctl reload "$unit"
@@ -182,8 +191,8 @@ TOML
     kill -STOP "$main"
     check "a process that hangs is started again" within 60 eval '[ "$(property MainPID)" != "$main" ] && active'
     check "it was the watchdog" said "$unit" "Watchdog timeout"
-    check "it is paused, and the metrics say so" eval 'understudy pause --for 1h >/dev/null && get 9469 /metrics | grep -q "^understudy_paused 1$"'
-    check "it is resumed" eval 'understudy resume >/dev/null && get 9469 /metrics | grep -q "^understudy_paused 0$"'
+    check "it is paused, and the metrics say so" eval 'understudy pause --for 1h >/dev/null && counted 9469 "^understudy_paused 1$"'
+    check "it is resumed" eval 'understudy resume >/dev/null && counted 9469 "^understudy_paused 0$"'
     check "it stops when told to" systemctl stop "$unit"
     check "stopping it is no failure" inactive
     check "it leaves a report" eval 'understudy report --journal /var/lib/private/understudy/8080/understudy.db | grep -q boot'
@@ -274,7 +283,7 @@ TOML
     is_slow && systemctl set-property --runtime "$tee" CPUQuota=
     check "root reads the report of the fleet with the same password" eval 'understudy report --config /etc/understudy/replay.toml | grep -q fleet'
     check "a reload of both is taken" systemctl reload "$tee" "$worker"
-    check "both logs say so" eval 'within 10 said $tee "read again and holds" && within 10 said $worker "read again and holds"'
+    check "both logs say so" eval 'said $tee "read again and holds" && said $worker "read again and holds"'
     systemctl stop redis-server
     ask
     check "what Redis cannot take waits in the spool" within 20 eval 'get 9470 /metrics | grep -q "^understudy_spool_entries [1-9]"'

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use understudy::model::Fate;
 
-use super::field::{Field, limits};
+use super::field::Field;
 use crate::block_on;
 
 /// Numbers that follow from a seed (xorshift).
@@ -70,7 +70,9 @@ async fn run(mut dice: Dice) -> anyhow::Result<()> {
         worker.stop().await?;
     }
     let mut last = field.worker("last").await?;
-    last.work(limits().claim_after * 2).await;
+    while let Some(claim) = last.claim_if_any(&field).await? {
+        last.finish(claim, Fate::Matched);
+    }
     drop(graves);
     field.settled(&[("matched", field.made())]).await
 }
