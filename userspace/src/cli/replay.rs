@@ -70,14 +70,14 @@ pub(super) fn replay(arguments: Arguments) -> anyhow::Result<Exit> {
         };
         anyhow::Ok(worker.run(stopped_or(duration, verdict)).await?)
     })?;
-    let WorkerEnd { journal, recorded, disagreement, id, ledgers, redact } = end;
+    let WorkerEnd { journal, recorded, cut_short, id, ledgers, redact } = end;
     output::complain(&ledger::of_experiments(&ledgers));
     complain_of(redact.as_deref());
     let report = Report::load(&journal, Some(id.0))?;
     show(&report, &format)?;
     recorded
         .context("the journal failed: what it could not keep goes back to the queue for other workers")?;
-    if let Some(error) = disagreement {
+    if let Some(error) = cut_short {
         return Err(error).context("the worker ended, and leaves its entries to others");
     }
     Ok(super::report::exit_of(&report))

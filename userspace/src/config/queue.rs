@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -77,6 +78,9 @@ enum OneOrMany {
 /// Most shards: each is a stream and some keys in Redis, and a batch of its own.
 const SHARDS_MAX: u32 = 1024;
 
+/// Shortest lease: a worker renews its leases three times as often, and one answer of Redis may take that long.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+
 /// Longest prefix of keys.
 const PREFIX_BYTES_MAX: usize = 128;
 
@@ -91,6 +95,21 @@ fn at_least_one<T: Copy + Default + PartialEq>(
     match given {
         Some(given) if *given.get_ref() == T::default() => Err(fault(key, &given, "must be at least 1")),
         given => Ok(given.map(Spanned::into_inner)),
+    }
+}
+
+/// Refuses a duration from the file that is shorter than this.
+fn not_below(
+    key: &str,
+    given: Option<&Spanned<String>>,
+    value: Duration,
+    min: Duration,
+) -> Result<(), Fault> {
+    match given {
+        Some(given) if value < min => {
+            Err(fault(key, given, format!("must be at least {}", humantime::format_duration(min))))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -131,9 +150,11 @@ impl RawQueue {
         set_duration(&mut upload.drain_max, "queue.drain_max", self.drain_max.as_ref())?;
         let worker = &mut config.worker;
         set_duration(&mut worker.lease, "queue.lease", self.lease.as_ref())?;
+        not_below("lease", self.lease.as_ref(), worker.lease, LEASE_MIN)?;
         set_duration(&mut worker.claim_after, "queue.claim_after", self.claim_after.as_ref())?;
         set(&mut worker.deliveries_max, at_least_one("deliveries_max", self.deliveries_max)?);
         set_duration(&mut worker.poll_max, "queue.poll_max", self.poll_max.as_ref())?;
+        not_below("poll_max", self.poll_max.as_ref(), worker.poll_max, worker.poll_min)?;
         set(&mut worker.bytes_max, at_least_one("held_bytes_max", self.held_bytes_max)?);
         let settle = &mut worker.settle;
         set(&mut settle.causes_max, at_least_one("causes_max", self.causes_max)?);

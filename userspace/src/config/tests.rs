@@ -304,6 +304,11 @@ fn a_queue_is_refused_with_line_and_key() {
     check_queue("redis = \"redis://a\"\nset_aside_max = 0", "queue.set_aside_max`: must be at least 1");
     check_queue("redis = \"redis://a\"\nset_aside_kept = \"10ms\"", "must be at least 1s");
     check_queue("redis = \"redis://a\"\nbatch_wait = \"5\"", "is not a duration");
+    check_queue("redis = \"redis://a\"\nlease = \"0s\"", "line 3, key `queue.lease`: must be at least 100ms");
+    check_queue(
+        "redis = \"redis://a\"\npoll_max = \"1ms\"",
+        "line 3, key `queue.poll_max`: must be at least 2ms",
+    );
     check_queue("redis = \"redis://a\"\nprefix = \"a b\"", "white space");
     check_queue("redis = \"redis://a\"\ncompress_level = 30", "from -7");
     check_queue("redis = \"redis://a\"\npassword = \"x\"", "unknown field `password`");

@@ -3,6 +3,7 @@
 //! Decides nothing: each part says what is wrong with it, and this says of which experiment.
 
 use std::io;
+use std::sync::Arc;
 
 use super::credentials::CredentialError;
 use super::feed::FeedError;
@@ -79,6 +80,17 @@ pub enum RunError {
     /// A part of the pipeline panicked; its message is in the log.
     #[error("a part of the pipeline failed")]
     Task(#[source] tokio::task::JoinError),
+    /// A worker's part of a queue panicked; its message is in the log.
+    #[error(
+        "the worker's part of the queue of experiment `{experiment}` failed: please report it, with the log"
+    )]
+    QueueTask {
+        /// Its experiment.
+        experiment: Arc<str>,
+        /// How it failed.
+        #[source]
+        source: tokio::task::JoinError,
+    },
     /// What other hosts get would have other tokens on each.
     #[error(
         "secrets are hidden from Redis with a key that all hosts of an experiment share, and none is given: make one with `understudy config key`, put it where only the service can read it on each host, and name it with `key` under [redact] (or as systemd's credential `redact-key`); `mode = \"off\"` there sends secrets as they are"

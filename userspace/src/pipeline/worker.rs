@@ -25,7 +25,7 @@ use super::replaying::{ReplayingEnd, Replays};
 use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{Config, JournalConfig, QueueConfig};
-use super::tasks::{spawn, wait};
+use super::tasks::{ExperimentTasks, spawn, wait};
 use crate::branch::CapturedPorts;
 use crate::compare::group::cause_of;
 use crate::journal::{Finder, FindingLimits, Journal as _, JournalError, RunId, SqliteJournal};
@@ -43,7 +43,7 @@ use crate::wire;
 pub struct Worker {
     admin: Option<Admin>,
     replays: Replays<RedisQueue>,
-    workers: Vec<RedisWorker>,
+    workers: Vec<(Arc<str>, RedisWorker)>,
     stats: Vec<(Arc<str>, Arc<QueueStats>)>,
     summary: String,
     publishers: Vec<Publisher<WorkerTeller>>,
@@ -58,8 +58,8 @@ pub struct WorkerEnd {
     pub journal: SqliteJournal,
     /// The first thing that could not be kept.
     pub recorded: Result<(), JournalError>,
-    /// Why it ended by itself, if others have agreed on another number of shards.
-    pub disagreement: Option<RunError>,
+    /// Why it ended by itself: others have agreed on another number of shards, or its part of a queue failed.
+    pub cut_short: Option<RunError>,
     /// Its run there.
     pub id: RunId,
     /// The ledgers by experiment.
@@ -109,7 +109,7 @@ impl Worker {
             };
             let (queue, worker, keep) = redis_queue(connection.clone(), worker).await?;
             queues.push((queue, ledger));
-            workers.push(worker);
+            workers.push((Arc::clone(&name), worker));
             stats.push((Arc::clone(&name), counts));
             kept.insert(name, keep);
         }
@@ -158,8 +158,8 @@ impl Worker {
         self.admin.as_ref().and_then(Admin::address)
     }
 
-    /// Replays until `stop` ends, the journal fails, or others have agreed on another number of shards; then what is under way is finished within the limits, and the rest
-    /// goes back to the queue.
+    /// Replays until `stop` ends, the journal fails, others have agreed on another number of shards, or a part of the
+    /// queue fails; then what is under way is finished within the limits, and the rest goes back to the queue.
     ///
     /// # Errors
     /// When it cannot start.
@@ -182,7 +182,10 @@ impl Worker {
         let serving =
             Serving::start(admin, None, control, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying = replays.start(begun, Arc::clone(&status));
-        let workers: Vec<_> = workers.into_iter().map(|worker| spawn(worker.run())).collect();
+        let mut queue_tasks = ExperimentTasks::default();
+        for (experiment, worker) in workers {
+            queue_tasks.start(experiment, worker.run());
+        }
         let (all_done, done) = watch::channel(false);
         let publish = |publisher: Publisher<_>| spawn(publisher.run(wait(done.clone())));
         let publishing: Vec<_> = publishers.into_iter().map(publish).collect();
@@ -191,6 +194,7 @@ impl Worker {
             () = replaying.over() => {}
             () = stop => {}
             () = disagreement.found() => {}
+            () = queue_tasks.failed() => {}
             () = watch_queue(&serving, &queue) => {}
         }
         serving.set_ready(false);
@@ -199,11 +203,10 @@ impl Worker {
         replaying.drain();
         let ReplayingEnd { mut journal, recorded, looped: _ } = replaying.end().await?;
         let recorded = recorded.and(journal.note_pauses(id, pauses.total()));
-        for worker in workers {
-            if let Err(error) = worker.await {
-                tracing::error!(%error, "A part of the queue failed.");
-            }
-        }
+        let failed = queue_tasks.end().await.map(|(experiment, source)| {
+            tracing::error!(%experiment, error = %source, "A part of the queue failed.");
+            RunError::QueueTask { experiment, source }
+        });
         // Everything has its fate by now, so that the last words are the final ones.
         all_done.send_replace(true);
         for publisher in publishing {
@@ -212,9 +215,9 @@ impl Worker {
             }
         }
         serving.end().await;
-        let disagreement = disagreement.error();
+        let cut_short = failed.or(disagreement.error());
         let redact = status.redact.clone();
-        Ok(WorkerEnd { journal, recorded, disagreement, id, ledgers: status.ledgers(), redact })
+        Ok(WorkerEnd { journal, recorded, cut_short, id, ledgers: status.ledgers(), redact })
     }
 }
 

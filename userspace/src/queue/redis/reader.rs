@@ -264,7 +264,8 @@ impl Reader {
             self.read_trouble.pass(&self.shared.stats);
         }
         self.pause = match taken {
-            0 => self.pause.saturating_mul(2).clamp(poll_min, poll_max),
+            // Not `clamp`: nobody promises here that the least is not more than the most.
+            0 => self.pause.saturating_mul(2).max(poll_min).min(poll_max),
             _ if full => Duration::ZERO,
             _ => poll_min,
         };

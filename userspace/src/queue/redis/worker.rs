@@ -38,9 +38,10 @@ pub struct WorkerLimits {
     pub parts_max: usize,
     /// Pause between two reads when entries come. Default: 2 ms.
     pub poll_min: Duration,
-    /// Pause between two reads when none come. Default: 50 ms.
+    /// Pause between two reads when none come; not less than `poll_min`. Default: 50 ms.
     pub poll_max: Duration,
-    /// How long a shard stays with a worker that says nothing. Renewed three times as often. Default: 5 s.
+    /// How long a shard stays with a worker that says nothing. Renewed three times as often, but not more often
+    /// than reads may come. Default: 5 s.
     pub lease: Duration,
     /// How long an entry is left to a worker that does not settle it, though its shard has another owner; and how long
     /// a worker must be gone before all it had is taken. Default: 15 s.

@@ -12,6 +12,7 @@ use crate::queue::redis::error::RedisError;
 use crate::queue::redis::lease::{Holder, Want, share};
 use crate::queue::redis::script::Script;
 use crate::queue::redis::stats::set;
+use crate::queue::redis::worker::WorkerLimits;
 
 /// How long a worker is remembered that says nothing, so that a report finds what it did: a week, in milliseconds.
 const REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -35,7 +36,8 @@ impl Reader {
     /// when it is done with it.
     pub(super) async fn beat(&mut self, closing: bool) {
         let now = self.now();
-        let period = self.config.limits.lease.checked_div(3).unwrap_or_default();
+        let WorkerLimits { lease, poll_min, .. } = self.config.limits;
+        let period = lease.checked_div(3).unwrap_or_default().max(poll_min);
         self.beat_at = now.checked_add(period).unwrap_or(now);
         match self.try_beat(closing).await {
             Ok(()) => self.beat_trouble.pass(&self.shared.stats),
