@@ -6,6 +6,8 @@
 mod append;
 #[path = "queue/connect.rs"]
 mod connect;
+#[path = "queue/given_back.rs"]
+mod given_back;
 mod harness;
 #[path = "queue/reader.rs"]
 mod reader;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ("connect", connect::CASES),
         ("append", append::CASES),
         ("reader", reader::CASES),
+        ("given_back", given_back::CASES),
         ("refusals", refusals::CASES),
         ("results", results::CASES),
         ("upload", upload::CASES),

@@ -72,8 +72,9 @@ pub(super) struct HandBack {
     pub(super) key: EntryKey,
     /// Who may take it.
     pub(super) to: Recipient,
-    /// False when this delivery is not to be counted, since nothing was wrong with the entry.
-    pub(super) counts: bool,
+    /// Deliveries that it is to have had; absent for as many as Redis has counted. This one is taken off where nothing was
+    /// wrong with the entry; earlier ones stay, or an entry that workers die of would look like a new one.
+    pub(super) deliveries: Option<u64>,
 }
 
 /// Who may take an entry that is handed back.
@@ -165,6 +166,15 @@ impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ms, seq } = self;
         write!(f, "{ms}-{seq}")
+    }
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    /// How often it was delivered before this time.
+    pub(super) fn deliveries_before(&self) -> u64 {
+        self.deliveries.saturating_sub(1)
     }
 }
 
@@ -308,7 +318,8 @@ impl Deliveries {
         if let Some(shard) = self.shards.get_mut(&key.shard) {
             shard.under_way = shard.under_way.saturating_sub(1);
         }
-        let hand_back = |counts| Order::HandBack(HandBack { key, to: Recipient::Anybody, counts });
+        let before = taken.receipt.deliveries_before();
+        let hand_back = |deliveries| Order::HandBack(HandBack { key, to: Recipient::Anybody, deliveries });
         match (Ending::of(fate), finding) {
             (Ending::Compared, None) if !self.journal_ended => {
                 taken.state = State::Compared(fate);
@@ -316,7 +327,7 @@ impl Deliveries {
                 fate
             }
             (Ending::Compared, None) => {
-                self.due(key, hand_back(false));
+                self.due(key, hand_back(Some(before)));
                 Fate::Returned
             }
             (Ending::Compared | Ending::Settled, finding) => {
@@ -325,11 +336,11 @@ impl Deliveries {
                 fate
             }
             (Ending::Unbegun, _) => {
-                self.due(key, hand_back(false));
+                self.due(key, hand_back(Some(before)));
                 Fate::Returned
             }
             (Ending::Failed, _) => {
-                self.due(key, hand_back(true));
+                self.due(key, hand_back(None));
                 fate
             }
         }
@@ -354,13 +365,15 @@ impl Deliveries {
     /// The journal keeps nothing more: what was compared and not kept is somebody else's to do.
     pub(super) fn end_journal(&mut self) {
         self.journal_ended = true;
-        let waiting =
-            |(key, taken): (&EntryKey, &Taken)| matches!(taken.state, State::Compared(_)).then_some(*key);
-        let mut keys: Vec<EntryKey> = self.entries.iter().filter_map(waiting).collect();
-        keys.sort_unstable();
+        let waiting = |(key, taken): (&EntryKey, &Taken)| {
+            matches!(taken.state, State::Compared(_)).then(|| (*key, taken.receipt.deliveries_before()))
+        };
+        let mut waiting: Vec<_> = self.entries.iter().filter_map(waiting).collect();
+        waiting.sort_unstable();
         self.compared = 0;
-        for key in keys {
-            self.due(key, Order::HandBack(HandBack { key, to: Recipient::Anybody, counts: false }));
+        for (key, before) in waiting {
+            let deliveries = Some(before);
+            self.due(key, Order::HandBack(HandBack { key, to: Recipient::Anybody, deliveries }));
         }
     }
 

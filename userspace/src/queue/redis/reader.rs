@@ -403,7 +403,8 @@ impl Reader {
                         "Entries of a newer major version come; they are left for workers that read it. Update this one."
                     );
                 }
-                self.order(Order::HandBack(HandBack { key, to: Recipient::Newer(major), counts: false }));
+                let deliveries = Some(receipt.deliveries_before());
+                self.order(Order::HandBack(HandBack { key, to: Recipient::Newer(major), deliveries }));
                 ticket.settle(Fate::Returned);
             }
         }
@@ -463,10 +464,11 @@ impl Reader {
 
     /// Gives back what was taken and not looked at.
     fn hand_back_raw(&mut self) {
-        for Raw { shard, entry, deliveries: _ } in std::mem::take(&mut self.raw) {
+        for Raw { shard, entry, deliveries } in std::mem::take(&mut self.raw) {
             let key = EntryKey { shard, id: entry.id };
             if !self.shared.deliveries().knows(key) {
-                self.order(Order::HandBack(HandBack { key, to: Recipient::Anybody, counts: false }));
+                let deliveries = Some(deliveries.saturating_sub(1));
+                self.order(Order::HandBack(HandBack { key, to: Recipient::Anybody, deliveries }));
             }
         }
         self.suspects.clear();

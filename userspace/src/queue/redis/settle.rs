@@ -318,12 +318,16 @@ impl Settler {
         let mut call = HAND_BACK.call(vec![self.keys.shard(shard).stream()]);
         call.arg(GROUP).arg(&*self.worker);
         for order in orders {
-            let Order::HandBack(HandBack { key, to, counts }) = order else { continue };
+            let Order::HandBack(HandBack { key, to, deliveries }) = order else { continue };
             let to = match to {
                 Recipient::Anybody => RETURNED.to_owned(),
                 Recipient::Newer(major) => format!("{NEWER}{major}"),
             };
-            call.arg(key.id.to_string()).arg(to).arg(if *counts { -1 } else { 0 });
+            call.arg(key.id.to_string()).arg(to);
+            match deliveries {
+                Some(deliveries) => call.arg(deliveries),
+                None => call.arg(-1),
+            };
         }
         call
     }

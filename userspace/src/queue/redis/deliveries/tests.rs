@@ -2,7 +2,7 @@
 //!
 //! Asks no Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -81,11 +81,12 @@ proptest! {
         let mut deliveries = Deliveries::default();
         let mut list: BTreeMap<u64, Known> = BTreeMap::new();
         let mut sent: Vec<Order> = Vec::new();
+        let mut lost = BTreeSet::new();
         let mut journal_ended = false;
         for step in steps {
             match step {
                 Step::Take(number) => {
-                    let receipt = Receipt { bytes: number, ..Receipt::default() };
+                    let receipt = Receipt { bytes: number, deliveries: number + 1, ..Receipt::default() };
                     let taken = deliveries.take(key(number), exchange(number), receipt, 10);
                     prop_assert_eq!(taken, !list.contains_key(&number));
                     list.entry(number).or_insert(Known::UnderWay { kept: false });
@@ -102,6 +103,7 @@ proptest! {
                             Known::Due { settles: !returned && fate != Fate::Lost }
                         };
                         list.insert(number, known);
+                        if fate == Fate::Lost { lost.insert(number) } else { lost.remove(&number) };
                     }
                 }
                 Step::Keep(number) => {
@@ -124,8 +126,14 @@ proptest! {
                         let number = order.key().id.ms;
                         prop_assert_eq!(list.get(&number), Some(&Known::Due { settles: settles(order) }));
                         list.insert(number, Known::Sent { settles: settles(order) });
-                        if let Order::Settle(Settlement { key: _, receipt, fate: _, finding: _, why: _ }) = order {
-                            prop_assert_eq!(receipt.bytes, number);
+                        match order {
+                            Order::Settle(Settlement { key: _, receipt, fate: _, finding: _, why: _ }) => {
+                                prop_assert_eq!(receipt.bytes, number);
+                            }
+                            // Earlier deliveries stay; this one goes, unless a defect of this worker met the entry.
+                            Order::HandBack(HandBack { key: _, to: _, deliveries }) => {
+                                prop_assert_eq!(*deliveries, (!lost.contains(&number)).then_some(number));
+                            }
                         }
                     }
                     sent.extend(orders);
