@@ -1,19 +1,21 @@
-//! What a worker gives back: how often it was delivered before is remembered.
+//! What a worker gives back, and what it goes on with meanwhile: deliveries are remembered, leases are kept.
 //!
 //! Replays nothing: a claim gets the fate that the test gives it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use understudy::model::Fate;
 use understudy::queue::redis::WorkerLimits;
 
-use crate::reader::field::{Field, limits};
+use crate::reader::field::{Field, limits, now, until, wire};
 use crate::{Case, REDIS, block_on};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "what_killed_workers_is_done_alone_after_it_was_given_back", needs: REDIS, run: suspect },
     Case { name: "what_nobody_looked_at_keeps_its_earlier_deliveries", needs: REDIS, run: not_looked_at },
+    Case { name: "parts_that_cannot_be_had_cost_no_lease_and_hold_up_no_end", needs: REDIS, run: no_parts },
 ];
 
 /// How often Redis has counted each entry of the first shard as delivered.
@@ -75,5 +77,30 @@ fn not_looked_at() -> anyhow::Result<()> {
         let mut third = field.worker("w3").await?;
         third.finish_all(2, Fate::Matched).await?;
         field.settled(&[("matched", 2)]).await
+    })
+}
+
+fn no_parts() -> anyhow::Result<()> {
+    block_on(async {
+        let mut field = Field::new(1).await?;
+        field.produce_value(&wire(5, 1_000_000)?, 1).await?;
+        field.server.command(&["ACL", "SETUSER", "default", "-getrange"])?;
+        let lease = Duration::from_secs(2);
+        let worker = field.worker_with("w1", WorkerLimits { lease, ..limits() }, 1).await?;
+        until("trouble", async || Ok(worker.failing() > 0)).await?;
+        // After three seconds the pauses between attempts are longer than a lease.
+        let (begun, owner) = (now(), field.keys.shard(0).owner());
+        while begun.elapsed() < Duration::from_secs(7) {
+            let left: i64 = field.server.command(&["PTTL", &owner])?.parse()?;
+            ensure!(left > 0, "the lease ran out after {:?}", begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let stopping = now();
+        worker.stop().await?;
+        ensure!(stopping.elapsed() < lease, "it took {:?} to stop", stopping.elapsed());
+        field.server.command(&["ACL", "SETUSER", "default", "+getrange"])?;
+        let mut other = field.worker("w2").await?;
+        other.finish_all(1, Fate::Matched).await?;
+        field.settled(&[("matched", 1)]).await
     })
 }

@@ -56,6 +56,8 @@ pub(super) struct Reader {
     other_shards_at: Instant,
     /// Nothing is read before.
     read_at: Instant,
+    /// Nothing that was taken is looked into before: the parts of the first could not be had.
+    look_at: Instant,
     newest_seen: u16,
     read_trouble: Trouble,
     scan_trouble: Trouble,
@@ -125,6 +127,7 @@ impl Reader {
             scan_at: now,
             other_shards_at: now,
             read_at: now,
+            look_at: now,
             newest_seen: 0,
             read_trouble: trouble("read"),
             scan_trouble: trouble("take over"),
@@ -330,7 +333,16 @@ impl Reader {
 
     /// Hands entries to the replay while there is room for what is in them.
     async fn hand_over(&mut self) {
+        if self.now() < self.look_at {
+            return;
+        }
         while let Some(raw) = self.raw.pop_front() {
+            let now = self.now();
+            if now >= self.beat_at {
+                // Parts may come slowly, and a lease does not wait for them.
+                self.raw.push_front(raw);
+                break;
+            }
             let key = EntryKey { shard: raw.shard, id: raw.entry.id };
             let (knows, full) = {
                 let deliveries = self.shared.deliveries();
@@ -356,7 +368,7 @@ impl Reader {
                     self.raw.extend(kept.map(|entry| Raw { shard, entry, deliveries }));
                     self.raw.rotate_right(1.min(self.raw.len()));
                     let pause = self.read_trouble.meet(&self.shared.stats, &error);
-                    tokio::time::sleep(pause).await;
+                    self.look_at = now.checked_add(pause).unwrap_or(now);
                     break;
                 }
             }
