@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use understudy_tests::app::Faults;
-use understudy_tests::client::request;
+use understudy_tests::client::{get_text, request};
 use understudy_tests::clock::wait_until;
-use understudy_tests::daemon::{Daemon, Finished, finish};
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, finish};
 use understudy_tests::pcap::PcapFile;
 use understudy_tests::prereq::{Prerequisite, daemon_program};
 use understudy_tests::process::Place;
@@ -32,6 +33,17 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "what_is_not_read_is_named_with_its_number_of_packets", needs: NEEDS, run: unsupported },
     Case { name: "what_is_no_capture_is_refused", needs: NEEDS, run: refused },
     Case { name: "a_run_over_a_file_can_be_stopped", needs: NEEDS, run: stopped },
+    Case {
+        name: "a_run_over_a_file_that_was_read_can_be_interrupted",
+        needs: NEEDS,
+        run: || stopped_when_read(Signal::INT),
+    },
+    Case {
+        name: "a_run_over_a_file_that_was_read_can_be_terminated",
+        needs: NEEDS,
+        run: || stopped_when_read(Signal::TERM),
+    },
+    Case { name: "a_run_over_a_file_ends_at_its_verdict", needs: NEEDS, run: until_verdict },
     Case {
         name: "the_same_service_passes_against_its_own_capture",
         needs: NEEDS,
@@ -56,8 +68,13 @@ fn client(number: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 10_000 + number)
 }
 
-/// A capture with this many connections of this many exchanges each.
+/// A capture with this many connections of this many exchanges each, one connection a second.
 fn synthetic(connections: u16, exchanges: usize) -> PcapFile {
+    spaced(connections, exchanges, Duration::from_secs(1))
+}
+
+/// The same with this time between connections.
+fn spaced(connections: u16, exchanges: usize, apart: Duration) -> PcapFile {
     let mut file = PcapFile::default();
     for number in 0..connections {
         let pairs: Vec<_> = (0..exchanges)
@@ -67,7 +84,7 @@ fn synthetic(connections: u16, exchanges: usize) -> PcapFile {
                 (request("GET", &format!("/{number}/{n}"), SocketAddr::V4(SERVER), &[]), answer.into_bytes())
             })
             .collect();
-        let start = Duration::from_secs(1_700_000_000 + u64::from(number));
+        let start = Duration::from_secs(1_700_000_000) + apart * u32::from(number);
         file.connection(client(number), SERVER, start, Duration::from_millis(1), &pairs);
     }
     file
@@ -204,15 +221,7 @@ fn refused() -> anyhow::Result<()> {
 /// The file would take minutes, and holds more than the queue; all that reads it waits when the signal comes.
 fn stopped() -> anyhow::Result<()> {
     let b = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let (folder, path) = written(&synthetic(200, 100).bytes())?;
-    let admin = free_address()?;
-    let mut command = Command::new(daemon_program());
-    command
-        .args(["run", "--pcap", &path, "--admin", &admin.to_string(), "--candidate"])
-        .arg(format!("http://{}", b.address))
-        .arg("--journal")
-        .arg(folder.path().join("journal.db"));
-    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    let (_folder, daemon) = run_over(&synthetic(200, 100), &b, &[])?;
     wait_until("a full queue", END_WAIT_MAX, || {
         let seen = daemon.scrape()?.sum("understudy_exchanges_seen_total", &[])?;
         Ok((seen > QUEUE_EXCHANGES).then_some(()))
@@ -221,6 +230,60 @@ fn stopped() -> anyhow::Result<()> {
     ensure!(ledger(&finished, "shed")? == 0, "{}", finished.stderr);
     ensure!(ledger(&finished, "drained")? >= QUEUE_EXCHANGES, "{}", finished.stderr);
     ensure!(!finished.stderr.contains("in flight"), "{}", finished.stderr);
+    Ok(())
+}
+
+/// Replays this capture with these further arguments.
+fn run_over(file: &PcapFile, b: &App, more: &[&str]) -> anyhow::Result<(TempDir, Daemon)> {
+    let (folder, path) = written(&file.bytes())?;
+    let admin = free_address()?;
+    let mut command = Command::new(daemon_program());
+    command
+        .args(["run", "--pcap", &path, "--admin", &admin.to_string(), "--candidate"])
+        .arg(format!("http://{}", b.address))
+        .arg("--journal")
+        .arg(folder.path().join("journal.db"))
+        .args(more);
+    let daemon = Daemon::start(&Place::Here, &mut command, admin)?;
+    Ok((folder, daemon))
+}
+
+/// The file is small enough to be read at once, and the times in it last for minutes.
+fn stopped_when_read(signal: Signal) -> anyhow::Result<()> {
+    const ALL: u16 = 300;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let (_folder, daemon) = run_over(&synthetic(ALL, 1), &b, &["--ask-once"])?;
+    wait_until(
+        "the third second of the file",
+        END_WAIT_MAX,
+        || Ok((b.received()?.len() >= 3).then_some(())),
+    )?;
+    let seen = daemon.scrape()?.sum("understudy_exchanges_seen_total", &[])?;
+    ensure!(seen == u64::from(ALL), "{seen} of {ALL} exchanges were read within three seconds");
+    let (status, _) = get_text(daemon.admin(), "/readyz")?;
+    ensure!(status == 200, "not ready while it replays: {status}");
+    daemon.signal(signal)?;
+    let finished = daemon.join(DRAIN_WAIT_MAX)?;
+    let sent = b.received()?.len() as u64;
+    let drained = ledger(&finished, "drained")?;
+    ensure!(drained + sent == u64::from(ALL), "{drained} drained, {sent} sent: {}", finished.stderr);
+    ensure!(!finished.stderr.contains("in flight"), "{}", finished.stderr);
+    ensure!(finished.stdout.contains("VERDICT: "), "no report: {}{}", finished.stdout, finished.stderr);
+    Ok(())
+}
+
+/// All answers differ; there is a verdict long before the file's own time is over.
+fn until_verdict() -> anyhow::Result<()> {
+    const ALL: u16 = 2_000;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let file = spaced(ALL, 1, Duration::from_millis(50));
+    let (_folder, daemon) = run_over(&file, &b, &["--ask-once", "--until-verdict"])?;
+    let finished = daemon.join(END_WAIT_MAX)?;
+    ensure!(finished.code == 1, "exit code {}: {}", finished.code, finished.stderr);
+    ensure!(finished.stderr.contains("There is a verdict; stopping."), "{}", finished.stderr);
+    let drained = ledger(&finished, "drained")?;
+    ensure!(drained > u64::from(ALL) / 4, "{drained} drained: {}", finished.stderr);
+    ensure!(finished.stdout.contains("VERDICT: FAIL"), "{}", finished.stdout);
     Ok(())
 }
 

@@ -263,13 +263,24 @@ impl<Q: Queue + 'static> Replays<Q> {
 // === impl Replaying ===
 
 impl Replaying {
-    /// Ends when there is nothing left to replay for: nobody makes comparisons any more, because every replay found a loop
-    /// or failed; the recorder failed itself; or the terminal is gone. Safe to cancel.
+    /// Ends when there is nothing left to replay for: nobody makes comparisons any more, because every replay is
+    /// finished, found a loop or failed; the recorder failed itself; or the terminal is gone. Safe to cancel.
     pub(super) async fn over(&mut self) {
         let Self { recorder, recorded, reloader, .. } = self;
+        if recorded.is_some() {
+            return;
+        }
         tokio::select! {
             end = recorder => *recorded = Some(end),
             () = hung_up(reloader) => {}
+        }
+    }
+
+    /// As [`Replaying::over`], and also when `stop` ends.
+    pub(super) async fn over_or(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) {
+        tokio::select! {
+            () = self.over() => {}
+            () = stop => {}
         }
     }
 

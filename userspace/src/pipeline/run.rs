@@ -146,8 +146,9 @@ impl Run {
         self.admin.as_ref().and_then(Admin::address)
     }
 
-    /// Captures from `feed` until it ends, `stop` does, or no experiment is left that replays; then what is under
-    /// way is finished within the limits.
+    /// Captures from `feed` until it ends, `stop` does, or no experiment is left that replays. What came of a feed that
+    /// ends by itself is replayed at its own times, until `stop` ends; then what is under way is finished within the
+    /// limits.
     ///
     /// # Errors
     /// When it cannot start. What breaks later is in [`RunEnd`]: the counts and the other results are still to be had.
@@ -178,14 +179,21 @@ impl Run {
         let serving =
             Serving::start(admin, intake, control, || Metrics::new(Arc::clone(&status), &replays.metrics));
         let mut replaying: Replaying = replays.start(begun, Arc::clone(&status));
-        let thread = capture.input.is_live().then(|| capturing.counts());
+        let is_live = capture.input.is_live();
+        let thread = is_live.then(|| capturing.counts());
         let presence = Presence::start(Notifier::from_environment(), Arc::clone(&status), thread);
 
+        let mut stop = std::pin::pin!(stop);
         tokio::select! {
             () = capturing.ended() => {}
             // To go on would be to capture for nothing.
             () = replaying.over() => {}
-            () = stop => {}
+            () = &mut stop => {}
+        }
+        let has_ended = capturing.has_ended();
+        if has_ended && !is_live {
+            // A file is read long before its last exchange is due: most of the work is still to be done.
+            replaying.over_or(&mut stop).await;
         }
         serving.set_ready(false);
         presence.stopping().await;
@@ -193,11 +201,14 @@ impl Run {
             pauses.note_stall();
         }
         replaying.stop_reloading();
-        if !capturing.has_ended() {
+        if !has_ended {
             // Before the queues close: what finds no room from now on is drained, where it would be shed.
             capturing.stop();
-            replaying.drain();
+        } else if is_live {
+            // Traffic is captured no more, but the last of it waits for its time.
+            replaying.over_or(&mut stop).await;
         }
+        replaying.drain();
         let (capture, broken) = capturing.conclude().await;
         let ReplayingEnd { mut journal, recorded, looped } = replaying.end().await?;
         let recorded = recorded.and(journal.note_pauses(id, pauses.total()));
