@@ -56,9 +56,9 @@ pub(super) enum Done {
         /// The same request, to be asked again.
         again: Option<(Box<Again>, Instant)>,
     },
-    /// Asked for the second time.
+    /// Asked for the second time, or could not be said any more.
     Repeated {
-        /// Why the candidate gave no answer, if so.
+        /// Why the candidate gave no answer, if it was asked and did not.
         failure: Option<BranchFailure>,
     },
     /// Compared, but nobody takes comparisons any more.
@@ -141,7 +141,7 @@ pub(super) async fn ask_again<B: Branch>(shared: Arc<Shared<B>>, due: Due) -> Do
     let waited = now().saturating_duration_since(answered_at);
     let asked = shared.science.sent(Arc::clone(&again.exchange));
     let (sent, _, standing) = send(&*shared.branch, &asked, shared.deadline).await;
-    let Sent::Observed(second) = sent else { return Done::NotSent };
+    let Sent::Observed(second) = sent else { return Done::Repeated { failure: None } };
     if standing == Standing::Holds {
         shared.science.hear_again(&again, &second, waited).await;
     }

@@ -412,12 +412,17 @@ impl<B: Branch> Running<B> {
             Some(Done::Repeated { failure }) => (Fate::Lost, Report::Nothing, failure),
             None => (Fate::Lost, Report::Nothing, None),
         };
-        if let Some(claim) = claim {
-            claim.settle(fate);
-        }
         if let Some(count) = failure.and_then(|failure| self.stats.failures.get(failure as usize)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        // Without a claim the breaker was never asked: it waits for what its own probe says.
+        if let Some(claim) = claim {
+            claim.settle(fate);
+            self.tell_breaker(report, failure, now);
+        }
+    }
+
+    fn tell_breaker(&mut self, report: Report, failure: Option<BranchFailure>, now: Instant) {
         let experiment = &self.shared.experiment;
         match self.breaker.report(report, now) {
             Some(BreakerChange::Opened { pause }) => tracing::warn!(

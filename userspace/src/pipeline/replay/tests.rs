@@ -26,7 +26,13 @@ const WALL: Timestamp = Timestamp(1_700_000_000_000_000_000);
 /// What the candidate does with a request.
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    Answer { after_ms: u64 },
+    Answer {
+        after_ms: u64,
+    },
+    /// Answers at once, and hangs when it is asked again.
+    AnswerOnce,
+    /// The same, and a second time the client cannot say it.
+    SentOnce,
     Fail(BranchFailure),
     Hang,
     NotSent,
@@ -69,14 +75,25 @@ struct Ran {
     sent: Vec<(u64, u64)>,
     most_in_flight: u64,
     compared: usize,
+    not_sent: u64,
     ledger: LedgerSnapshot,
 }
 
 impl Branch for Script {
     async fn send(&self, id: ExchangeId, _: &Request, _: &OwnFields, deadline: Duration) -> Sent {
-        let act = self.items[id.offset as usize].act;
         let at = now().duration_since(self.start).as_millis() as u64;
-        self.sent.lock().expect("no test panics here").push((id.offset, at));
+        let is_first = {
+            let mut sent = self.sent.lock().expect("no test panics here");
+            let is_first = sent.iter().all(|(number, _)| *number != id.offset);
+            sent.push((id.offset, at));
+            is_first
+        };
+        let act = match self.items[id.offset as usize].act {
+            Act::AnswerOnce | Act::SentOnce if is_first => Act::Answer { after_ms: 0 },
+            Act::AnswerOnce => Act::Hang,
+            Act::SentOnce => Act::NotSent,
+            act => act,
+        };
         self.most_in_flight
             .fetch_max(self.now_in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let sent = match act {
@@ -90,7 +107,7 @@ impl Branch for Script {
                 Sent::Observed(Observation::Failed(BranchFailure::TimedOut))
             }
             Act::Fail(failure) => Sent::Observed(Observation::Failed(failure)),
-            Act::NotSent => Sent::NotSent(Inexpressible::Target),
+            Act::NotSent | Act::AnswerOnce | Act::SentOnce => Sent::NotSent(Inexpressible::Target),
         };
         self.now_in_flight.fetch_sub(1, Ordering::SeqCst);
         sent
@@ -155,6 +172,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
     });
     let loop_guard = Arc::new(LoopGuard::default());
     let anchor = Anchor { wall: WALL, at: start };
+    let stats = Arc::new(ReplayStats::default());
     let replayer = Replayer {
         experiment: "test".into(),
         branch: Arc::clone(&branch),
@@ -167,7 +185,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
         comparisons,
         pause: PauseFlag::of(is_paused),
         loop_guard: Arc::clone(&loop_guard),
-        stats: Arc::new(ReplayStats::default()),
+        stats: Arc::clone(&stats),
     };
 
     let capture = async {
@@ -235,6 +253,7 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
         sent,
         most_in_flight: branch.most_in_flight.load(Ordering::SeqCst),
         compared,
+        not_sent: stats.not_sent.load(Ordering::Relaxed),
         ledger,
     }
 }
@@ -354,9 +373,34 @@ fn the_breaker_opens_after_failures_and_closes_after_an_answer() {
 }
 
 #[test]
+fn second_questions_let_nothing_past_an_open_breaker() {
+    // Asked again from 4.2 s on; each hangs for two seconds, and ends while the first probe does the same.
+    let asked_twice = (0..20).map(|n| item(n * 20, Act::AnswerOnce));
+    let opening = (0..10).map(|n| item(4_900 + n * 10, Act::Fail(BranchFailure::Unreachable)));
+    let hanging = (0..1_000).map(|n| item(5_000 + n * 10, Act::Hang));
+    let items: Vec<Item> = asked_twice.chain(opening).chain(hanging).collect();
+    let limits = ReplayLimits { response_wait_max: Duration::from_secs(2), ..ReplayLimits::default() };
+    let ran = run(&items, Setup { limits, differs: true, ..Setup::default() });
+    let times: Vec<u64> = ran.sent.iter().map(|(_, ms)| *ms).collect();
+    assert_eq!(times[20..40], (0..20).map(|n| 4_200 + n * 20).collect::<Vec<_>>());
+    // It opens at 5,190 ms, after ten failures. Pauses of one second and of two, and a probe after each.
+    assert_eq!(times[49..], [5_190, 6_190, 10_190]);
+}
+
+#[test]
 fn what_cannot_be_expressed_does_not_count_against_the_candidate() {
     let items: Vec<Item> = (0..30).map(|n| item(n, Act::NotSent)).collect();
-    assert_eq!(fates(&run(&items, Setup::default())), ["not_replayable 30"]);
+    let ran = run(&items, Setup::default());
+    assert_eq!((fates(&ran), ran.not_sent), (vec!["not_replayable 30".to_owned()], 30));
+}
+
+#[test]
+fn what_cannot_be_said_again_has_its_fate_already() {
+    let limits = ReplayLimits { drain_max: Duration::from_secs(60), ..ReplayLimits::default() };
+    let items: Vec<Item> = (0..3).map(|n| item(n * 100, Act::SentOnce)).collect();
+    let ran = run(&items, Setup { limits, differs: true, ..Setup::default() });
+    assert_eq!((ran.sent.len(), ran.not_sent), (6, 0));
+    assert_eq!(fates(&ran), ["mismatched 3"]);
 }
 
 #[test]
@@ -413,6 +457,8 @@ fn nobody_waits_for_second_answers_longer_than_a_drain_may_take() {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
+        1 => Just(Act::AnswerOnce),
+        1 => Just(Act::SentOnce),
         6 => (0u64..3_000).prop_map(|after_ms| Act::Answer { after_ms }),
         2 => (0usize..4).prop_map(|n| Act::Fail(BranchFailure::ALL[n])),
         1 => Just(Act::Hang),
