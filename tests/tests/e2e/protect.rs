@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "the_time_table_pauses_and_resume_wins", needs: KERNEL, run: paused_by_time_table },
     Case { name: "a_pause_ends_by_itself", needs: KERNEL, run: paused_for_a_time },
     Case { name: "a_ceiling_that_cannot_be_kept_is_refused", needs: KERNEL, run: ceiling },
+    Case { name: "a_capture_that_cannot_start_touches_nothing", needs: KERNEL, run: no_start },
     Case { name: "capture_that_stands_still_lets_go", needs: KERNEL, run: stalled },
     Case { name: "a_process_that_is_stopped_harms_nobody", needs: KERNEL, run: stopped },
     Case { name: "privileges_are_dropped_after_attaching", needs: KERNEL, run: privileges },
@@ -202,6 +203,37 @@ fn ceiling() -> anyhow::Result<()> {
     for part in ["`memory_max` under [protect] allows 128 MiB", "capture.flows_max", "MiB of memory"] {
         ensure!(stderr.contains(part), "no `{part}` in: {stderr}");
     }
+    Ok(())
+}
+
+fn no_start() -> anyhow::Result<()> {
+    let nobody = free_address()?;
+    let settings = |more: &str| Settings {
+        port: 8080,
+        admin: nobody,
+        candidate: nobody,
+        isolated: false,
+        routes: Vec::new(),
+        more: more.to_owned(),
+    };
+    // No Redis there, which alone is no reason not to start, and a spool that cannot be: its folder is a file.
+    let queue = format!("[queue]\nredis = \"redis://{nobody}\"\n[spool]\npath = \"journal.db.key/spool\"\n");
+    let workspace = Workspace::new(&settings(&queue).text())?;
+    let (config, record) = (workspace.config(), workspace.journal().with_extension("recording"));
+    let refused = |more: &[&str]| {
+        let config = config.display().to_string();
+        let arguments = [&["capture", "--config", &config, "--record", &record.display().to_string()], more];
+        let Finished { code, stdout: _, stderr } = run_to_end(&Place::Here, &arguments.concat())?;
+        ensure!(code == 2, "{more:?} ended with {code}: {stderr}");
+        ensure!(!stderr.contains("Capturing"), "the probe was attached before all else was ready: {stderr}");
+        ensure!(!record.exists(), "{more:?} leaves a recording behind");
+        anyhow::Ok(stderr)
+    };
+    let said = refused(&[])?;
+    ensure!(said.contains("spool"), "it does not name the spool: {said}");
+    workspace.configure(&settings("").text())?;
+    let said = refused(&["--cgroup", "no-such.service"])?;
+    ensure!(said.contains("no-such.service"), "it does not name the cgroup: {said}");
     Ok(())
 }
 

@@ -75,7 +75,6 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin.clone()).await?;
-        let feed = open_feed(&config.capture)?;
         let mut capturing = CaptureOnly::prepare(&config, redis.as_ref()).await?;
         if let Some(path) = capture.config.clone()
             && redis.is_some()
@@ -83,6 +82,8 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
             // A recording alone selects nothing, and a hangup ends it as it does others.
             capturing.reload(reload::at_hangup(path, flags)?);
         }
+        // Last: from here on the probe fills its ring, and what empties it runs at once.
+        let feed = open_feed(&config.capture)?;
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, admin, stop).await?)
     })?;

@@ -24,7 +24,7 @@ use super::replaying::LOOPED;
 use super::secrets::{Reach, Secrets};
 use super::serving::Serving;
 use super::settings::{Config, QueueConfig};
-use super::tape::{self, Tape, TapeWriter};
+use super::tape;
 use super::tasks::{spawn, wait};
 use super::thread::Guard;
 use super::upload::{Channel, UploadParts, Uploader};
@@ -38,7 +38,6 @@ use crate::queue::entry::EntryEncoder;
 use crate::queue::memory::{MemoryOffer, memory_queue};
 use crate::queue::redis::results::{Results, ResultsLimits, Role};
 use crate::queue::redis::{Appender, Keys, ProducerId, RedisConfig};
-use crate::recording::file;
 use crate::report::CaptureShare;
 use crate::select::Selector;
 use crate::serve::Admin;
@@ -60,9 +59,8 @@ pub struct CaptureEnd {
     pub redact: Option<Arc<RedactStats>>,
 }
 
-/// A capture that is set up: its files are made, nothing is captured yet.
+/// A capture that is set up: Redis has answered and the spool is open; nothing is captured yet, and no recording made.
 pub struct CaptureOnly {
-    tape: Option<(Tape, TapeWriter<file::Output>)>,
     upload: Option<Upload>,
     config: Config,
     reloads: Option<Reloads>,
@@ -100,7 +98,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 // === impl CaptureOnly ===
 
 impl CaptureOnly {
-    /// Makes the recording where one is named, and opens queue and spool where a Redis is given.
+    /// Opens queue and spool where a Redis is given. Comes before the feed is opened: Redis may keep it waiting for seconds.
     ///
     /// # Errors
     /// When there is nothing to capture into, or something of it cannot be used.
@@ -118,9 +116,7 @@ impl CaptureOnly {
         if upload.is_none() && config.record.path.is_none() {
             return Err(RunError::NoQueue);
         }
-        // Last, so that nothing else can fail and leave an empty file behind.
-        let tape = tape::prepare(&config.record, secrets.clone())?;
-        Ok(Self { tape, upload, config: config.clone(), reloads: None, secrets, memory_max })
+        Ok(Self { upload, config: config.clone(), reloads: None, secrets, memory_max })
     }
 
     /// Reads the configuration again when it is asked to: what is selected for the queue can change.
@@ -132,14 +128,16 @@ impl CaptureOnly {
     /// under way is uploaded within the limits, and the rest is left in the spool.
     ///
     /// # Errors
-    /// When it cannot start, or the recording cannot be written.
+    /// When it cannot start, or the recording cannot be made or written.
     pub async fn run(
         self,
         feed: impl Into<Feed>,
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let Self { tape, upload, config, reloads, secrets, memory_max } = self;
+        let Self { upload, config, reloads, secrets, memory_max } = self;
+        // Not earlier, so that a capture that cannot start leaves no empty file behind.
+        let tape = tape::prepare(&config.record, secrets.clone())?;
         let is_live = config.capture.input.is_live();
         let pauses = Pauses::start(if is_live { &config.protect.pauses } else { &[] });
         let guard = Guard { pause: pauses.flag(), memory_max, stall_max: config.protect.stall_max };
