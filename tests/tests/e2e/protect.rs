@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,7 +17,7 @@ use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, run_to_end
 use understudy_tests::load::{Load, LoadResult, constant};
 use understudy_tests::manager::HungThread;
 use understudy_tests::oracle;
-use understudy_tests::prereq::KERNEL;
+use understudy_tests::prereq::{KERNEL, daemon_program};
 use understudy_tests::process::Place;
 use understudy_tests::server::{App, free_address};
 
@@ -25,6 +26,7 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "a_pause_touches_neither_side_and_is_explained", needs: KERNEL, run: paused_by_order },
     Case { name: "the_time_table_pauses_and_resume_wins", needs: KERNEL, run: paused_by_time_table },
+    Case { name: "a_pause_at_the_start_lets_nothing_through", needs: KERNEL, run: paused_from_the_start },
     Case { name: "a_pause_ends_by_itself", needs: KERNEL, run: paused_for_a_time },
     Case { name: "a_ceiling_that_cannot_be_kept_is_refused", needs: KERNEL, run: ceiling },
     Case { name: "a_capture_that_cannot_start_touches_nothing", needs: KERNEL, run: no_start },
@@ -166,6 +168,65 @@ fn paused_by_time_table() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn paused_from_the_start() -> anyhow::Result<()> {
+    let (a, b) = (
+        App::start(&Place::Here, free_address()?, Faults::None)?,
+        App::start(&Place::Here, free_address()?, Faults::None)?,
+    );
+    for what in ["run", "capture"] {
+        let admin = free_address()?;
+        let settings = Settings {
+            port: a.address.port(),
+            admin,
+            candidate: b.address,
+            isolated: false,
+            routes: Vec::new(),
+            more: "noise.again = \"off\"\n[[pause]]\nfrom = \"00:00\"\nto = \"24:00\"\n".to_owned(),
+        };
+        let workspace = Workspace::new(&settings.text())?;
+        let record = workspace.journal().with_extension("recording");
+        let mut command = Place::Here.command(daemon_program());
+        command.args([what, "--admin", &admin.to_string()]);
+        command.arg("--config").arg(workspace.config()).arg("--record").arg(&record);
+        // A is busy while it starts, on connections that begin before, within and behind that.
+        let started = AtomicBool::new(false);
+        let daemon = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                while !started.load(Ordering::Relaxed) {
+                    ensure!(get(a.address, "/items/1")?.status == 200, "A does not answer");
+                }
+                Ok(())
+            });
+            let daemon = Daemon::start(&Place::Here, &mut command, admin);
+            started.store(true, Ordering::Relaxed);
+            let asked = asking.join().map_err(|_panic| anyhow::anyhow!("the load panicked"))?;
+            asked.and(daemon)
+        })?;
+        for _ in 0..5 {
+            ensure!(get(a.address, "/items/1")?.status == 200, "A does not answer");
+        }
+        let scrape = daemon.settle(0)?;
+        let sum = |name| scrape.sum(name, &[]);
+        ensure!(sum("understudy_capture_packets_wanted_total")? > 0, "no traffic passed {what}");
+        let copied = sum("understudy_capture_packets_captured_total")?;
+        ensure!(copied == 0, "`{what}` copied {copied} packets of a pause");
+        let (_, metrics) = get_text(admin, "/metrics")?;
+        let ratio = metrics.lines().find_map(|line| line.strip_prefix("understudy_capture_flow_ratio "));
+        ensure!(ratio == Some("0.0"), "`{what}` says that it copies {ratio:?} of all connections");
+        let url = format!("http://{admin}");
+        ensure!(run_to_end(&Place::Here, &["resume", "--url", &url])?.code == 0, "resume failed");
+        // The probe copies again, too, when the pause ends.
+        wait_until("exchange", SOON, || {
+            ensure!(get(a.address, "/items/1")?.status == 200, "A does not answer");
+            let seen = daemon.scrape()?.sum("understudy_exchanges_seen_total", &[])?;
+            Ok((seen > 0).then_some(()))
+        })?;
+        let finished = daemon.interrupt()?;
+        ensure!(finished.code != 2, "{what} broke: {}", finished.stderr);
+    }
+    Ok(())
+}
+
 fn paused_for_a_time() -> anyhow::Result<()> {
     let stage = stage("", "replay.lag = \"5s\"\n")?;
     // What waits for its time when the pause begins is not sent, and has a fate that says so.
@@ -178,6 +239,7 @@ fn paused_for_a_time() -> anyhow::Result<()> {
     let paused = scrape.sum("understudy_exchanges_total", &[("fate", "paused")])?;
     let sent = stage.b.received()?.len() as u64;
     ensure!(paused > 0 && paused + sent == 5, "{paused} paused and {sent} sent of 5");
+    wait_until("end of the pause", SOON, || Ok((stage.sum("understudy_paused")? == 0).then_some(())))?;
     stage.wait_copying(true)?;
     let seconds = stage.sum("understudy_paused_seconds_total")?;
     ensure!((7..60).contains(&seconds), "paused for {seconds} s");

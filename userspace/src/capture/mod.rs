@@ -46,6 +46,11 @@ pub trait Source {
     /// When the source refuses; it then goes on as before.
     fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError>;
 
+    /// The flows that are copied now.
+    fn flow_sample(&self) -> FlowSample {
+        FlowSample::ALL
+    }
+
     /// Takes no new packets; those that were taken can still be polled.
     fn close(&mut self);
 
@@ -368,6 +373,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError> {
         (**self).keep_flows(sample)
+    }
+
+    fn flow_sample(&self) -> FlowSample {
+        (**self).flow_sample()
     }
 
     fn close(&mut self) {

@@ -53,6 +53,11 @@ impl FlowSample {
         abi::flow_hash(&server.addr, &client.addr, server.port, client.port) <= self.hash_max
     }
 
+    /// What the probe reads.
+    pub(super) fn from_hash_max(hash_max: u32) -> Self {
+        Self { hash_max }
+    }
+
     /// As the probe reads it.
     pub(super) fn hash_max(self) -> u32 {
         self.hash_max

@@ -10,9 +10,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::capture::listeners::listening_ports;
-use crate::capture::{Hook, KernelConfig, KernelSource, PcapSource};
+use crate::capture::{FlowSample, Hook, KernelConfig, KernelSource, PcapSource};
 use crate::config::Flags;
 use crate::pipeline::feed::Feed;
+use crate::pipeline::protect::pause::PauseFlag;
 use crate::pipeline::protect::privileges;
 use crate::pipeline::settings::{CaptureConfig, Input};
 use crate::pipeline::{clock, step_back};
@@ -69,10 +70,16 @@ impl CaptureFlags {
     }
 }
 
-/// Opens what is configured.
-pub(super) fn open_feed(config: &CaptureConfig) -> anyhow::Result<Feed> {
+/// Opens what is configured. While the process pauses, the probe copies nothing until the pause is over.
+pub(super) fn open_feed(config: &CaptureConfig, pause: &PauseFlag) -> anyhow::Result<Feed> {
     Ok(match &config.input {
-        Input::Probe => open_kernel(&config.kernel)?.into(),
+        Input::Probe => {
+            let mut kernel = config.kernel.clone();
+            if pause.is_set() {
+                kernel.flow_sample = FlowSample::NONE;
+            }
+            open_kernel(&kernel)?.into()
+        }
         Input::Pcap(path) => {
             PcapSource::open(path, config.pcap).context("cannot read a capture file")?.into()
         }

@@ -12,6 +12,7 @@ use super::{Exit, exchange_line, ledger, output};
 use crate::config::{self, Flags};
 use crate::model::Exchange;
 use crate::pipeline::inspect::{Admin, InspectEnd, Show, inspect as run_inspect};
+use crate::pipeline::protect::pause::PauseFlag;
 use crate::pipeline::run::RunError;
 use crate::pipeline::secrets::{RedactMode, Secrets};
 use crate::pipeline::settings::RedactConfig;
@@ -58,7 +59,8 @@ pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     let secrets = if redact { Some(secrets(config.redact)?) } else { None };
     let end = start_runtime(&config.capture)?.block_on(async {
         let admin = Admin::bind_if(config.admin).await?;
-        let feed = open_feed(&config.capture)?;
+        // Whoever looks wants to see: nothing pauses that.
+        let feed = open_feed(&config.capture, &PauseFlag::never())?;
         let stop = stopped(capture.duration);
         let show: Option<Show> = if quiet { None } else { Some(Box::new(printer(json, body, secrets))) };
         anyhow::Ok(run_inspect(feed, &config.capture, &config.protect, admin, show, stop).await?)

@@ -83,7 +83,7 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
             capturing.reload(reload::at_hangup(path, flags)?);
         }
         // Last: from here on the probe fills its ring, and what empties it runs at once.
-        let feed = open_feed(&config.capture)?;
+        let feed = open_feed(&config.capture, capturing.pause())?;
         let stop = stopped(capture.duration);
         anyhow::Ok(capturing.run(feed, admin, stop).await?)
     })?;

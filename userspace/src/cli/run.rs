@@ -136,7 +136,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             run.reload(reload::at_hangup(path, again)?);
         }
         let admin = run.admin_address();
-        let feed = open_feed(&input)?;
+        let feed = open_feed(&input, run.pause())?;
         let live = run.live();
         let _progress = Progress::show(run.ledgers(), Arc::clone(&live));
         if let Some(address) = admin {

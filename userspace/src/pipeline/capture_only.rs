@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::link::{Agreement, Disagreement, agree_on, connect, random_id};
 use super::notify::{Notifier, Presence};
 use super::protect::ceilings;
-use super::protect::pause::Pauses;
+use super::protect::pause::{PauseFlag, Pauses};
 use super::reload::{Reloader, Reloads, hung_up};
 use super::replaying::LOOPED;
 use super::secrets::{Reach, Secrets};
@@ -65,7 +65,8 @@ pub struct CaptureOnly {
     config: Config,
     reloads: Option<Reloads>,
     secrets: Option<Arc<Secrets>>,
-    memory_max: u64,
+    pauses: Pauses,
+    guard: Guard,
 }
 
 /// The way into the queue, set up.
@@ -116,12 +117,21 @@ impl CaptureOnly {
         if upload.is_none() && config.record.path.is_none() {
             return Err(RunError::NoQueue);
         }
-        Ok(Self { upload, config: config.clone(), reloads: None, secrets, memory_max })
+        // A file is read when it is read: the time of the week says nothing about it.
+        let is_live = config.capture.input.is_live();
+        let pauses = Pauses::start(if is_live { &config.protect.pauses } else { &[] });
+        let guard = Guard { pause: pauses.flag(), memory_max, stall_max: config.protect.stall_max };
+        Ok(Self { upload, config: config.clone(), reloads: None, secrets, pauses, guard })
     }
 
     /// Reads the configuration again when it is asked to: what is selected for the queue can change.
     pub fn reload(&mut self, reloads: Reloads) {
         self.reloads = Some(reloads);
+    }
+
+    /// Whether the process pauses: a feed that is opened meanwhile is to copy nothing yet.
+    pub fn pause(&self) -> &PauseFlag {
+        &self.guard.pause
     }
 
     /// Captures until the feed ends or `stop` does; with a recording alone, also until that is at its bound. Then what is
@@ -135,12 +145,10 @@ impl CaptureOnly {
         admin: Option<Admin>,
         stop: impl Future<Output = ()>,
     ) -> Result<CaptureEnd, RunError> {
-        let Self { upload, config, reloads, secrets, memory_max } = self;
+        let Self { upload, config, reloads, secrets, pauses, guard } = self;
         // Not earlier, so that a capture that cannot start leaves no empty file behind.
         let tape = tape::prepare(&config.record, secrets.clone())?;
         let is_live = config.capture.input.is_live();
-        let pauses = Pauses::start(if is_live { &config.protect.pauses } else { &[] });
-        let guard = Guard { pause: pauses.flag(), memory_max, stall_max: config.protect.stall_max };
         let (mut lanes, mut guards, mut experiments) = (Vec::new(), Vec::new(), Vec::new());
         let (mut queue, mut uploader) = (None, None);
         let (mut id, mut sources, mut disagreement) = (String::new(), Vec::new(), Disagreement::default());

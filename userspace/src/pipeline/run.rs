@@ -11,7 +11,7 @@ use super::lane::Lane;
 use super::live::Live;
 use super::notify::{Notifier, Presence};
 use super::protect::ceilings::{self, Role};
-use super::protect::pause::Pauses;
+use super::protect::pause::{PauseFlag, Pauses};
 use super::reload::Reloads;
 use super::replaying::{Replaying, ReplayingEnd, Replays};
 use super::secrets::{Reach, Secrets};
@@ -144,6 +144,11 @@ impl Run {
     /// Where the admin listener listens.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
         self.admin.as_ref().and_then(Admin::address)
+    }
+
+    /// Whether the process pauses: a feed that is opened meanwhile is to copy nothing yet.
+    pub fn pause(&self) -> &PauseFlag {
+        &self.guard.pause
     }
 
     /// Captures from `feed` until it ends, `stop` does, or no experiment is left that replays. What came of a feed that

@@ -18,7 +18,7 @@ use super::protect::throttle::{Surroundings, Throttle};
 use super::protect::watchdog::{Heartbeat, Watchdog};
 use super::settings::CaptureConfig;
 use super::tee::Tee;
-use crate::capture::{CaptureError, CgroupSelector, Hook, Source as _};
+use crate::capture::{CaptureError, CgroupSelector, Hook, Source as _, SourceCounts};
 use crate::metrics::{CaptureCounts, ThrottleCounts};
 use crate::model::Exchange;
 use crate::packet::{PacketReader, WantedPorts};
@@ -71,13 +71,14 @@ impl CaptureThread {
         // Each reason for a drop has its series before the first drop. Counters that cannot be read end the capture as
         // soon as it publishes them.
         let CaptureConfig { governor, kernel, .. } = config;
-        let (governor, flow_sample) = (*governor, kernel.flow_sample);
-        let throttle =
-            ThrottleCounts { flow_sample, flow_sample_max: flow_sample, ..ThrottleCounts::default() };
-        let (source_counts, is_live) = match &mut feed {
-            Feed::Packets(source) => (source.counts().unwrap_or_default(), source.is_live()),
-            Feed::Recording(_) => Default::default(),
+        let (governor, flow_sample_max) = (*governor, kernel.flow_sample);
+        let (source_counts, is_live, flow_sample) = match &mut feed {
+            Feed::Packets(source) => {
+                (source.counts().unwrap_or_default(), source.is_live(), source.flow_sample())
+            }
+            Feed::Recording(_) => (SourceCounts::default(), false, flow_sample_max),
         };
+        let throttle = ThrottleCounts { flow_sample, flow_sample_max, ..ThrottleCounts::default() };
         let counts = CaptureCounts { source: source_counts, tee: tee.counts(), throttle, playback: None };
         let (publish, counts) = watch::channel(counts);
         let (tell_end, ended) = oneshot::channel();
@@ -100,7 +101,8 @@ impl CaptureThread {
             let end = match feed {
                 Feed::Packets(source) => {
                     // Made here, because it measures the thread that it is made in.
-                    let throttle = surroundings.map(|around| Throttle::new(governor, flow_sample, around));
+                    let throttle = surroundings
+                        .map(|around| Throttle::new(governor, flow_sample_max, flow_sample, around));
                     Capture { source, tee, throttle, heartbeat: beating.clone(), counts: publish }
                         .run(&asked, hand_over)
                         .map_err(FeedError::from)

@@ -40,7 +40,7 @@ pub struct KernelConfig {
     /// Size of the ring in bytes, a power of two from 4,096 to 1 GiB. Default: 16 MiB. When it is full, packets
     /// are not copied and count as `ring_full`.
     pub ring_bytes: u32,
-    /// Which flows are copied. Default: all. Others count as `sampled_out`.
+    /// Which flows are copied at first. Default: all. Others count as `sampled_out`.
     pub flow_sample: FlowSample,
     /// Records that one [`Source::poll`] hands over before it returns to its caller. Default: 4,096.
     pub records_per_poll_max: usize,
@@ -280,6 +280,10 @@ impl Source for KernelSource {
 
     fn keep_flows(&mut self, sample: FlowSample) -> Result<(), CaptureError> {
         self.write_settings(abi::Settings { flow_sample_max: sample.hash_max(), ..self.written })
+    }
+
+    fn flow_sample(&self) -> FlowSample {
+        FlowSample::from_hash_max(self.written.flow_sample_max)
     }
 
     fn detacher(&self) -> Option<Detacher> {

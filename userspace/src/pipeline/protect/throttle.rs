@@ -59,15 +59,25 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 // === impl Throttle ===
 
 impl Throttle {
-    /// Watches the thread that calls this.
-    pub fn new(limits: GovernorLimits, full: FlowSample, surroundings: Surroundings) -> Self {
+    /// Watches the thread that calls this. `full` is copied when capture costs little, `copied` is copied now: less, where
+    /// the source was opened during a pause.
+    pub fn new(
+        limits: GovernorLimits,
+        full: FlowSample,
+        copied: FlowSample,
+        surroundings: Surroundings,
+    ) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pressure = Pressure::default();
         Self {
             governor: Governor::new(limits, cpus, reading(&SourceCounts::default(), 0.0, pressure)),
             surroundings,
             full,
-            counts: ThrottleCounts { flow_sample: full, flow_sample_max: full, ..ThrottleCounts::default() },
+            counts: ThrottleCounts {
+                flow_sample: copied,
+                flow_sample_max: full,
+                ..ThrottleCounts::default()
+            },
             smaller: None,
             backlog: Backlog::default(),
             pressure,
