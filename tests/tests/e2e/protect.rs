@@ -205,12 +205,13 @@ fn paused_from_the_start() -> anyhow::Result<()> {
         for _ in 0..5 {
             ensure!(get(a.address, "/items/1")?.status == 200, "A does not answer");
         }
-        let scrape = daemon.settle(0)?;
-        let sum = |name| scrape.sum(name, &[]);
-        ensure!(sum("understudy_capture_packets_wanted_total")? > 0, "no traffic passed {what}");
+        let sum = |name| daemon.scrape()?.sum(name, &[]);
+        let passed = || Ok((sum("understudy_capture_packets_wanted_total")? > 0).then_some(()));
+        wait_until("traffic that passes", SOON, passed)?;
+        daemon.settle(0)?;
         let copied = sum("understudy_capture_packets_captured_total")?;
         ensure!(copied == 0, "`{what}` copied {copied} packets of a pause");
-        let (_, metrics) = get_text(admin, "/metrics")?;
+        let (_, metrics) = get_patiently(admin, "/metrics", &[])?;
         let ratio = metrics.lines().find_map(|line| line.strip_prefix("understudy_capture_flow_ratio "));
         ensure!(ratio == Some("0.0"), "`{what}` says that it copies {ratio:?} of all connections");
         let url = format!("http://{admin}");

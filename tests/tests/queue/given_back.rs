@@ -85,12 +85,12 @@ fn no_parts() -> anyhow::Result<()> {
         let mut field = Field::new(1).await?;
         field.produce_value(&wire(5, 1_000_000)?, 1).await?;
         field.server.command(&["ACL", "SETUSER", "default", "-getrange"])?;
-        let lease = Duration::from_secs(2);
+        let lease = Duration::from_secs(4);
         let worker = field.worker_with("w1", WorkerLimits { lease, ..limits() }, 1).await?;
         until("trouble", async || Ok(worker.failing() > 0)).await?;
-        // After three seconds the pauses between attempts are longer than a lease.
+        // After some seconds the pauses between attempts are longer than a lease.
         let (begun, owner) = (now(), field.keys.shard(0).owner());
-        while begun.elapsed() < Duration::from_secs(7) {
+        while begun.elapsed() < Duration::from_secs(14) {
             let left: i64 = field.server.command(&["PTTL", &owner])?.parse()?;
             ensure!(left > 0, "the lease ran out after {:?}", begun.elapsed());
             tokio::time::sleep(Duration::from_millis(50)).await;

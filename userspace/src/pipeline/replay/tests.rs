@@ -92,7 +92,7 @@ impl Branch for Script {
             Act::AnswerOnce | Act::SentOnce if is_first => Act::Answer { after_ms: 0 },
             Act::AnswerOnce => Act::Hang,
             Act::SentOnce => Act::NotSent,
-            act => act,
+            act @ (Act::Answer { .. } | Act::Fail(_) | Act::Hang | Act::NotSent) => act,
         };
         self.most_in_flight
             .fetch_max(self.now_in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
