@@ -47,8 +47,8 @@ pub struct Governor {
     cpus: f64,
     halvings: u32,
     last: Reading,
-    /// The reading since which each look found too much of this.
-    excess_since: Option<(Excess, Reading)>,
+    /// By reason, the reading since which each look found too much of it.
+    excess_since: [Option<Reading>; Excess::ALL.len()],
     calm_since: Option<Duration>,
     calm_doublings: u32,
     /// When more connections were copied for the last time.
@@ -124,6 +124,13 @@ impl Default for GovernorLimits {
     }
 }
 
+// === impl Excess ===
+
+impl Excess {
+    /// All of them, in the order in which one is acted on where several are too much.
+    const ALL: [Self; 4] = [Self::Cpu, Self::Loss, Self::Ring, Self::Pressure];
+}
+
 // === impl Governor ===
 
 impl Governor {
@@ -136,7 +143,7 @@ impl Governor {
             cpus,
             halvings: 0,
             last: start,
-            excess_since: None,
+            excess_since: [None; Excess::ALL.len()],
             calm_since: None,
             calm_doublings: 0,
             raised_at: None,
@@ -149,33 +156,28 @@ impl Governor {
         let last = std::mem::replace(&mut self.last, now);
         let cpu_share = self.cpu_share(last, now);
         let allowed = self.allowed(now.pressure);
-        let excess = if cpu_share > self.limits.cpu_max {
-            Some(Excess::Cpu)
-        } else if loss_share(last, now) > self.limits.loss_max {
-            Some(Excess::Loss)
-        } else if now.ring_full > self.limits.ring_max {
-            Some(Excess::Ring)
-        } else if cpu_share > allowed {
-            Some(Excess::Pressure)
-        } else {
-            None
+        let is_there = |excess| match excess {
+            Excess::Cpu => cpu_share > self.limits.cpu_max,
+            Excess::Loss => loss_share(last, now) > self.limits.loss_max,
+            Excess::Ring => now.ring_full > self.limits.ring_max,
+            Excess::Pressure => allowed < self.limits.cpu_max && cpu_share > allowed,
         };
-        if let Some(excess) = excess {
+        // Each reason lasts by itself: one that comes and goes does not hide another that stays.
+        for (since, excess) in self.excess_since.iter_mut().zip(Excess::ALL) {
+            *since = is_there(excess).then(|| since.unwrap_or(last));
+        }
+        if self.excess_since.iter().any(Option::is_some) {
             self.calm_since = None;
-            let since =
-                self.excess_since.filter(|(before, _)| *before == excess).map_or(last, |(_, since)| since);
-            self.excess_since = Some((excess, since));
-            if !self.is_too_much(excess, since, now) {
-                return None;
-            }
-            self.excess_since = None;
+            let lasting = Excess::ALL.into_iter().zip(self.excess_since);
+            let (excess, since) = lasting
+                .filter_map(|(excess, since)| Some((excess, since?)))
+                .find(|(excess, since)| self.is_too_much(*excess, *since, now))?;
             let times = match excess {
                 Excess::Cpu | Excess::Pressure => halvings_to(self.cpu_share(since, now), allowed),
                 Excess::Loss | Excess::Ring => 1,
             };
             return self.fewer(times, excess);
         }
-        self.excess_since = None;
         let lost = now.lost > last.lost;
         if lost || self.halvings == 0 || cpu_share * 2.0 > allowed * HEADROOM {
             self.calm_since = None;
@@ -197,7 +199,7 @@ impl Governor {
     /// Nothing is to be copied for another reason: what it costs meanwhile says nothing.
     pub fn rest(&mut self, now: Reading) {
         self.last = now;
-        self.excess_since = None;
+        self.excess_since = [None; Excess::ALL.len()];
         self.calm_since = None;
     }
 
@@ -238,6 +240,8 @@ impl Governor {
         }
         self.raised_at = None;
         self.calm_since = None;
+        // What was found with more connections says nothing of fewer.
+        self.excess_since = [None; Excess::ALL.len()];
         let before = self.halvings;
         self.halvings = before.saturating_add(times).min(HALVINGS_MAX);
         (self.halvings > before).then_some(Step::Fewer { halvings: self.halvings, excess })
@@ -340,6 +344,28 @@ mod tests {
         check_host(40, filling, &[(4, 1), (8, 2)]);
         let now_and_then = |look, _| ((0.01, 0), if look % 3 == 0 { 1.0 } else { 0.2 }, Pressure::default());
         check_host(40, now_and_then, &[]);
+    }
+
+    #[test]
+    fn each_reason_is_judged_by_itself() {
+        // Loss that stays, with CPU time a little above what it may be: that alone would take 16 seconds to act.
+        let both = |_, halvings| (0.02125, if halvings < 2 { 500 } else { 0 });
+        check(20, both, &[(4, 1), (8, 2)]);
+        check(100, |_, _| (0.02125, 0), &[(64, 1)]);
+        // The same where the CPU time is now above, now below.
+        let now_and_then = |look| if look % 2 == 0 { 0.021 } else { 0.019 };
+        check(20, |look, halvings| (now_and_then(look), if halvings < 1 { 500 } else { 0 }), &[(4, 1)]);
+        // A ring that is full, and loses something at times; loss alone is a burst.
+        let ring = |look, halvings| {
+            let lost = if look % 2 == 0 { 100 } else { 0 };
+            ((0.001, lost), if halvings < 1 { 0.6 } else { 0.1 }, Pressure::default())
+        };
+        check_host(20, ring, &[(4, 1)]);
+        // More CPU time than ever is allowed at times, and all the time more than a host in need leaves.
+        let short = Pressure { cpu: Some(0.9), memory: None };
+        let pressed =
+            |look, halvings| ((load(if look % 2 == 0 { 0.021 } else { 0.008 }, halvings), 0), 0.1, short);
+        check_host(20, pressed, &[(3, 2)]);
     }
 
     #[test]
