@@ -47,6 +47,8 @@ pub struct Governor {
     cpus: f64,
     halvings: u32,
     last: Reading,
+    /// The greatest part of the ring that readings since the last look found full.
+    ring_full: f64,
     /// By reason, the reading since which each look found too much of it.
     excess_since: [Option<Reading>; Excess::ALL.len()],
     calm_since: Option<Duration>,
@@ -66,7 +68,8 @@ pub struct Reading {
     pub wanted: u64,
     /// Of these, packets that a full ring lost.
     pub lost: u64,
-    /// The greatest part of the ring that its reader found full since the reading before, from 0.0 to 1.0.
+    /// The greatest part of the ring that its reader found full since the reading before, from 0.0 to 1.0. What readings
+    /// between two looks found counts at the second of them.
     pub ring_full: f64,
     /// Who waits on this host.
     pub pressure: Pressure,
@@ -143,6 +146,7 @@ impl Governor {
             cpus,
             halvings: 0,
             last: start,
+            ring_full: 0.0,
             excess_since: [None; Excess::ALL.len()],
             calm_since: None,
             calm_doublings: 0,
@@ -151,8 +155,10 @@ impl Governor {
     }
 
     /// Looks at the cost since the last look; `None` also when that was a moment ago.
-    pub fn look(&mut self, now: Reading) -> Option<Step> {
+    pub fn look(&mut self, mut now: Reading) -> Option<Step> {
+        self.ring_full = self.ring_full.max(now.ring_full);
         now.at.checked_sub(self.last.at).filter(|elapsed| *elapsed >= LOOK_EVERY)?;
+        now.ring_full = std::mem::take(&mut self.ring_full);
         let last = std::mem::replace(&mut self.last, now);
         let cpu_share = self.cpu_share(last, now);
         let allowed = self.allowed(now.pressure);
@@ -199,6 +205,7 @@ impl Governor {
     /// Nothing is to be copied for another reason: what it costs meanwhile says nothing.
     pub fn rest(&mut self, now: Reading) {
         self.last = now;
+        self.ring_full = 0.0;
         self.excess_since = [None; Excess::ALL.len()];
         self.calm_since = None;
     }
@@ -417,6 +424,21 @@ mod tests {
             one,
             &[(5, 1), (45, 0), (50, 1), (130, 0), (135, 1), (295, 0), (300, 1), (620, 0), (625, 1)],
         );
+    }
+
+    #[test]
+    fn a_ring_that_was_full_between_two_looks_counts() {
+        let mut governor = Governor::new(limits(), 2, Reading::default());
+        let mut steps = Vec::new();
+        // Ten readings a second; every third is a look, and the ring is found full by the one behind it.
+        for tenth in 1..=20_u64 {
+            let ring_full = if tenth % 3 == 1 { 1.0 } else { 0.0 };
+            let at = Duration::from_millis(tenth * 100);
+            if governor.look(Reading { at, ring_full, ..Reading::default() }).is_some() {
+                steps.push(tenth);
+            }
+        }
+        assert_eq!(steps, [12]);
     }
 
     #[test]
