@@ -66,10 +66,18 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// As [`Process::start`], with this standard input.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(name: &str, command: &mut Command, input: impl Into<Stdio>) -> anyhow::Result<Self> {
         let output = TempDir::new().context("failed to make a folder for a child's output")?;
         let file = |name| File::create(output.path().join(name)).context("failed to make an output file");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file("stdout")?)
             .stderr(file("stderr")?)
             .process_group(0)

@@ -2,6 +2,7 @@
 //!
 //! Takes what `inspect --json` says live for the truth; that it is the truth is `inspect`'s to show.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use understudy_tests::daemon::{Daemon, Finished, Settings, Workspace, finish};
 use understudy_tests::mix::{DEMO_ROUTES, Pace, drive, every_route, every_shape};
 use understudy_tests::pcap::PcapFile;
 use understudy_tests::prereq::{KERNEL, Prerequisite, daemon_program};
-use understudy_tests::process::Place;
+use understudy_tests::process::{Place, Process};
 use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
 use understudy_tests::verdict::Findings;
 
@@ -38,6 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a_killed_recorder_leaves_what_it_recorded", needs: KERNEL, run: killed },
     Case { name: "at_its_bound_the_recording_ends_the_capture", needs: KERNEL, run: bound },
     Case { name: "a_recording_of_a_capture_file_says_what_the_file_says", needs: &[], run: same_as_file },
+    Case { name: "a_verdict_ends_the_reading_of_a_silent_pipe", needs: KERNEL, run: silent_pipe },
     Case { name: "a_gor_file_becomes_a_recording_and_back", needs: &[], run: gor },
     Case {
         name: "hostile_files_cost_bounded_memory",
@@ -201,6 +203,31 @@ fn ledger(finished: &Finished, label: &str) -> anyhow::Result<u64> {
     let line = finished.stderr.lines().find_map(|line| line.trim_start().strip_prefix(label));
     let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     number.with_context(|| format!("no `{label}` in {}", finished.stderr))
+}
+
+fn silent_pipe() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let file = path_in(&folder, "x.understudy")?;
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let recorder = recorder(a.address.port(), &file, "")?;
+    let sent = drive(a.address, &every_route(480), Pace { per_second: Some(320), connections: 6 })?;
+    recorder.settle(sent.len() as u64)?;
+    recorder.interrupt()?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let (candidate, journal) = (format!("http://{}", b.address), path_in(&folder, "x.db")?);
+    let mut command = Place::Here.command(daemon_program());
+    command.args(["run", "--recording", "-", "--candidate", &candidate, "--isolated", "--until-verdict"]);
+    command.args(["--journal", &journal, "--admin", "off"]);
+    let (input, mut other_end) = std::io::pipe()?;
+    let mut run = Process::start_with("understudy", &mut command, input)?;
+    // All that a recorder has written so far, but for the end, which a recorder beside a service that idles does not write.
+    let recording = std::fs::read(&file)?;
+    let end = recording.len().checked_sub(20).context("a recording with an end")?;
+    other_end.write_all(&recording[..end])?;
+    let code = run.wait(END_WAIT_MAX)?;
+    ensure!(code == 0, "there is no PASS, but exit code {code}: {}{}", run.stdout(), run.stderr());
+    drop(other_end);
+    Ok(())
 }
 
 fn beside_a_run() -> anyhow::Result<()> {

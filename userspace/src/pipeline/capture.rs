@@ -27,7 +27,7 @@ pub struct Capture<S> {
     pub tee: Tee,
     /// What keeps its cost below the limits; none where nothing else needs the CPU time.
     pub throttle: Option<Throttle>,
-    /// Beats with each round of draining.
+    /// Beats with each round of draining, and with each packet: many of them may be due at once.
     pub heartbeat: Heartbeat,
     /// Where counts are published.
     pub counts: watch::Sender<CaptureCounts>,
@@ -117,12 +117,16 @@ impl<S: Source> Capture<S> {
         packet_clock: &mut Option<PacketClock>,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<Polled, CaptureError> {
-        let Self { source, tee, throttle, heartbeat: _, counts: _ } = self;
+        let Self { source, tee, throttle, heartbeat, counts: _ } = self;
         let polled = match (packet_clock, throttle) {
-            (None, None) => source.poll(wait, &mut |packet| tee.take(packet, sink)),
+            (None, None) => source.poll(wait, &mut |packet| {
+                heartbeat.beat();
+                tee.take(packet, sink);
+            }),
             (None, Some(throttle)) => {
                 let backlog = throttle.backlog();
                 let polled = source.poll(wait, &mut |packet| {
+                    heartbeat.beat();
                     backlog.pass(packet.captured_at, ring_bytes(packet.bytes.len()));
                     tee.take(packet, sink);
                 });
@@ -132,6 +136,7 @@ impl<S: Source> Capture<S> {
                 polled
             }
             (Some(clock), _) => source.poll(wait, &mut |packet| {
+                heartbeat.beat();
                 tee.take(packet, sink);
                 clock.pass(packet.captured_at, tee, sink);
             }),

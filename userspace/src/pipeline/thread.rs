@@ -32,6 +32,7 @@ pub(super) struct CaptureThread {
     counts: watch::Receiver<CaptureCounts>,
     /// Set when the thread stands still, and the probe was detached.
     stalled: watch::Receiver<bool>,
+    heartbeat: Heartbeat,
     guard: Guard,
 }
 
@@ -46,8 +47,9 @@ pub(super) struct Guard {
     pub(super) stall_max: Duration,
 }
 
-/// How long the thread may take to stop before its end is no longer waited for.
-const STOP_MAX: Duration = Duration::from_secs(2);
+/// How long a thread that was asked to stop may make no progress before its end is no longer waited for. What is left to do
+/// is bounded, but a host that is short of CPU time gives this thread little.
+const STOP_STALL_MAX: Duration = Duration::from_secs(5);
 
 // === impl CaptureThread ===
 
@@ -93,11 +95,17 @@ impl CaptureThread {
         let surroundings = is_live.then(|| guard.surroundings(config));
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
+        if let Feed::Recording(reader) = &mut feed {
+            reader.stop_when(Arc::clone(&stop));
+        }
         let (stop_waiting, stopped) = watch::channel(false);
         let patience = if is_live { Patience::none() } else { Patience::until(stopped) };
         let beating = heartbeat.clone();
         let started = std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
-            let hand_over = &mut |exchange| sink(exchange, &patience);
+            let hand_over = &mut |exchange| {
+                beating.beat();
+                sink(exchange, &patience);
+            };
             let end = match feed {
                 Feed::Packets(source) => {
                     // Made here, because it measures the thread that it is made in.
@@ -120,7 +128,7 @@ impl CaptureThread {
             heartbeat.end();
             return Err(error);
         }
-        Ok(Self { stop, stop_waiting, ended, counts, stalled, guard: guard.clone() })
+        Ok(Self { stop, stop_waiting, ended, counts, stalled, heartbeat, guard: guard.clone() })
     }
 
     /// The counts as they are published.
@@ -144,12 +152,17 @@ impl CaptureThread {
         }
     }
 
-    /// Asks the thread to stop, which it does within one drain of the ring, and waits for its end.
+    /// Asks the thread to stop, which it does when it has drained the ring, and waits for its end as long as it makes
+    /// progress.
     async fn finish(&mut self) -> Result<CaptureCounts, FeedError> {
         self.stop();
-        match tokio::time::timeout(STOP_MAX, self.ended()).await {
-            Ok(end) => end,
-            Err(_elapsed) => Err(CaptureError::ThreadStuck.into()),
+        loop {
+            let beats = self.heartbeat.beats();
+            match tokio::time::timeout(STOP_STALL_MAX, self.ended()).await {
+                Ok(end) => return end,
+                Err(_elapsed) if self.heartbeat.beats() != beats => {}
+                Err(_elapsed) => return Err(CaptureError::ThreadStuck.into()),
+            }
         }
     }
 
@@ -203,5 +216,97 @@ impl Guard {
 impl Drop for CaptureThread {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{BufReader, Write as _, pipe};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::model::{ExchangeId, Timestamp, samples};
+    use crate::recording::file::Stoppable;
+    use crate::recording::{RecordingLimits, RecordingReader, RecordingWriter};
+    use crate::wire::WireLimits;
+
+    fn guard() -> Guard {
+        Guard { pause: PauseFlag::never(), memory_max: u64::MAX, stall_max: Duration::from_secs(10) }
+    }
+
+    /// Concludes a thread that beats once a second for so many seconds, and then ends or hangs.
+    #[track_caller]
+    fn check_finish(beats: u32, ends: bool, whole: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let broken = runtime.unwrap().block_on(async {
+            let (tell_end, ended) = oneshot::channel();
+            let (tell_stalled, stalled) = watch::channel(false);
+            let heartbeat = Heartbeat::default();
+            let mut thread = CaptureThread {
+                stop: Arc::default(),
+                stop_waiting: watch::Sender::new(false),
+                ended,
+                counts: watch::channel(CaptureCounts::default()).1,
+                stalled,
+                heartbeat: heartbeat.clone(),
+                guard: guard(),
+            };
+            let working = async move {
+                for _ in 0..beats {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    heartbeat.beat();
+                }
+                if !ends {
+                    std::future::pending::<()>().await;
+                }
+                tell_end.send(Ok(CaptureCounts::default())).unwrap();
+                // The watchdog of a thread that ends has nothing to tell.
+                drop(tell_stalled);
+            };
+            tokio::select! {
+                biased;
+                (_, broken) = thread.conclude(None) => broken,
+                () = async { working.await; std::future::pending().await } => unreachable!(),
+            }
+        });
+        assert_eq!(broken.is_none(), whole, "{beats} beats: {broken:?}");
+    }
+
+    #[test]
+    fn a_thread_that_makes_progress_is_waited_for() {
+        check_finish(0, true, true);
+        check_finish(60, true, true);
+        check_finish(60, false, false);
+        check_finish(0, false, false);
+    }
+
+    #[tokio::test]
+    async fn a_recording_that_falls_silent_within_a_record_is_stopped() {
+        let mut bytes = Vec::new();
+        let mut writer =
+            RecordingWriter::begin(&mut bytes, "x".to_owned(), RecordingLimits::default()).unwrap();
+        for offset in 0..2 {
+            let id = ExchangeId { flow: 1, offset };
+            let answer = samples::response(200, &[], "hello");
+            let exchange = samples::exchange(id, Timestamp(5), samples::request("GET", "/", &[]), answer);
+            writer.write(&exchange).unwrap();
+        }
+        writer.flush().unwrap();
+        drop(writer);
+        let (input, mut other_end) = pipe().unwrap();
+        other_end.write_all(&bytes[..bytes.len() - 1]).unwrap();
+        let input = BufReader::new(Stoppable::from(File::from(OwnedFd::from(input))));
+        let reader = RecordingReader::begin(input, "pipe".to_owned(), WireLimits::default()).unwrap();
+        let (taken_tx, mut taken) = tokio::sync::mpsc::channel(2);
+        let sink = move |exchange: Exchange, _: &Patience| taken_tx.try_send(exchange.id.offset).unwrap();
+        let config = CaptureConfig::default();
+        let mut thread = CaptureThread::start(Feed::Recording(reader), &config, &guard(), sink).unwrap();
+        assert_eq!(taken.recv().await, Some(0));
+        let (counts, broken) = thread.conclude(None).await;
+        assert!(broken.is_none(), "{broken:?}");
+        let playback = counts.playback.unwrap();
+        assert_eq!((playback.exchanges, playback.ending), (1, None), "it has no end that anybody saw");
+        drop(other_end);
     }
 }

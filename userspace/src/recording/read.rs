@@ -4,6 +4,8 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::file::{self, Input};
 use super::frame::{FileHeader, HEADER_BYTES, KIND_END, KIND_EXCHANGE, MAGIC, RecordHeader};
@@ -23,6 +25,8 @@ pub struct RecordingReader<R> {
     exchanges: u64,
     contents: Vec<u8>,
     ending: Option<Ending>,
+    /// Reading was stopped before the end, perhaps within a record.
+    stopped: bool,
 }
 
 /// How a recording ended.
@@ -61,6 +65,12 @@ impl RecordingReader<Input> {
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         Self::begin(file::open(path)?, path.display().to_string(), WireLimits::default())
     }
+
+    /// No more is read, within a fraction of a second, when `stop` is set: a pipe may be silent for hours, also within a
+    /// record.
+    pub fn stop_when(&mut self, stop: Arc<AtomicBool>) {
+        self.input.get_mut().stop_when(stop);
+    }
 }
 
 impl<R: Read> RecordingReader<R> {
@@ -86,6 +96,7 @@ impl<R: Read> RecordingReader<R> {
             exchanges: 0,
             contents: Vec::new(),
             ending: None,
+            stopped: false,
         };
         match FileHeader::from_bytes(&header) {
             Some(FileHeader { major, minor }) if major > VERSION.0 => {
@@ -105,14 +116,21 @@ impl<R: Read> RecordingReader<R> {
         }
     }
 
-    /// The next exchange; `None` at the end, about which [`RecordingReader::ending`] says more.
+    /// The next exchange; `None` at the end, about which [`RecordingReader::ending`] says more, and when reading was stopped.
     ///
     /// # Errors
     /// When a record is damaged, with its place. Nothing can be read behind it.
     pub fn next_exchange(&mut self) -> Result<Option<Exchange>, RecordingError> {
-        while self.ending.is_none() {
+        while self.ending.is_none() && !self.stopped {
             let offset = self.offset;
-            match self.next_record()? {
+            let next = match self.next_record() {
+                Err(RecordingError::Read { name: _, offset: _, source }) if file::was_stopped(&source) => {
+                    self.stopped = true;
+                    break;
+                }
+                next => next?,
+            };
+            match next {
                 Ok(Next::Exchange(exchange)) => {
                     self.records = self.records.saturating_add(1);
                     self.exchanges = self.exchanges.saturating_add(1);
@@ -129,7 +147,7 @@ impl<R: Read> RecordingReader<R> {
         Ok(None)
     }
 
-    /// How the recording ended; `None` before that.
+    /// How the recording ended; `None` before that, and when reading was stopped.
     pub fn ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
     }

@@ -134,6 +134,7 @@ const TABLE: &[Rule] = &[
             "humantime",
             "memchr",
             "rmp_serde",
+            "rustix",
             "serde",
             "serde_json",
             "thiserror",
