@@ -14,6 +14,13 @@ use understudy::select::redact::{RedactKey, RedactMode, RedactRules, RedactTally
 
 const MODES: [&str; 3] = ["off", "standard", "strict"];
 
+/// What floods are made of: members of JSON, parameters of a form, words of which each may begin a token, addresses that touch.
+const FLOODS: [&str; 4] = ["{\"id\":1,\"pin\":1234},", "pin=1&", "bearer+", "a@bb.cc_"];
+const MEMBERS: usize = 0;
+const PARAMETERS: usize = 1;
+const BEARERS: usize = 2;
+const ADDRESSES: usize = 3;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -46,6 +53,18 @@ fn html_50_kb(bencher: Bencher<'_, '_>, mode: &str) {
     measure(bencher, "html_50_kb", mode);
 }
 
+/// One unit again and again: the bytes a second are the same in all rows of it.
+#[divan::bench(args = [1, 4, 16], consts = [MEMBERS, PARAMETERS, BEARERS, ADDRESSES])]
+fn floods<const FLOOD: usize>(bencher: Bencher<'_, '_>, size: usize) {
+    let unit = FLOODS.get(FLOOD).copied().unwrap_or_default();
+    let body = unit.repeat((size << 16) / unit.len().max(1));
+    let bytes = body.len();
+    let (exchange, redactor) = (answered("text/plain", body), redactor("standard"));
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| redactor.exchange(black_box(&exchange), &mut RedactTally::default()));
+}
+
 fn measure(bencher: Bencher<'_, '_>, name: &str, mode: &str) {
     let (exchange, redactor) = (case(name), redactor(mode));
     let bytes = exchange.response.as_ref().map_or(0, |response| response.body.bytes);
@@ -71,7 +90,7 @@ fn redactor(mode: &str) -> Redactor {
     Redactor::new(&RedactRules { mode, ..RedactRules::default() }, key).expect("the rules are good")
 }
 
-/// An exchange with a secret in its request, and with the answer of this name.
+/// The exchange with the answer of this name.
 fn case(name: &str) -> Exchange {
     let (kind, body) = match name {
         "small" => ("text/plain", "hello, world".to_owned()),
@@ -79,6 +98,11 @@ fn case(name: &str) -> Exchange {
         "json_1_mb" => ("application/json", json(4_900)),
         _ => ("text/html; charset=utf-8", page(330)),
     };
+    answered(kind, body)
+}
+
+/// An exchange with a secret in its request, and with this answer.
+fn answered(kind: &str, body: String) -> Exchange {
     let response = Response {
         status: 200,
         version: Version::Http11,

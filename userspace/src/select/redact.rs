@@ -30,6 +30,7 @@ mod tests;
 mod token;
 mod urls;
 mod wide;
+mod work;
 
 use std::collections::HashSet;
 use std::fmt;

@@ -91,6 +91,9 @@ const SCHEMES: [&str; 12] = [
     "token",
 ];
 
+/// Bytes of the longest of them.
+pub(super) const SCHEME_BYTES_MAX: usize = 16;
+
 pub(super) fn is_scheme(word: &[u8]) -> bool {
     SCHEMES.iter().any(|scheme| scheme.as_bytes().eq_ignore_ascii_case(word))
 }
@@ -378,5 +381,10 @@ mod tests {
     #[test]
     fn fields_of_the_protocol_are_sorted() {
         assert!(PROTOCOL.is_sorted());
+    }
+
+    #[test]
+    fn no_scheme_is_longer_than_what_is_looked_at() {
+        assert_eq!(SCHEMES.map(str::len).into_iter().max(), Some(SCHEME_BYTES_MAX));
     }
 }

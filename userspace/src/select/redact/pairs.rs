@@ -1,7 +1,8 @@
 //! A name, a separator and a value, wherever they stand: `password=…` of a URL or a log, `"password": "…"` of JSON that nobody
 //! can parse, `password: …` of a configuration; also where all of that is percent-encoded, or written with entities.
 //!
-//! Knows no grammar, and so is what is left where one is broken. Reads each byte a bounded number of times.
+//! Knows no grammar, and so is what is left where one is broken. Reads each byte a bounded number of times: where a value is
+//! left alone, its end is not looked for, or was near.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,11 +11,12 @@ use memchr::memmem::{Finder, FinderRev};
 
 use super::Rule;
 use super::form::decoded;
-use super::head::is_scheme;
+use super::head::{SCHEME_BYTES_MAX, is_scheme};
 use super::names::Names;
-use super::patterns::{Found, Words, is_plain_around, run, run_back};
+use super::patterns::{AROUND_BYTES, Found, Words, is_plain_around, run, run_back};
 use super::sets::{ByteSet, Kinds};
 use super::token::RedactKey;
+use super::work::looked_at;
 
 /// Whose names count before which separator.
 #[derive(Clone, Copy)]
@@ -75,11 +77,31 @@ struct Separator {
     is_coded: bool,
 }
 
+/// What is known of the name before a separator.
+#[derive(Clone, Copy)]
+struct Near {
+    /// It stands in quotes.
+    is_quoted: bool,
+    /// It is that of a cookie, which goes to the end of its line.
+    is_cookie: bool,
+    /// Where it begins, when it is so short that it may stand there by chance.
+    short_at: Option<usize>,
+}
+
 // === impl Brackets ===
 
 impl Brackets {
     fn new(kind: Kinds, open: &'static [u8], close: &'static [u8]) -> Self {
         Self { kind, open: Finder::new(open), open_before: FinderRev::new(open), close: Finder::new(close) }
+    }
+}
+
+// === impl Near ===
+
+impl Near {
+    /// True when the name is short, and what is around it and at the beginning of this value is no text.
+    fn is_by_chance(self, text: &[u8], value: Range<usize>) -> bool {
+        self.short_at.is_some_and(|at| !is_plain_around(text, at, value))
     }
 }
 
@@ -98,9 +120,13 @@ pub(super) fn pairs(text: &[u8], words: Words, sought: Sought<'_>, key: &RedactK
         if !is_cookie && !names.hide(&decoded(shown, false)) {
             continue;
         }
-        let is_quoted = name.end < separator.at.start;
-        let Some(value) = value_behind(text, &separator, is_quoted, is_cookie) else { continue };
-        if name.len() < words.name_min && !is_plain_around(text, name.start, value.clone()) {
+        let near = Near {
+            is_quoted: name.end < separator.at.start,
+            is_cookie,
+            short_at: (name.len() < words.name_min).then_some(name.start),
+        };
+        let Some(value) = value_behind(text, &separator, near) else { continue };
+        if near.is_by_chance(text, value.clone()) {
             continue;
         }
         last_end = value.end;
@@ -220,12 +246,7 @@ fn coded_byte(text: &[u8]) -> Option<(u8, usize)> {
 }
 
 /// Where the value is that stands behind a separator, without its quotes; none where there is none.
-fn value_behind(
-    text: &[u8],
-    separator: &Separator,
-    name_is_quoted: bool,
-    is_line: bool,
-) -> Option<Range<usize>> {
+fn value_behind(text: &[u8], separator: &Separator, near: Near) -> Option<Range<usize>> {
     let mut start = separator.at.end;
     let bound = start.saturating_add(MARKS_BYTES_MAX).min(text.len());
     let mut quote: Option<&[u8]> = None;
@@ -233,7 +254,7 @@ fn value_behind(
     while start < bound && quote.is_none() {
         let rest = text.get(start..)?;
         let is_space =
-            |byte: &u8| matches!(byte, b' ' | b'\t') || (name_is_quoted && matches!(byte, b'\r' | b'\n'));
+            |byte: &u8| matches!(byte, b' ' | b'\t') || (near.is_quoted && matches!(byte, b'\r' | b'\n'));
         // A plus is a space only where spaces are coded.
         let mark = MARKS
             .iter()
@@ -253,10 +274,10 @@ fn value_behind(
     let first = *text.get(start)?;
     if let Some(quote) = quote {
         let end = quoted_end(text, start, quote, escapes);
-        let start = behind_scheme(text, start, end);
+        let start = behind_scheme(text.get(..end)?, start);
         return (start < end).then_some(start..end);
     }
-    if is_line {
+    if near.is_cookie {
         let line = memchr::memchr3(b'\r', b'\n', b'"', text.get(start..)?);
         let end = line.map_or(text.len(), |bytes| start.saturating_add(bytes));
         return (start < end).then_some(start..end);
@@ -264,8 +285,12 @@ fn value_behind(
     if ends(first) || matches!(first, b'=' | b'{' | b'[' | b'(') {
         return None;
     }
-    let line_end = run(text, start, usize::MAX, |byte| !matches!(byte, b'\r' | b'\n'));
-    let start = behind_scheme(text, start, line_end);
+    let start = behind_scheme(text, start);
+    // A word of random bytes may be long, and the next name may stand in it: its end is not looked for.
+    let begin = text.get(..start.saturating_add(AROUND_BYTES)).unwrap_or(text);
+    if near.is_by_chance(text, start..word_end(begin, start, separator.is_coded)) {
+        return None;
+    }
     let end = word_end(text, start, separator.is_coded);
     let word = text.get(start..end)?;
     let is_word = !separator.is_colon || word.len() >= WORD_BYTES_MIN || word.iter().all(u8::is_ascii_digit);
@@ -295,30 +320,33 @@ fn word_end(text: &[u8], start: usize, is_coded: bool) -> usize {
 /// The end of a value in quotes: the next ones like those, behind as many backslashes; else that of the line.
 fn quoted_end(text: &[u8], start: usize, quote: &[u8], escapes: usize) -> usize {
     let rest = text.get(start..).unwrap_or_default();
-    let line = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-    let line = rest.get(..line).unwrap_or_default();
-    let mut from = 0_usize;
-    while let Some(at) = line.get(from..).and_then(|rest| memchr::memmem::find(rest, quote)) {
-        let at = from.saturating_add(at);
-        let before = line.get(..at).unwrap_or_default();
-        let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-        // One that is escaped more than those around it is a part of the value.
-        if backslashes <= escapes {
-            return start.saturating_add(at).saturating_sub(backslashes);
+    let first = quote.first().copied().unwrap_or(b'\n');
+    let end = memchr::memchr3_iter(first, b'\r', b'\n', rest).find_map(|at| {
+        let (before, behind) = rest.split_at_checked(at)?;
+        if behind.starts_with(quote) {
+            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+            // One that is escaped more than those around it is a part of the value.
+            return (backslashes <= escapes).then(|| at.saturating_sub(backslashes));
         }
-        from = at.saturating_add(quote.len());
-    }
-    start.saturating_add(line.len())
+        matches!(behind.first(), Some(b'\r' | b'\n')).then_some(at)
+    });
+    let bytes = end.unwrap_or(rest.len());
+    looked_at(bytes);
+    start.saturating_add(bytes)
 }
 
-/// The start of a value behind the scheme of a credential, such as `Basic`, which is no secret.
-fn behind_scheme(text: &[u8], start: usize, end: usize) -> usize {
-    let value = text.get(start..end).unwrap_or_default();
-    let Some((scheme, rest)) = memchr::memchr(b' ', value).and_then(|at| value.split_at_checked(at)) else {
-        return start;
-    };
-    let rest = rest.trim_ascii_start();
-    if is_scheme(scheme) && !rest.is_empty() { end.saturating_sub(rest.len()) } else { start }
+/// The start of a value behind the scheme of a credential, such as `Basic`, which is no secret. The text ends with the value,
+/// or somewhere behind its line.
+fn behind_scheme(text: &[u8], start: usize) -> usize {
+    let value = text.get(start..).unwrap_or_default();
+    let begin = value.get(..=SCHEME_BYTES_MAX).unwrap_or(value);
+    let scheme = memchr::memchr(b' ', begin).and_then(|at| begin.get(..at));
+    let Some(scheme) = scheme.filter(|scheme| is_scheme(scheme)) else { return start };
+    let behind = run(text, start.saturating_add(scheme.len()), usize::MAX, |byte| {
+        matches!(byte, b' ' | b'\t' | b'\x0c')
+    });
+    let is_alone = text.get(behind).is_none_or(|byte| matches!(byte, b'\r' | b'\n'));
+    if is_alone { start } else { behind }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::sets::{ByteSet, Kinds};
 use super::splice::Splice;
 use super::token::RedactKey;
 use super::urls::userinfos;
+use super::work::looked_at;
 use super::{RedactTally, Rule};
 
 /// What is looked for.
@@ -56,7 +57,7 @@ static BASIC_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"asi
 static TOKEN68: ByteSet = ByteSet::letters_digits_and(b"-._~+/=");
 static BASE64URL: ByteSet = ByteSet::letters_digits_and(b"-_=");
 /// Bytes around a short word that must be text, so that it is no chance hit among random bytes.
-const AROUND_BYTES: usize = 4;
+pub(super) const AROUND_BYTES: usize = 4;
 
 /// Least bytes of what is looked for, by what it is looked for in.
 #[derive(Clone, Copy)]
@@ -178,24 +179,32 @@ impl Patterns {
     }
 }
 
-/// The pieces, in order, without those that lie in others. Two that touch or overlap become one: a token with more letters
+/// The pieces, in order, without those that lie in others. Those that touch or overlap become one: a token with more letters
 /// behind it would not be known as one.
 fn apart(mut found: Vec<Found>, text: &[u8], key: &RedactKey) -> Vec<Found> {
     // The first that begins counts, and of those that begin together the longest.
     found.sort_by_key(|found| (found.at.start, std::cmp::Reverse(found.at.end)));
     let mut apart: Vec<Found> = Vec::with_capacity(found.len());
+    // Many may touch, each the next one: what they become is made once, when it is known where they end.
+    let mut is_joined = false;
+    let join = |last: Option<&mut Found>, is_joined: bool| {
+        if let Some(last) = last.filter(|_| is_joined) {
+            last.with = text.get(last.at.clone()).and_then(|all| key.secret(all));
+        }
+    };
     for next in found {
         match apart.last_mut() {
             Some(last) if next.at.start <= last.at.end => {
-                if next.at.end <= last.at.end {
-                    continue;
-                }
-                last.at.end = next.at.end;
-                last.with = text.get(last.at.clone()).and_then(|both| key.secret(both));
+                is_joined |= next.at.end > last.at.end;
+                last.at.end = last.at.end.max(next.at.end);
             }
-            Some(_) | None => apart.push(next),
+            last => {
+                join(last, std::mem::take(&mut is_joined));
+                apart.push(next);
+            }
         }
     }
+    join(apart.last_mut(), is_joined);
     apart
 }
 
@@ -204,6 +213,7 @@ pub(super) fn run(text: &[u8], from: usize, max: usize, is_wanted: impl Fn(u8) -
     let end = from.saturating_add(max).min(text.len());
     let wanted = text.get(from..end).unwrap_or_default();
     let bytes = wanted.iter().position(|byte| !is_wanted(*byte)).unwrap_or(wanted.len());
+    looked_at(bytes);
     from.saturating_add(bytes)
 }
 
@@ -212,6 +222,7 @@ pub(super) fn run_back(text: &[u8], to: usize, max: usize, is_wanted: impl Fn(u8
     let wanted = text.get(to.saturating_sub(max)..to).unwrap_or_default();
     let start = to.saturating_sub(wanted.len());
     let before = wanted.iter().rposition(|byte| !is_wanted(*byte));
+    looked_at(wanted.len());
     before.map_or(start, |before| start.saturating_add(before).saturating_add(1))
 }
 
@@ -250,46 +261,55 @@ fn jwts(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
 
 /// What stands behind the word `bearer` (RFC 6750 section 2.1).
 fn bearers(text: &[u8], is_cut: bool, key: &RedactKey, found: &mut Vec<Found>) {
-    for (space, bytes) in spaces_behind(text, &BEARER_END) {
+    let mut last_end = 0;
+    for (space, bytes) in spaces_behind(text, b'b', &BEARER_END) {
         let start = space.saturating_add(bytes);
-        let is_word =
-            space.checked_sub(6).and_then(|at| text.get(at)).is_some_and(|b| matches!(b, b'b' | b'B'));
+        // A plus is a space here, and may be of a token: one that is found already may have the word in it, time and again.
+        if start < last_end {
+            continue;
+        }
         let end = run(text, start, usize::MAX, |byte| TOKEN68.has(byte));
         let piece = text.get(start..end).unwrap_or_default();
         // Prose has no digits in its words.
         let looks_random = piece.iter().any(u8::is_ascii_digit) || piece.len() >= 24;
         let is_whole = piece.len() >= BEARER_BYTES_MIN && looks_random;
         let is_torn = is_cut && end == text.len() && !piece.is_empty();
-        if is_word && (is_whole || is_torn) {
+        if is_whole || is_torn {
             push(found, Rule::Bearer, start..end, key.secret(piece));
+            last_end = end;
         }
     }
 }
 
 /// What stands behind the word `basic`, where it is a user and a password in Base64 (RFC 7617 section 2).
 fn basics(text: &[u8], key: &RedactKey, found: &mut Vec<Found>) {
-    for (space, bytes) in spaces_behind(text, &BASIC_END) {
+    let mut last_end = 0;
+    for (space, bytes) in spaces_behind(text, b'b', &BASIC_END) {
         let start = space.saturating_add(bytes);
-        let is_word =
-            space.checked_sub(5).and_then(|at| text.get(at)).is_some_and(|b| matches!(b, b'b' | b'B'));
+        if start < last_end {
+            continue;
+        }
         let end = run(text, start, BASIC_BYTES_MAX, |byte| TOKEN68.has(byte));
         let piece = text.get(start..end).unwrap_or_default();
-        if is_word && basic_password(piece).is_some() {
+        if basic_password(piece).is_some() {
             push(found, Rule::Bearer, start..end, key.secret(piece));
+            last_end = end;
         }
     }
 }
 
-/// Where a space stands behind a word, as it is or encoded, and its bytes.
+/// Where a space stands behind a word, as it is or encoded, and its bytes. The word begins with `first`, of either case.
 fn spaces_behind<'t>(
     text: &'t [u8],
+    first: u8,
     word: &'static Finder<'static>,
 ) -> impl Iterator<Item = (usize, usize)> + 't {
     word.find_iter(text).filter_map(move |at| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at))?;
         let end = at.saturating_add(word.needle().len());
         let rest = text.get(end..)?;
         let space = [&b" "[..], b"\t", b"+", b"%20"].into_iter().find(|space| rest.starts_with(space))?;
-        Some((end, space.len()))
+        before.eq_ignore_ascii_case(&first).then_some((end, space.len()))
     })
 }
 

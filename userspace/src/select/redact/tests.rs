@@ -2,6 +2,7 @@
 //!
 //! Asks of no value what exactly its token is; that depends on the key.
 
+mod floods;
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 mod leaks;
 

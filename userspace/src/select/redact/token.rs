@@ -10,6 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+use super::work::looked_at;
+
 /// What redaction is done with. Hosts that share a key make the same tokens.
 #[derive(Clone)]
 pub struct RedactKey(Hmac<Sha256>);
@@ -117,6 +119,7 @@ impl RedactKey {
 
     /// HMAC-SHA-256 of a class and a value (RFC 2104). A class has no zero byte, so that none is the beginning of another.
     pub(super) fn hash(&self, class: &str, value: &[u8]) -> [u8; 32] {
+        looked_at(value.len());
         let mut mac = self.0.clone();
         mac.update(class.as_bytes());
         mac.update(&[0]);
