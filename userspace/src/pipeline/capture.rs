@@ -77,7 +77,7 @@ impl<S: Source> Capture<S> {
                     }
                 }
                 let published = match self.publish() {
-                    Ok(counts) => self.throttle(&counts.source, sink),
+                    Ok(counts) => self.throttle(&counts.source, steady, sink),
                     Err(error) => Err(error),
                 };
                 if let Err(error) = published {
@@ -154,19 +154,20 @@ impl<S: Source> Capture<S> {
     fn throttle(
         &mut self,
         counts: &SourceCounts,
+        steady: clock::Steady,
         sink: &mut impl FnMut(Exchange),
     ) -> Result<(), CaptureError> {
         let Self { source, tee, throttle: Some(throttle), heartbeat: _, counts: _ } = self else {
             return Ok(());
         };
-        // What was copied before the last change has been drained by now.
         if let Some(sample) = throttle.take_smaller_sample() {
             tee.end_flows(|flow| !sample.keeps(flow), sink);
         }
-        match throttle.look(counts) {
-            Some(sample) => source.keep_flows(sample),
-            None => Ok(()),
+        if let Some(sample) = throttle.look(counts) {
+            source.keep_flows(sample)?;
+            throttle.kept(steady.now());
         }
+        Ok(())
     }
 
     fn publish(&mut self) -> Result<CaptureCounts, CaptureError> {

@@ -1,7 +1,9 @@
-//! How full the ring was when its reader came to it.
+//! How full the ring was when its reader came to it, and up to when it has been read.
 //!
 //! The kernel does not tell user space, and need not: packets say when they were copied, so that what was in the ring at
 //! one moment is what comes out of it with an earlier time.
+
+use std::time::Duration;
 
 use crate::model::Timestamp;
 
@@ -11,6 +13,10 @@ pub struct Backlog {
     round: Option<Round>,
     /// The most that any round since [`Backlog::take_peak`] found.
     peak_bytes: u64,
+    /// When the reader came last.
+    came: Timestamp,
+    /// What was copied before that has come out.
+    read_to: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +25,15 @@ struct Round {
     bytes: u64,
 }
 
+/// How much later than a packet's time it may come out, beside packets of other CPUs, which have times of their own.
+const STRAGGLE_MAX: Duration = Duration::from_millis(10);
+
 // === impl Backlog ===
 
 impl Backlog {
     /// The reader comes to the ring; begins a round, unless one goes on.
     pub fn begin(&mut self, now: Timestamp) {
+        self.came = now;
         if self.round.is_none() {
             self.round = Some(Round { began: now, bytes: 0 });
         }
@@ -32,9 +42,10 @@ impl Backlog {
     /// A packet came out that took so many bytes of the ring.
     #[inline]
     pub fn pass(&mut self, captured_at: Timestamp, bytes: u64) {
+        self.read_to = self.read_to.max(captured_at);
         let Some(round) = &mut self.round else { return };
         if captured_at > round.began {
-            self.end();
+            self.round = None;
             return;
         }
         round.bytes = round.bytes.saturating_add(bytes);
@@ -44,6 +55,12 @@ impl Backlog {
     /// The ring is empty.
     pub fn end(&mut self) {
         self.round = None;
+        self.read_to = self.read_to.max(self.came);
+    }
+
+    /// True when whatever was copied up to this moment has come out.
+    pub fn is_read_to(&self, moment: Timestamp) -> bool {
+        self.read_to > moment.after(STRAGGLE_MAX)
     }
 
     /// The most that was in the ring at a time since this was asked last.
@@ -78,6 +95,20 @@ mod tests {
         check("@5 1 2 3 . ?", &[30]);
         check("@5 ?", &[0]);
         check("@5 1 6 7 8 9 ? ?", &[10, 0]);
+    }
+
+    #[test]
+    fn is_read_to_a_moment_when_a_later_packet_came_out_or_none_was_left() {
+        let ms = |ms: u64| Timestamp(ms * 1_000_000);
+        let mut backlog = Backlog::default();
+        backlog.begin(ms(1_000));
+        backlog.pass(ms(900), 10);
+        backlog.pass(ms(505), 10);
+        assert!(backlog.is_read_to(ms(889)) && !backlog.is_read_to(ms(890)));
+        backlog.begin(ms(1_100));
+        assert!(!backlog.is_read_to(ms(890)), "to come is not to read");
+        backlog.end();
+        assert!(backlog.is_read_to(ms(1_089)) && !backlog.is_read_to(ms(1_090)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::pause::PauseFlag;
 use super::pressure::{Pressure, PressureReader};
 use crate::capture::{FlowSample, SourceCounts};
 use crate::metrics::ThrottleCounts;
+use crate::model::Timestamp;
 
 /// What a throttle looks at besides the cost of capture.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct Throttle {
     full: FlowSample,
     counts: ThrottleCounts,
     /// A smaller sample than before, which the reader of the packets does not know yet.
-    smaller: Option<FlowSample>,
+    smaller: Option<Smaller>,
     backlog: Backlog,
     pressure: Pressure,
     /// Since when nothing is copied, for another reason than cost.
@@ -44,6 +45,14 @@ pub struct Throttle {
     /// When the files of the kernel were read.
     read_at: Option<Duration>,
     memory_holds: bool,
+}
+
+/// A sample that leaves out flows which were copied.
+#[derive(Clone, Copy, Debug)]
+struct Smaller {
+    flow_sample: FlowSample,
+    /// Since when the probe keeps to it.
+    kept_since: Option<Timestamp>,
 }
 
 /// Why nothing is copied.
@@ -92,7 +101,7 @@ impl Throttle {
         &mut self.backlog
     }
 
-    /// What is to be copied from now on, when that changes.
+    /// What is to be copied from now on, when that changes. [`Throttle::kept`] must follow.
     pub fn look(&mut self, counts: &SourceCounts) -> Option<FlowSample> {
         let ring_full = self.backlog.take_peak() as f64 / f64::from(self.surroundings.ring_bytes.max(1));
         let reading = reading(counts, ring_full.min(1.0), self.pressure);
@@ -104,12 +113,21 @@ impl Throttle {
         } else {
             self.govern(reading)
         };
-        let before = std::mem::replace(&mut self.counts.flow_sample, flow_sample);
-        if before == flow_sample {
+        let is_less = flow_sample.is_less_than(self.counts.flow_sample);
+        // More flows wait until those that were left out have ended, or new ones would be taken for them.
+        if flow_sample == self.counts.flow_sample || (!is_less && self.smaller.is_some()) {
             return None;
         }
-        self.smaller = flow_sample.is_less_than(before).then_some(flow_sample);
+        self.counts.flow_sample = flow_sample;
+        self.smaller = is_less.then_some(Smaller { flow_sample, kept_since: None });
         Some(flow_sample)
+    }
+
+    /// The probe keeps to the sample that was given last.
+    pub fn kept(&mut self, now: Timestamp) {
+        if let Some(smaller) = &mut self.smaller {
+            smaller.kept_since.get_or_insert(now);
+        }
     }
 
     /// Asks the kernel, from time to time.
@@ -181,9 +199,12 @@ impl Throttle {
         flow_sample
     }
 
-    /// The sample, once after it has become smaller.
+    /// The sample, once after it has become smaller and all that was copied before that has been read: nothing more comes
+    /// of the flows that it leaves out.
     pub fn take_smaller_sample(&mut self) -> Option<FlowSample> {
-        self.smaller.take()
+        let is_over =
+            |smaller: &mut Smaller| smaller.kept_since.is_some_and(|since| self.backlog.is_read_to(since));
+        self.smaller.take_if(is_over).map(|smaller| smaller.flow_sample)
     }
 
     /// What was done so far.
