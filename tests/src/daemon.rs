@@ -22,8 +22,9 @@ use crate::prereq::daemon_program;
 use crate::process::{Place, Process};
 use crate::scrape::Scrape;
 
-/// How long the daemon may take until it captures. Loading the probe takes well under a second.
-const READY_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long the daemon may take until it captures. Loading the probe takes well under a second, and twenty where twenty
+/// others want the processor.
+const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to end after a signal: the drain uses up the promised five seconds where it has to, and the
 /// machine may be busy. That the drain keeps them is for tests with a clock of their own.
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(20);

@@ -140,12 +140,15 @@ fn two_at_one() -> anyhow::Result<()> {
 
 fn trimmed() -> anyhow::Result<()> {
     const ENTRIES_MAX: u64 = 30;
-    /// More of them than this than go into the memory of a worker, and each comes in parts.
+    /// Large enough to come in parts.
     const BODY_BYTES: usize = 300_000;
+    /// A dozen of them: what a worker has is done, trimmed or not.
+    const HELD_BYTES_MAX: usize = 4 << 20;
     let redis = Server::start()?;
     let mut setup = setup(&redis);
     setup.books.shards = 2;
-    setup.queue.push_str(&format!("\nstream_entries_max = {ENTRIES_MAX}"));
+    let limits = format!("\nstream_entries_max = {ENTRIES_MAX}\nheld_bytes_max = {HELD_BYTES_MAX}");
+    setup.queue.push_str(&limits);
     setup.replay.push_str("\nin_flight_max = 2");
     let mut fleet = Fleet::start(setup)?;
     // So slow that a capture which hardly has time to compress becomes faster.
@@ -155,7 +158,7 @@ fn trimmed() -> anyhow::Result<()> {
         (one.method, one.body_bytes, one.target) = ("GET", None, format!("/blob/{BODY_BYTES}"));
     }
     fleet.send(&planned, 40)?;
-    let trimmed = || Ok((fleet.books.read()?.of("trimmed") > 0).then_some(()));
+    let trimmed = || Ok((fleet.books.read()?.of("trimmed") > 20).then_some(()));
     wait_until("trimmed entries", EVENT_WAIT_MAX, trimmed)?;
     let full = fleet.books.read()?;
     ensure!(full.waiting <= 2 * ENTRIES_MAX, "more is kept than allowed: {full}");

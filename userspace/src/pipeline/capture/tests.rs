@@ -109,7 +109,12 @@ fn a_flow_that_is_left_out_ends_when_its_last_packet_has_come_out_of_the_ring() 
     let mut capture = Capture {
         source: Ring::default(),
         tee: Tee::new([80], StreamLimits::default(), HttpLimits::default()),
-        throttle: Some(Throttle::new(GovernorLimits::default(), FlowSample::ALL, surroundings)),
+        throttle: Some(Throttle::new(
+            GovernorLimits::default(),
+            FlowSample::ALL,
+            FlowSample::ALL,
+            surroundings,
+        )),
         heartbeat: Heartbeat::default(),
         counts: watch::Sender::new(CaptureCounts::default()),
     };
