@@ -2,6 +2,8 @@
 //!
 //! A disk that is slow makes the replay wait once the handover is full; never the capture.
 
+mod noted;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,10 +11,12 @@ use std::time::Duration;
 use super::clock;
 use super::handover::{ComparisonReceiver, Handed};
 use super::live::Live;
-use super::science::Science;
-use crate::journal::{Journal, JournalError, PathRecord, RuleTotals, RunId};
+use crate::journal::{Journal, JournalError, RuleTotals, RunId};
+
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Comparison;
+
+pub(super) use noted::Noted;
 
 /// Keeps what a run finds.
 pub(super) struct Recorder<J> {
@@ -37,13 +41,6 @@ pub(super) struct Recorder<J> {
 
 /// Is told of comparisons once the journal has kept them. Must not wait.
 pub(super) type OnKept = Box<dyn FnMut(&[Comparison]) + Send>;
-
-/// A science, and how much of it the journal knows.
-pub(super) struct Noted {
-    experiment: Arc<str>,
-    science: Arc<Science>,
-    news: u64,
-}
 
 /// Comparisons that are kept in one transaction.
 const BATCH_MAX: usize = 256;
@@ -72,7 +69,7 @@ impl<J: Journal> Recorder<J> {
             }
             if ended || clock::now() >= ledgers_at + LEDGERS_EVERY {
                 ledgers_at = clock::now();
-                outcome = outcome.and(self.keep_ledgers());
+                outcome = outcome.and(self.keep_counts(ended));
             }
             let gives_up = outcome.is_err() && self.on_kept.is_some();
             if let Err(failed) = outcome {
@@ -116,13 +113,11 @@ impl<J: Journal> Recorder<J> {
     /// difference at a path of which nothing is known counts.
     fn keep_news(&mut self) -> Result<(), JournalError> {
         let Self { journal, run, sciences, .. } = self;
-        sciences
-            .iter_mut()
-            .filter(|noted| noted.science.news() > noted.news)
-            .try_for_each(|noted| noted.keep(journal, *run))
+        sciences.iter_mut().try_for_each(|noted| noted.keep_news(journal, *run))
     }
 
-    fn keep_ledgers(&mut self) -> Result<(), JournalError> {
+    /// Keeps what is counted; what is known of paths in turn, and all of it at the end.
+    fn keep_counts(&mut self, ended: bool) -> Result<(), JournalError> {
         let Self { journal, run, status, sciences, comparisons: _, metrics: _, live: _, on_kept: _ } = self;
         // What is not replayed, such as a recording, is no experiment of the journal.
         for ExperimentStatus { name, ledger, replay: _ } in
@@ -131,8 +126,12 @@ impl<J: Journal> Recorder<J> {
             journal.record_ledger(*run, name, &ledger.snapshot())?;
         }
         for noted in sciences {
-            noted.keep(journal, *run)?;
-            let Noted { experiment: name, science, news: _ } = noted;
+            if ended {
+                noted.keep_all(journal, *run)?
+            } else {
+                noted.keep_turn(journal, *run)?
+            }
+            let (name, science) = (noted.experiment(), noted.science());
             let judging = science.judge().judging();
             let counts = judging.comparator().into_iter().flat_map(|comparator| comparator.rule_counts());
             let totals = counts.map(|(rule, counts)| RuleTotals {
@@ -142,25 +141,6 @@ impl<J: Journal> Recorder<J> {
             });
             journal.record_rules(*run, name, &totals.collect::<Vec<_>>())?;
         }
-        Ok(())
-    }
-}
-
-// === impl Noted ===
-
-impl Noted {
-    /// Of which the journal knows nothing.
-    pub(super) fn new(experiment: Arc<str>, science: Arc<Science>) -> Self {
-        Self { experiment, science, news: 0 }
-    }
-
-    fn keep(&mut self, journal: &mut impl Journal, run: RunId) -> Result<(), JournalError> {
-        // Taken before the report: what comes between is kept twice and never missed.
-        let news = self.science.news();
-        let paths = self.science.report().paths;
-        let paths: Vec<_> = paths.iter().map(PathRecord::new).collect::<Result<_, _>>()?;
-        journal.record_paths(run, &self.experiment, &paths)?;
-        self.news = news;
         Ok(())
     }
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::judge::Judge;
 use super::secrets::{Kept, Secrets};
 use crate::compare::noise::{
-    AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, NoiseShare, Repeat, RepeatConfig, RepeatIndex,
-    Triple,
+    AgainConfig, DifferingPaths, NoiseConfig, NoiseModel, NoiseShare, PathId, PathSketch, Repeat,
+    RepeatConfig, RepeatIndex, Triple,
 };
 use crate::compare::{CompareLimits, Purpose};
 use crate::model::{
-    EvidenceSource, Exchange, ExchangeId, NOISE_RULE, NoiseReport, Observation, Outcome, PathState, Response,
+    EvidenceSource, Exchange, ExchangeId, NOISE_RULE, Observation, Outcome, PathState, Response,
 };
 
 /// How the noise of an experiment is measured.
@@ -287,9 +287,24 @@ impl Science {
         self.model().evidence(route, &triple);
     }
 
-    /// As [`NoiseModel::news`].
-    pub fn news(&self) -> u64 {
-        self.model().news()
+    /// As [`NoiseModel::take_news`].
+    pub fn take_news(&self) -> Vec<PathId> {
+        self.model().take_news()
+    }
+
+    /// As [`NoiseModel::changes`].
+    pub fn changes(&self) -> u64 {
+        self.model().changes()
+    }
+
+    /// As [`NoiseModel::states`].
+    pub fn states(&self) -> Vec<PathState> {
+        self.model().states()
+    }
+
+    /// As [`NoiseModel::sketches`].
+    pub fn sketches(&self, paths: &[PathId]) -> Vec<(PathId, PathSketch)> {
+        self.model().sketches(paths)
     }
 
     /// What is known about one path.
@@ -306,11 +321,6 @@ impl Science {
     /// What others may know about noise.
     pub fn share(&self) -> NoiseShare {
         self.model().share()
-    }
-
-    /// All that is known about noise.
-    pub fn report(&self) -> NoiseReport {
-        self.model().report()
     }
 
     /// Where two answers differ.

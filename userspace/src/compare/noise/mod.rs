@@ -19,10 +19,11 @@ mod triple;
 mod wealth;
 
 pub use again::AgainConfig;
-pub use model::{NoiseConfig, NoiseConfigError, NoiseModel};
+pub use model::{NoiseConfig, NoiseConfigError, NoiseModel, PathId};
 pub use reach::Reach;
 pub use repeats::{Repeat, RepeatConfig, RepeatIndex, RepeatTotals};
 pub use share::{NoiseShare, PathShare, RouteShare};
+pub use summary::PathSketch;
 pub use triple::{DifferingPaths, PathDifference, Sign, Signed, Triple};
 
 #[cfg(test)]

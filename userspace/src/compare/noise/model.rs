@@ -57,9 +57,15 @@ pub struct NoiseModel {
     /// Paths that have a rank.
     pub(super) ranked: usize,
     pub(super) differences_unmeasured: u64,
-    /// See [`NoiseModel::news`].
-    news: u64,
+    /// See [`NoiseModel::take_news`]; no path twice.
+    news: Vec<PathId>,
+    /// See [`NoiseModel::changes`].
+    changes: u64,
 }
+
+/// The number of a path of a model, in the order in which paths were first seen; it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(usize);
 
 /// One route.
 #[derive(Debug)]
@@ -140,7 +146,8 @@ impl NoiseModel {
             paths: Vec::new(),
             ranked: 0,
             differences_unmeasured: 0,
-            news: 0,
+            news: Vec::new(),
+            changes: 0,
         })
     }
 
@@ -149,6 +156,7 @@ impl NoiseModel {
     ///
     /// Routes come from the configuration: their number is not bounded here.
     pub fn observe(&mut self, route: &str, candidate: &DifferingPaths, measurable: bool) {
+        self.changes = self.changes.wrapping_add(1);
         let at = self.route(route);
         let half_life = self.config.half_life;
         let Some(record) = self.routes.get_mut(at) else { return };
@@ -167,16 +175,20 @@ impl NoiseModel {
     /// Takes note that a triple will follow on a comparison that was counted: what differs there is not called
     /// [`PathState::Unmeasured`] meanwhile.
     pub fn expect(&mut self, route: &str, candidate: &DifferingPaths) {
+        self.changes = self.changes.wrapping_add(1);
         let at = self.route(route);
         for difference in candidate.iter() {
-            let Some(path) = self.path(at, &difference.path, difference.transition) else { continue };
-            let is_news = !std::mem::replace(&mut path.is_awaited, true);
-            self.news = self.news.saturating_add(u64::from(is_news));
+            let Some(known) = self.path_at(at, &difference.path, difference.transition) else { continue };
+            let Some(path) = self.paths.get_mut(known) else { continue };
+            if !std::mem::replace(&mut path.is_awaited, true) {
+                note_news(&mut self.news, known, path);
+            }
         }
     }
 
     /// Takes one triple in, after the comparison of its A and B was counted. One exchange gives at most one triple.
     pub fn evidence(&mut self, route: &str, triple: &Triple<'_>) {
+        self.changes = self.changes.wrapping_add(1);
         let at = self.route(route);
         let (half_life, spacing) = (self.config.half_life, self.config.spacing);
         let excess_max = self.config.excess_max;
@@ -192,13 +204,15 @@ impl NoiseModel {
         }
         let bet = Bet { source, fair: triple.fair, now, half_life, spacing, excess_max };
         let signs = triple.signs();
-        let (mut ranked, mut news) = (self.ranked, 0_u64);
+        let mut ranked = self.ranked;
         let prices = self.discoveries.prices();
         let mut touched = Vec::with_capacity(signs.len());
         for signed in &signs {
             let Some(known) = self.path_at(at, signed.path, signed.transition) else { continue };
             let Some(path) = self.paths.get_mut(known) else { continue };
-            news = news.saturating_add(u64::from(!path.is_measured()));
+            if !path.is_measured() {
+                note_news(&mut self.news, known, path);
+            }
             path.take(signed, &bet, &mut ranked);
             path.ln_price = path.rank.map(|rank| prices.ln_price(rank));
             if let Some(weighted) = path.ln_weighted() {
@@ -207,7 +221,6 @@ impl NoiseModel {
             touched.push(known);
         }
         self.ranked = ranked;
-        self.news = self.news.saturating_add(news);
         if !touched.is_empty() {
             self.judge(&touched);
         }
@@ -262,10 +275,26 @@ impl NoiseModel {
         })
     }
 
-    /// Grows whenever something is known of a path for the first time: that it differs, that a triple will follow, that
-    /// one came. Tells whoever keeps a copy that there are paths it would wrongly call unmeasured.
-    pub fn news(&self) -> u64 {
-        self.news
+    /// Paths of which something is known for the first time since this was asked last: that one differs, that a triple
+    /// will follow, that one came. Whoever keeps a copy would wrongly call them unmeasured.
+    pub fn take_news(&mut self) -> Vec<PathId> {
+        let news = std::mem::take(&mut self.news);
+        for PathId(at) in &news {
+            if let Some(path) = self.paths.get_mut(*at) {
+                path.is_news = false;
+            }
+        }
+        news
+    }
+
+    /// Another number than before when anything has changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What is known about all paths, in the order of their numbers.
+    pub fn states(&self) -> Vec<PathState> {
+        self.paths.iter().map(|record| self.state_of(record)).collect()
     }
 
     /// How many paths had a trial.
@@ -337,10 +366,31 @@ impl NoiseModel {
             None => {
                 let (at, path) = (self.paths.len(), Arc::<str>::from(path));
                 paths.insert(Arc::clone(&path), at);
-                self.news = self.news.saturating_add(1);
-                self.paths.push(PathRecord::new(route, path, transition));
+                let mut record = PathRecord::new(route, path, transition);
+                note_news(&mut self.news, at, &mut record);
+                self.paths.push(record);
                 Some(at)
             }
         }
+    }
+}
+
+// === impl PathId ===
+
+impl PathId {
+    /// The path with this number.
+    pub fn new(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The number, from 0 and without gaps.
+    pub fn number(self) -> usize {
+        self.0
+    }
+}
+
+fn note_news(news: &mut Vec<PathId>, at: usize, path: &mut PathRecord) {
+    if !std::mem::replace(&mut path.is_news, true) {
+        news.push(PathId(at));
     }
 }

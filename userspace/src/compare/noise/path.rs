@@ -103,6 +103,8 @@ pub(super) struct PathRecord {
     pub(super) was_reported: bool,
     /// Whether a triple is on its way, or was.
     pub(super) is_awaited: bool,
+    /// It is among the news of its model.
+    pub(super) is_news: bool,
     last_counted: Option<u64>,
     share_hits: f64,
     share_trials: f64,
@@ -183,6 +185,7 @@ impl PathRecord {
             order: Order::default(),
             was_reported: false,
             is_awaited: false,
+            is_news: false,
             last_counted: None,
             share_hits: 0.0,
             share_trials: 0.0,

@@ -2,10 +2,19 @@
 //!
 //! Changes nothing.
 
-use super::model::{NoiseModel, RouteRecord};
+use super::model::{NoiseModel, PathId, RouteRecord};
 use super::path::{PathRecord, growth};
 use crate::compare::confidence::rate_bounds;
 use crate::model::{Needs, NoiseReport, PathState, PathSummary, Rate, RouteMeasure};
+
+/// What a summary of one path is made of, copied out of its model. The bounds of rates are costly, and are computed without
+/// the model.
+#[derive(Clone, Debug)]
+pub struct PathSketch {
+    /// With bounds of 0 and 1.
+    summary: PathSummary,
+    confidence: f64,
+}
 
 // === impl NoiseModel ===
 
@@ -17,7 +26,7 @@ impl NoiseModel {
         let mut paths: Vec<PathSummary> = self
             .paths
             .iter()
-            .filter_map(|record| Some(self.summary(record, self.routes.get(record.route)?)))
+            .filter_map(|record| Some(self.sketch(record, self.routes.get(record.route)?).finish()))
             .collect();
         paths.sort_by(|a, b| (&a.route, a.state, &a.path).cmp(&(&b.route, b.state, &b.path)));
         NoiseReport {
@@ -29,7 +38,16 @@ impl NoiseModel {
         }
     }
 
-    fn summary(&self, record: &PathRecord, route: &RouteRecord) -> PathSummary {
+    /// What is known of these paths, without those that are not in here.
+    pub fn sketches(&self, paths: &[PathId]) -> Vec<(PathId, PathSketch)> {
+        let known = paths.iter().filter_map(|id| {
+            let record = self.paths.get(id.number())?;
+            Some((*id, self.sketch(record, self.routes.get(record.route)?)))
+        });
+        known.collect()
+    }
+
+    fn sketch(&self, record: &PathRecord, route: &RouteRecord) -> PathSketch {
         let state = self.state_of(record);
         let (now, half_life) = (route.comparisons, self.config.half_life);
         let [twin, _, repeat] = record.sources;
@@ -41,12 +59,12 @@ impl NoiseModel {
                 .fold(sum, |sum, n| sum.saturating_add(*n))
         });
         let recent = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
-        PathSummary {
+        let summary = PathSummary {
             route: route.name.to_string(),
             path: record.path.to_string(),
             state,
             transition: record.transition,
-            candidate: self.rate(
+            candidate: unbounded(
                 record.differing,
                 route.comparisons,
                 recent(
@@ -55,7 +73,7 @@ impl NoiseModel {
                 ),
             ),
             noise: (triples > 0).then(|| {
-                self.rate(
+                unbounded(
                     same,
                     triples,
                     recent(
@@ -65,7 +83,7 @@ impl NoiseModel {
                 )
             }),
             excess: (record.trials > 0).then(|| {
-                self.rate(
+                unbounded(
                     record.hits,
                     record.trials,
                     recent(
@@ -83,12 +101,8 @@ impl NoiseModel {
             first_seen: record.first_seen,
             last_seen: record.last_seen,
             ceased_since: record.was_reported.then(|| record.quiet_since(now)).flatten(),
-        }
-    }
-
-    fn rate(&self, count: u64, of: u64, recent: f64) -> Rate {
-        let (low, high) = rate_bounds(count, of, self.config.confidence);
-        Rate { count, of, low, high, recent }
+        };
+        PathSketch { summary, confidence: self.config.confidence }
     }
 
     /// A path without a rank would get the next one.
@@ -131,6 +145,24 @@ impl NoiseModel {
             comparisons: Some((differing / rate).ceil() as u64),
         })
     }
+}
+
+// === impl PathSketch ===
+
+impl PathSketch {
+    /// The summary.
+    pub fn finish(self) -> PathSummary {
+        let Self { mut summary, confidence } = self;
+        let PathSummary { candidate, noise, excess, .. } = &mut summary;
+        for rate in [Some(candidate), noise.as_mut(), excess.as_mut()].into_iter().flatten() {
+            (rate.low, rate.high) = rate_bounds(rate.count, rate.of, confidence);
+        }
+        summary
+    }
+}
+
+fn unbounded(count: u64, of: u64, recent: f64) -> Rate {
+    Rate { count, of, low: 0.0, high: 1.0, recent }
 }
 
 // === impl RouteRecord ===

@@ -832,7 +832,7 @@ fn what_is_known_of_a_path_for_the_first_time_is_news() {
     let same = DifferingPaths::default();
     let source = EvidenceSource::Again;
     let triple = Triple { source, candidate: &x, same_version: &same, third: None, fair: true };
-    let mut seen = vec![model.news()];
+    let mut seen = vec![model.take_news()];
     for step in [
         |model: &mut NoiseModel, _: &DifferingPaths, _: &Triple<'_>| {
             model.observe(ROUTE, &DifferingPaths::default(), true);
@@ -843,12 +843,12 @@ fn what_is_known_of_a_path_for_the_first_time_is_news() {
     ] {
         // Twice: the second time nothing is new.
         step(&mut model, &x, &triple);
-        let first = model.news();
+        seen.push(model.take_news());
         step(&mut model, &x, &triple);
-        assert_eq!(model.news(), first);
-        seen.push(first);
+        assert_eq!(model.take_news(), []);
     }
-    assert_eq!(seen, [0, 0, 1, 2, 3]);
+    let first = || vec![PathId::new(0)];
+    assert_eq!(seen, [vec![], vec![], first(), first(), first()]);
 }
 
 #[test]
