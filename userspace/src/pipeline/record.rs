@@ -42,6 +42,24 @@ pub(super) struct Recorder<J> {
 /// Is told of comparisons once the journal has kept them. Must not wait.
 pub(super) type OnKept = Box<dyn FnMut(&[Comparison]) + Send>;
 
+/// Whether the journal takes what it is given, each kind by itself: counts may fit in where comparisons do not.
+#[derive(Debug, Default)]
+struct Health {
+    comparisons_fail: bool,
+    counts_fail: bool,
+}
+
+/// What is to be said of the journal when that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    ComparisonsLost,
+    ComparisonsAgain,
+    CountsOld,
+    CountsAgain,
+    /// It fails, and others rely on it.
+    Ends,
+}
+
 /// Comparisons that are kept in one transaction.
 const BATCH_MAX: usize = 256;
 
@@ -54,7 +72,7 @@ impl<J: Journal> Recorder<J> {
     /// Runs until nobody makes comparisons any more; gives the journal back, with the first thing that went wrong.
     pub(super) async fn run(mut self) -> (J, Result<(), JournalError>) {
         let mut first_error = Ok(());
-        let mut is_failing = false;
+        let mut health = Health::default();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut ledgers_at = clock::now();
         loop {
@@ -62,27 +80,23 @@ impl<J: Journal> Recorder<J> {
             let received = tokio::time::timeout_at(ledgers_at + LEDGERS_EVERY, received).await;
             let ended = received == Ok(0);
             let has_comparisons = !batch.is_empty();
-            let mut outcome = self.keep(&mut batch);
-            // Only comparisons show that there is room again: a ledger may fit in where they do not.
-            if has_comparisons && outcome.is_ok() && std::mem::take(&mut is_failing) {
-                tracing::warn!("The journal takes comparisons again; the report lacks those that were lost.");
-            }
+            let kept = self.keep(&mut batch);
+            // Only comparisons show that there is room again: counts may fit in where they do not.
+            let of_comparisons = if has_comparisons { health.comparisons(&kept) } else { None };
+            let (mut counts, mut of_counts) = (Ok(()), None);
             if ended || clock::now() >= ledgers_at + LEDGERS_EVERY {
                 ledgers_at = clock::now();
-                outcome = outcome.and(self.keep_counts(ended));
+                counts = self.keep_counts(ended);
+                of_counts = health.counts(&counts);
             }
-            let gives_up = outcome.is_err() && self.on_kept.is_some();
-            if let Err(failed) = outcome {
-                let error = &failed as &dyn std::error::Error;
-                if !std::mem::replace(&mut is_failing, true) {
-                    if gives_up {
-                        tracing::error!(error, "The journal fails; nothing more is compared.");
-                    } else {
-                        tracing::error!(error, "The journal fails; results are lost.");
-                    }
-                }
-                first_error = first_error.and(Err(failed));
+            let gives_up = (kept.is_err() || counts.is_err()) && self.on_kept.is_some();
+            if gives_up {
+                say(Some(Said::Ends), kept.as_ref().err().or(counts.as_ref().err()));
+            } else {
+                say(of_comparisons, kept.as_ref().err());
+                say(of_counts, counts.as_ref().err());
             }
+            first_error = first_error.and(kept).and(counts);
             if ended || gives_up {
                 break;
             }
@@ -142,6 +156,46 @@ impl<J: Journal> Recorder<J> {
             journal.record_rules(*run, name, &totals.collect::<Vec<_>>())?;
         }
         Ok(())
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    fn comparisons<T, E>(&mut self, kept: &Result<T, E>) -> Option<Said> {
+        change(&mut self.comparisons_fail, kept, [Said::ComparisonsAgain, Said::ComparisonsLost])
+    }
+
+    fn counts<T, E>(&mut self, kept: &Result<T, E>) -> Option<Said> {
+        change(&mut self.counts_fail, kept, [Said::CountsAgain, Said::CountsOld])
+    }
+}
+
+fn change<T, E>(fails: &mut bool, kept: &Result<T, E>, [again, fail]: [Said; 2]) -> Option<Said> {
+    let had_failed = std::mem::replace(fails, kept.is_err());
+    match (had_failed, *fails) {
+        (false, true) => Some(fail),
+        (true, false) => Some(again),
+        (false, false) | (true, true) => None,
+    }
+}
+
+fn say(said: Option<Said>, error: Option<&JournalError>) {
+    let error = error.map(|error| error as &dyn std::error::Error);
+    match said {
+        None => {}
+        Some(Said::Ends) => tracing::error!(error, "The journal fails; nothing more is compared."),
+        Some(Said::ComparisonsLost) => tracing::error!(error, "The journal fails; results are lost."),
+        Some(Said::ComparisonsAgain) => {
+            tracing::warn!("The journal takes comparisons again; the report lacks those that were lost.");
+        }
+        Some(Said::CountsOld) => {
+            tracing::warn!(
+                error,
+                "The journal does not take counts; until it does, a report shows earlier ones."
+            );
+        }
+        Some(Said::CountsAgain) => tracing::warn!("The journal takes counts again; none are lost."),
     }
 }
 

@@ -95,3 +95,30 @@ async fn a_journal_that_fails_ends_nothing_else() {
     let kept = journal.read(None).unwrap().unwrap();
     assert_eq!(kept.experiments.iter().flat_map(|one| &one.outcomes).map(|one| one.count).sum::<u64>(), 1);
 }
+
+/// What is said when comparisons, then counts, are kept (`+`) or not (`-`), or there are none (` `), once for each pair.
+#[track_caller]
+fn check_said(steps: &[&str], expected: &[Said]) {
+    let mut health = Health::default();
+    let kept = |sign| if sign == b'+' { Ok(()) } else { Err(()) };
+    let mut said = Vec::new();
+    for step in steps {
+        let [comparisons, counts] = step.as_bytes() else { panic!("two signs, not `{step}`") };
+        said.extend((*comparisons != b' ').then(|| health.comparisons(&kept(*comparisons))).flatten());
+        said.extend((*counts != b' ').then(|| health.counts(&kept(*counts))).flatten());
+    }
+    assert_eq!(said, expected, "{steps:?}");
+}
+
+#[test]
+fn counts_that_do_not_fit_in_are_no_comparisons_that_are_lost() {
+    use Said::{ComparisonsAgain, ComparisonsLost, CountsAgain, CountsOld};
+    // Counts fail for a while, and comparisons fit in all along.
+    check_said(&["++", "+-", "+ ", " -", "+-", "++"], &[CountsOld, CountsAgain]);
+    // A full disk: both fail, and counts fit in first.
+    check_said(
+        &["++", "--", "- ", "-+", "-+", "++"],
+        &[ComparisonsLost, CountsOld, CountsAgain, ComparisonsAgain],
+    );
+    check_said(&["+ ", " +", "++"], &[]);
+}
