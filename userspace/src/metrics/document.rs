@@ -115,7 +115,9 @@ fn meaning(fate: Fate) -> &'static str {
         Fate::Queued => {
             "was handed to Redis by `capture`; what came of it is counted there (`understudy report --redis`)"
         }
-        Fate::SpoolFull => "could not be handed to Redis, and found the spool full or not to be written",
+        Fate::SpoolFull => {
+            "could not be handed to Redis, and found the spool full or not to be written; of what was under way at the end, Redis may have some"
+        }
         Fate::Refused => "was refused by Redis for longer than `queue.refused_wait_max`",
         Fate::TooLarge => "is larger than an entry of the queue may be",
         Fate::Spooled => "lies in the spool on disk, for the next start of `capture`",

@@ -39,7 +39,8 @@ pub enum Fate {
     Shed,
     /// Redis has it: what comes of it is counted there.
     Queued,
-    /// Redis could not be reached, and the spool had no room or could not be written.
+    /// Redis could not be reached, and the spool had no room or could not be written. Of what was under way when the
+    /// process ended, Redis may have some: it could not say so.
     SpoolFull,
     /// Redis refuses it: a key of another type lies in its way, the user may not write there, or it is too long for it.
     Refused,

@@ -117,7 +117,9 @@ pub(super) fn gloss(fate: &str) -> &'static str {
             Fate::UnsafeMethod => "may write, and B is not declared isolated",
             Fate::Shed => "lost: the queue to the replayer was full",
             Fate::Queued => "handed to Redis, whose own counts say what came of it",
-            Fate::SpoolFull => "lost: Redis was away, and the spool was full or could not be written",
+            Fate::SpoolFull => {
+                "lost, unless Redis has it unconfirmed: Redis was away, and the spool was full or could not be written"
+            }
             Fate::Refused => "lost: Redis refused it (a key in its way, or the rights of the user)",
             Fate::TooLarge => "larger than an entry of the queue may be",
             Fate::Spooled => "in the spool on disk, for the next start of capture",

@@ -14,7 +14,7 @@ mod refused;
 mod round;
 mod spooled;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,6 +158,8 @@ struct Experiment<A> {
     due: Option<Instant>,
     /// Tickets of the entries in the spool.
     spooled: TicketBundle,
+    /// Entries in the spool, by shard and number, whose tickets are with a batch in memory: it did not fit as a whole.
+    strays: BTreeSet<(u32, u64)>,
     stats: Arc<UploadStats>,
     ended: bool,
     in_flight_bytes: usize,
@@ -222,6 +224,7 @@ impl<A: Append> Uploader<A> {
                 round: Vec::new(),
                 due: None,
                 spooled: ledger.bundle(),
+                strays: BTreeSet::new(),
                 stats,
                 ended: false,
                 in_flight_bytes: 0,

@@ -298,7 +298,10 @@ impl<A: Append> Uploader<A> {
             *former_left = former_left.saturating_sub(u64::from(!is_own));
             let fate = if refused.contains(&name) { Fate::Refused } else { fate };
             let Some(experiment) = experiment.and_then(|index| experiments.get_mut(index)) else { continue };
-            if is_own {
+            let ((_, _, shard), seq) = name;
+            if is_own && experiment.strays.remove(&(shard, seq)) {
+                // Its ticket got its fate with its batch.
+            } else if is_own {
                 experiment.spooled.settle_one(fate);
             } else if fate == Fate::Queued {
                 experiment.stats.recovered.fetch_add(1, Ordering::Relaxed);
@@ -316,6 +319,7 @@ impl<A: Append> Uploader<A> {
         for experiment in &mut self.experiments {
             // What could not be read again is lost to the disk.
             experiment.spooled.settle_all(Fate::SpoolFull);
+            experiment.strays.clear();
         }
         self.note_up();
     }
@@ -329,11 +333,11 @@ impl<A: Append> Uploader<A> {
                 experiment.put_back(batch, spool, spool_stats, *producer);
             }
             experiment.spool_waiting(spool, spool_stats, *producer);
+            let mut doubts = Vec::new();
             for lane in &mut experiment.lanes {
-                for batch in lane.take_doubts() {
-                    batch.settle(Fate::SpoolFull);
-                }
+                doubts.extend(lane.take_doubts());
             }
+            doubts.into_iter().for_each(|batch| experiment.leave_doubt(batch));
             experiment.spooled.settle_all(Fate::Spooled);
             experiment.close();
             while let Some(Offered { exchange: _, route: _, ticket }) = experiment.queue.take().await {
@@ -367,17 +371,33 @@ impl<A> Experiment<A> {
         if batch.tickets.is_empty() {
             return;
         }
-        // What is pushed of a batch that does not fit comes to Redis twice, which Redis knows by the numbers.
-        let mut push = |entry| spool.push(&self.frame(producer, batch.shard, entry));
-        let fits = !batch.stays && batch.entries.iter().try_for_each(&mut push).is_ok();
-        if fits {
+        let push =
+            |entry: &&Numbered<EncodedEntry>| spool.push(&self.frame(producer, batch.shard, entry)).is_ok();
+        let attempted = if batch.stays { 0 } else { batch.entries.len() };
+        let pushed = batch.entries.iter().take(attempted).take_while(push).count();
+        if pushed == batch.entries.len() {
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(batch.bytes());
             batch.tickets.into_iter().for_each(|ticket| self.keep(ticket));
             return;
         }
+        // What went in all the same comes to Redis twice, which Redis knows by the numbers.
+        self.strays.extend(batch.entries.iter().take(pushed).map(|entry| (batch.shard, entry.seq)));
         stats.failures.fetch_add(u64::from(!batch.stays), Ordering::Relaxed);
         if let Some(lane) = super::lane_of(&mut self.lanes, batch.shard) {
             lane.doubt(batch);
+        }
+    }
+
+    /// Gives a batch in doubt its fate at the end: what of it lies in the spool is sent by the next process. Of the rest
+    /// nobody knows whether Redis has it; nothing here keeps it.
+    fn leave_doubt(&mut self, batch: Batch) {
+        let Batch { shard, entries, tickets, stays: _, panics: _ } = batch;
+        for (entry, ticket) in entries.iter().zip(tickets) {
+            if self.strays.contains(&(shard, entry.seq)) {
+                self.keep(ticket);
+            } else {
+                ticket.settle(Fate::SpoolFull);
+            }
         }
     }
 

@@ -342,6 +342,60 @@ async fn a_spool_without_room_is_counted_and_what_redis_may_have_is_asked_about(
     assert!(taken > 0 && taken < 40, "{taken}");
 }
 
+/// A process ends without Redis, with room for so many bytes in the spool: what it calls spooled is what the next one sends.
+async fn check_left(spool_bytes_max: u64) -> u64 {
+    let stage = new_stage(spool_bytes_max);
+    stage.store.lock().unwrap().away = true;
+    stage.offer(0..40);
+    let Stage { folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    let end = ledger.snapshot();
+    let spooled = end.count(Fate::Spooled);
+    assert!(end.balances() && spooled + end.count(Fate::SpoolFull) == 40, "{end:?}");
+    store.lock().unwrap().away = false;
+    let Stage { folder: _folder, store, ledger: _, offer, uploader } =
+        super::tests::stage(folder, store, 2, 1 << 20);
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    let taken = store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>() as u64;
+    assert_eq!(taken, spooled, "with {spool_bytes_max} bytes");
+    taken
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_spool_took_of_a_batch_is_spooled_and_nothing_else() {
+    let mut left = BTreeSet::new();
+    for step in 0..40 {
+        left.insert(check_left(step * 256).await);
+    }
+    assert!(left.len() > 15, "the room ends within batches: {left:?}");
+}
+
+/// A batch that did not fit as a whole goes to Redis from memory: what lies in the spool of it takes nobody's ticket.
+#[tokio::test(start_paused = true)]
+async fn what_a_full_spool_took_of_a_batch_counts_once() {
+    let mut stage = new_stage(1 << 10);
+    let mut encoder = EntryEncoder::new(EntryLimits::default()).unwrap();
+    let Uploader { experiments, spool, spool_stats, producer, drain, .. } = &mut stage.uploader;
+    let [experiment] = experiments.as_mut_slice() else { panic!("there is one experiment") };
+    for number in 0..4 {
+        let entry = encoder.encode(&exchange(number), &"other".into()).unwrap();
+        experiment.lanes[0].push(entry, stage.ledger.admit());
+    }
+    let batch = experiment.lanes[0].next_batch(0, 4).unwrap();
+    experiment.put_back(batch, spool, spool_stats, *producer);
+    assert!((1..4).contains(&experiment.strays.len()), "{:?}", experiment.strays);
+    // Of another entry that the spool took, which the disk does not give back.
+    assert!(experiment.spooled.absorb(stage.ledger.admit()).is_ok());
+    *drain = Some(Drain::new(now(), LIMITS.retry_min));
+    let Stage { folder: _folder, store, ledger, offer, uploader } = stage;
+    drop(offer);
+    uploader.run(std::future::pending()).await;
+    check(&ledger.snapshot(), &[(Fate::Queued, 4), (Fate::SpoolFull, 1)]);
+    assert_eq!(store.lock().unwrap().taken.values().map(Vec::len).sum::<usize>(), 4);
+}
+
 /// Between an attempt and its end there may be more time than between two attempts. If the uploader did anything but wait
 /// then, the paused clock would stand still for ever.
 #[tokio::test(start_paused = true)]
