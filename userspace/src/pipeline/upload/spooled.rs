@@ -179,7 +179,7 @@ impl<A: Append> Uploader<A> {
                 continue;
             }
             // A frame of a kind that nobody knows is passed over: what wrote it is no version of ours.
-            if let Some(encoding) = Encoding::ALL.get(usize::from(kind)).copied() {
+            if let Some(encoding) = Encoding::of_number(kind) {
                 let entry = Numbered { seq, entry: EncodedEntry { route, encoding, value } };
                 groups.entry((producer, experiment)).or_default().entry(shard).or_default().push(entry);
             }
@@ -409,14 +409,13 @@ impl<A> Experiment<A> {
 
     fn frame(&self, producer: u128, shard: u32, numbered: &Numbered<EncodedEntry>) -> Frame {
         let Numbered { seq, entry: EncodedEntry { route, encoding, value } } = numbered;
-        let kind = Encoding::ALL.iter().position(|have| have == encoding).unwrap_or_default();
         Frame {
             producer,
             experiment: Arc::clone(&self.name),
             shard,
             seq: *seq,
             route: Arc::clone(route),
-            kind: u8::try_from(kind).unwrap_or_default(),
+            kind: encoding.number(),
             value: value.clone(),
         }
     }

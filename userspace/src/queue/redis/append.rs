@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use crate::queue::entry::{EncodedEntry, Encoding};
+use crate::queue::entry::EncodedEntry;
 
 use super::connect::Redis;
 use super::error::RedisError;
@@ -308,7 +308,7 @@ impl Appender {
             let EncodedEntry { route, encoding, value } = entry;
             let parts = self.parts(entry);
             let value = if parts == 0 { value.as_ref() } else { &[] };
-            call.arg(*seq).arg(route.as_bytes()).arg(field(*encoding)).arg(parts).arg(size(entry)).arg(value);
+            call.arg(*seq).arg(route.as_bytes()).arg(encoding.field()).arg(parts).arg(size(entry)).arg(value);
         }
         call
     }
@@ -351,14 +351,6 @@ impl Appender {
             confirmed: 0,
             forgotten: None,
         })
-    }
-}
-
-/// The field that holds a value.
-pub fn field(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Plain => "exchange",
-        Encoding::Zstd => "exchange.zst",
     }
 }
 
