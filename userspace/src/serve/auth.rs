@@ -39,7 +39,9 @@ struct Left {
 /// Why a request is refused, and what it is told.
 pub(super) type Refused = (AdminRefusal, Response);
 
-/// Paths for which nobody has to say who they are: whoever restarts services asks here, and there is nothing to see.
+/// Paths for which nobody has to say who they are: whoever restarts services asks here, and there is nothing to see. No flood
+/// may make such a path refuse, or strangers could have services restarted: its requests are not bounded in number, as an
+/// answer costs no more than a refusal would, and they take nothing from those to other paths.
 const OPEN: [&str; 1] = ["/healthz"];
 
 /// Bytes of a token. The least is what cannot be guessed at the bound of requests (RFC 6750 section 5.2).
@@ -100,9 +102,12 @@ impl Gate {
     ) -> Option<Refused> {
         let headers = request.headers();
         let is_known = self.is_known(headers, has_certificate);
+        let is_open = OPEN.contains(&request.uri().path());
         // Apart, so that those who may not ask take nothing from those who may.
         let left = if is_known { &self.left.known } else { &self.left.strangers };
-        if left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+        if !is_open
+            && left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        {
             let refused = say(StatusCode::TOO_MANY_REQUESTS, "too many requests in this second");
             return Some((AdminRefusal::Rate, ([(RETRY_AFTER, "1")], refused).into_response()));
         }
@@ -110,7 +115,7 @@ impl Gate {
             let told = "this listener has another name: ask by address or as localhost, or name it in `hosts` under [admin]";
             return Some((AdminRefusal::Host, say(StatusCode::MISDIRECTED_REQUEST, told)));
         }
-        if !is_known && !OPEN.contains(&request.uri().path()) {
+        if !is_known && !is_open {
             return Some((AdminRefusal::Identity, self.ask_who(headers)));
         }
         // Browsers say with each request that changes something where it comes from (Fetch, "append a request Origin

@@ -49,7 +49,7 @@ pub struct AdminLimits {
     pub body_bytes_max: usize,
     /// Time from there until the answer has been taken. Default: 30 s.
     pub request_wait_max: Duration,
-    /// Requests in a second from those who may ask, and as many from others. Default: 100.
+    /// Requests in a second from those who may ask, and as many from others; `/healthz` is not counted. Default: 100.
     pub requests_per_second_max: NonZeroU32,
 }
 

@@ -137,6 +137,23 @@ fn strangers_use_up_their_own_requests_and_no_others() {
 }
 
 #[test]
+fn no_flood_makes_the_process_look_dead_or_keeps_others_out() {
+    let gate = gate(true, false);
+    let stranger = request(Method::GET, "/metrics", &[]);
+    let alive = request(Method::GET, "/healthz", &[]);
+    for _ in 0..=gate.per_second_max {
+        ask(&gate, &stranger, false);
+    }
+    assert_eq!(ask(&gate, &stranger, false), Some((AdminRefusal::Rate, 429)));
+    assert_eq!(ask(&gate, &alive, false), None);
+    gate.renew();
+    for _ in 0..=gate.per_second_max {
+        assert_eq!(ask(&gate, &alive, false), None);
+    }
+    assert_eq!(ask(&gate, &stranger, false), Some((AdminRefusal::Identity, 401)));
+}
+
+#[test]
 fn a_page_changes_nothing_and_a_long_body_is_not_read() {
     let gate = gate(false, false);
     let host = ("host", "localhost");
