@@ -78,11 +78,12 @@ impl RawNoise {
         let mut again = AgainConfig::default();
         set_duration(&mut again.wait_min, &key("again_wait_min"), self.again_wait_min.as_ref())?;
         set_duration(&mut again.wait_max, &key("again_wait_max"), self.again_wait_max.as_ref())?;
-        let is_off = self.again.as_ref().is_some_and(|share| matches!(share.get_ref().trim(), "off" | "0%"));
-        if let Some(share) = self.again.as_ref().filter(|_| !is_off) {
-            again.share = fraction(&key("again"), share)?;
+        if let Some(share) = &self.again {
+            let is_off = share.get_ref().trim() == "off";
+            again.share = if is_off { 0.0 } else { fraction(&key("again"), share)? };
         }
-        settings.again = (!is_off).then_some(again);
+        // A share of nothing, however it is written, is no evidence: then nobody is asked again.
+        settings.again = (again.share > 0.0).then_some(again);
 
         let mut repeats = RepeatConfig::default();
         set_duration(&mut repeats.window, &key("repeat_window"), self.repeat_window.as_ref())?;
@@ -96,5 +97,28 @@ impl RawNoise {
         set(&mut waiting.waiting_max, self.again_waiting_max);
         set(&mut waiting.waiting_bytes_max, self.again_waiting_bytes_max);
         Ok((settings, waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The share that is asked again with `again` written like this.
+    #[track_caller]
+    fn check(text: &str, expected: Option<f64>) {
+        let raw: RawNoise = toml::from_str(&format!("again = \"{text}\"")).unwrap();
+        let (settings, _) = raw.finish().unwrap();
+        assert_eq!(settings.again.map(|again| again.share), expected, "`{text}`");
+    }
+
+    #[test]
+    fn nothing_is_asked_again_however_that_is_written() {
+        for text in ["off", " off ", "0", "0%", "0.0", "0.0%", "0 %", "-0"] {
+            check(text, None);
+        }
+        check("2%", Some(0.02));
+        check("1", Some(1.0));
+        assert!(toml::from_str::<RawNoise>("again = \"none\"").unwrap().finish().is_err());
     }
 }
