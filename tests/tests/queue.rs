@@ -4,6 +4,8 @@
 
 #[path = "queue/append.rs"]
 mod append;
+#[path = "queue/book.rs"]
+mod book;
 #[path = "queue/connect.rs"]
 mod connect;
 #[path = "queue/given_back.rs"]

@@ -15,10 +15,11 @@ use understudy::queue::entry::{EncodedEntry, Encoding};
 use understudy::queue::redis::append::ENTRY_OVERHEAD_BYTES;
 use understudy::queue::redis::config::{Location, Mode};
 use understudy::queue::redis::{
-    AppendLimits, Appender, Book, Keys, Numbered, ProducerId, Redis, RedisConfig, RedisErrorKind,
+    AppendLimits, Appender, Keys, Numbered, ProducerId, Redis, RedisConfig, RedisErrorKind,
 };
 use understudy_tests::redis::{Cluster, Server};
 
+use crate::book::Book;
 use crate::connect::config;
 use crate::{Case, REDIS, block_on};
 

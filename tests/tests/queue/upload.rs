@@ -12,12 +12,13 @@ use understudy::model::{Fate, Ledger};
 use understudy::pipeline::upload::{Channel, UploadLimits, UploadParts, Uploader};
 use understudy::queue::entry::{EntryEncoder, EntryLimits};
 use understudy::queue::memory::{MemoryQueueLimits, memory_queue};
-use understudy::queue::redis::{AppendLimits, Appender, Book, Keys, ProducerId, Redis};
+use understudy::queue::redis::{AppendLimits, Appender, Keys, ProducerId, Redis};
 use understudy::queue::{Offer as _, Offered};
 use understudy::select::SessionBy;
 use understudy::spool::{Spool, SpoolConfig};
 use understudy_tests::redis::Server;
 
+use crate::book::Book;
 use crate::connect::config;
 use crate::reader::field::exchange;
 use crate::reader::options;

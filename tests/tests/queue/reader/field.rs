@@ -15,13 +15,14 @@ use understudy::model::{
 };
 use understudy::queue::entry::{EncodedEntry, Encoding, EntryEncoder, EntryLimits};
 use understudy::queue::redis::{
-    AppendLimits, Appender, Book, Kept, Keys, Numbered, ProducerId, QueueStats, Redis, RedisConfig,
-    RedisError, RedisQueue, SettleLimits, WorkerConfig, WorkerLimits, redis_queue,
+    AppendLimits, Appender, Kept, Keys, Numbered, ProducerId, QueueStats, Redis, RedisConfig, RedisError,
+    RedisQueue, SettleLimits, WorkerConfig, WorkerLimits, redis_queue,
 };
 use understudy::queue::{Claim, Queue as _};
 use understudy::wire::{self as form, WireLimits};
 use understudy_tests::redis::{Options, Server};
 
+use crate::book::Book;
 use crate::connect::config;
 
 /// How long anything may take here.
@@ -228,7 +229,7 @@ impl Field {
     }
 
     pub(crate) async fn book(&self) -> anyhow::Result<Book> {
-        Ok(Book::read(&self.redis, &self.keys, self.shards).await?)
+        Book::read(&self.redis, &self.keys, self.shards).await
     }
 
     /// Waits until all that came in has its fate, and checks that it adds up to these fates.

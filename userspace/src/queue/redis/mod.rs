@@ -16,7 +16,6 @@
 
 mod agree;
 pub mod append;
-pub mod book;
 pub mod config;
 pub mod connect;
 mod deliveries;
@@ -37,7 +36,6 @@ mod worker;
 
 pub use agree::agree;
 pub use append::{AppendLimits, Appended, Appender, Numbered, ProducerId};
-pub use book::Book;
 pub use config::RedisConfig;
 pub use connect::Redis;
 pub use error::{RedisError, RedisErrorKind};

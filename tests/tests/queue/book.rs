@@ -1,53 +1,48 @@
-//! What Redis itself says of an experiment: how many entries came in, and what became of them.
+//! What Redis itself says of an experiment, read shard by shard: how many entries came in, and what became of them.
 //!
 //! Changes nothing. The sums are the truth of the whole fleet; what one process counted is a detail of it.
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Value};
-
-use super::connect::Redis;
-use super::error::RedisError;
-use super::keys::Keys;
+use anyhow::Context as _;
+use redis::{Cmd, Value, from_redis_value};
+use understudy::queue::redis::{Keys, Redis};
 
 /// What the names of fates start with in the book.
 const FATE: &str = "fate:";
 
 /// The counters of an experiment, summed over its shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Book {
+pub(crate) struct Book {
     /// Entries that the streams took.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// Their bytes.
-    pub accepted_bytes: u64,
+    pub(crate) accepted_bytes: u64,
     /// Bytes of those that still have no fate.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Entries that were removed unread, to keep the bounds.
-    pub trimmed: u64,
+    pub(crate) trimmed: u64,
     /// Entries that were set aside because every worker failed at them.
-    pub set_aside: u64,
+    pub(crate) set_aside: u64,
     /// Entries that Redis had confirmed and lost.
-    pub forgotten: u64,
+    pub(crate) forgotten: u64,
     /// Entries that were sent again although Redis had them.
-    pub duplicates: u64,
+    pub(crate) duplicates: u64,
     /// Entries by what a worker made of them.
-    pub fates: BTreeMap<String, u64>,
+    pub(crate) fates: BTreeMap<String, u64>,
     /// Entries that are still in the streams.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Of these, entries that a worker has taken and not settled.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// Counters that this version does not know.
-    pub others: BTreeMap<String, u64>,
+    pub(crate) others: BTreeMap<String, u64>,
 }
 
 // === impl Book ===
 
 impl Book {
     /// Reads the books of all shards. They are not read at one moment: only a quiet experiment balances to the last.
-    ///
-    /// # Errors
-    /// [`RedisError`], when Redis cannot be asked.
-    pub async fn read(redis: &Redis, keys: &Keys, shards: u32) -> Result<Self, RedisError> {
+    pub(crate) async fn read(redis: &Redis, keys: &Keys, shards: u32) -> anyhow::Result<Self> {
         let mut commands = Vec::new();
         for shard in 0..shards {
             let keys = keys.shard(shard);
@@ -59,14 +54,11 @@ impl Book {
         let answers = redis.query_all("read the book", commands).await;
         let mut answers = answers.into_iter();
         while let (Some(counters), Some(length), groups) = (answers.next(), answers.next(), answers.next()) {
-            let unreadable = |said: String| RedisError::answer(redis.address(), "read the book", said);
-            let counters: BTreeMap<String, i64> =
-                redis::from_redis_value(counters?).map_err(|error| unreadable(error.to_string()))?;
+            let counters: BTreeMap<String, i64> = from_redis_value(counters?).context("no book")?;
             for (name, count) in counters {
                 book.add(&name, u64::try_from(count).unwrap_or(0));
             }
-            let length: u64 =
-                redis::from_redis_value(length?).map_err(|error| unreadable(error.to_string()))?;
+            let length: u64 = from_redis_value(length?).context("no length")?;
             book.waiting = book.waiting.saturating_add(length);
             // A shard that nobody has written to has no stream, and no groups either.
             if let Some(Ok(groups)) = groups {
@@ -77,14 +69,14 @@ impl Book {
     }
 
     /// Entries that have come to an end, or are still on their way.
-    pub fn accounted(&self) -> u64 {
+    pub(crate) fn accounted(&self) -> u64 {
         let Self { trimmed, set_aside, fates, waiting, .. } = self;
         let counts = fates.values().chain([trimmed, set_aside, waiting]);
         counts.fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// True when every entry that was accepted has exactly one fate, or still waits.
-    pub fn balances(&self) -> bool {
+    pub(crate) fn balances(&self) -> bool {
         self.accepted == self.accounted()
     }
 
@@ -117,38 +109,10 @@ fn command(words: &[&str]) -> Cmd {
 
 /// Entries that the members of the groups have taken and not acknowledged.
 fn pending(groups: Value) -> u64 {
-    let groups: Vec<BTreeMap<String, Value>> = redis::from_redis_value(groups).unwrap_or_default();
+    let groups: Vec<BTreeMap<String, Value>> = from_redis_value(groups).unwrap_or_default();
     let counts = groups.into_iter().filter_map(|mut group| match group.remove("pending") {
         Some(Value::Int(count)) => u64::try_from(count).ok(),
         _ => None,
     });
     counts.fold(0, u64::saturating_add)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(counters: &[(&str, u64)], waiting: u64, expected: bool) {
-        let mut book = Book { waiting, ..Book::default() };
-        for (name, count) in counters {
-            book.add(name, *count);
-        }
-        assert_eq!(book.balances(), expected, "{book:?}");
-    }
-
-    #[test]
-    fn every_accepted_entry_counts_once() {
-        check(&[], 0, true);
-        check(&[("accepted", 3), ("fate:matched", 1), ("fate:ignored", 1), ("trimmed", 1)], 0, true);
-        check(&[("accepted", 3), ("set_aside", 1)], 2, true);
-        check(&[("accepted", 3), ("fate:matched", 3)], 1, false);
-        check(&[("accepted", 3), ("fate:matched", 2)], 0, false);
-    }
-
-    #[test]
-    fn other_counters_do_not_count_as_entries() {
-        check(&[("accepted", 1), ("duplicates", 5), ("forgotten", 5), ("causes_omitted", 5)], 1, true);
-    }
 }
