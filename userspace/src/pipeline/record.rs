@@ -12,7 +12,6 @@ use super::clock;
 use super::handover::{ComparisonReceiver, Handed};
 use super::live::Live;
 use crate::journal::{Journal, JournalError, RuleTotals, RunId};
-
 use crate::metrics::{ComparisonMetrics, ExperimentStatus, Status};
 use crate::model::Comparison;
 
