@@ -88,11 +88,11 @@ impl Branch for Script {
             sent.push((id.offset, at));
             is_first
         };
-        let act = match self.items[id.offset as usize].act {
-            Act::AnswerOnce | Act::SentOnce if is_first => Act::Answer { after_ms: 0 },
-            Act::AnswerOnce => Act::Hang,
-            Act::SentOnce => Act::NotSent,
-            act @ (Act::Answer { .. } | Act::Fail(_) | Act::Hang | Act::NotSent) => act,
+        let act = match (self.items[id.offset as usize].act, is_first) {
+            (Act::AnswerOnce | Act::SentOnce, true) => Act::Answer { after_ms: 0 },
+            (Act::AnswerOnce, false) => Act::Hang,
+            (Act::SentOnce, false) => Act::NotSent,
+            (act @ (Act::Answer { .. } | Act::Fail(_) | Act::Hang | Act::NotSent), _) => act,
         };
         self.most_in_flight
             .fetch_max(self.now_in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
