@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "what_killed_workers_is_done_alone_after_it_was_given_back", needs: REDIS, run: suspect },
     Case { name: "what_nobody_looked_at_keeps_its_earlier_deliveries", needs: REDIS, run: not_looked_at },
     Case { name: "parts_that_cannot_be_had_cost_no_lease_and_hold_up_no_end", needs: REDIS, run: no_parts },
+    Case { name: "bounds_that_contradict_each_other_end_no_worker", needs: REDIS, run: contradictory },
 ];
 
 /// How often Redis has counted each entry of the first shard as delivered.
@@ -102,5 +103,18 @@ fn no_parts() -> anyhow::Result<()> {
         let mut other = field.worker("w2").await?;
         other.finish_all(1, Fate::Matched).await?;
         field.settled(&[("matched", 1)]).await
+    })
+}
+
+fn contradictory() -> anyhow::Result<()> {
+    block_on(async {
+        let mut field = Field::new(1).await?;
+        let shortest = limits().poll_min / 2;
+        let mut worker = field.worker_with("w1", WorkerLimits { poll_max: shortest, ..limits() }, 1).await?;
+        // It finds nothing for a while, and looks again.
+        ensure!(worker.work(limits().lease).await.is_empty());
+        field.produce(3).await?;
+        worker.finish_all(3, Fate::Matched).await?;
+        field.settled(&[("matched", 3)]).await
     })
 }
