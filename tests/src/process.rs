@@ -4,10 +4,11 @@
 //! thread that started it dies without a drop.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -27,7 +28,13 @@ pub enum Place {
     Here,
     /// In the network namespace with this name (`ip netns`).
     Namespace(String),
+    /// In the cgroup with this folder, as a service or a container has one of its own.
+    Cgroup(PathBuf),
 }
+
+/// A cgroup (v2) that goes away on drop, for processes that end before.
+#[derive(Debug)]
+pub struct Cgroup(PathBuf);
 
 /// A running child with its output in files.
 #[derive(Debug)]
@@ -52,9 +59,47 @@ impl Place {
                 command.arg(format!("--net=/run/netns/{name}")).arg("setpriv");
                 command
             }
+            Place::Cgroup(folder) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec setpriv \"$@\""]).arg(folder);
+                command
+            }
         };
         command.args(["--pdeathsig", "TERM"]).arg(program);
         command
+    }
+}
+
+// === impl Cgroup ===
+
+impl Cgroup {
+    /// Makes one below the root of the hierarchy.
+    ///
+    /// # Errors
+    /// When no cgroup v2 is mounted, or it cannot be written.
+    pub fn make() -> anyhow::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("failed to read the mounts")?;
+        // Field 5 is the mount point; the type stands behind the dash (proc(5)).
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        let mount = mount.and_then(|line| line.split(' ').nth(4)).context("no cgroup v2 is mounted")?;
+        let name = format!("understudy-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let folder = Path::new(mount).join(name);
+        fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+
+    /// Where its processes run.
+    pub fn place(&self) -> Place {
+        Place::Cgroup(self.0.clone())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel may take a moment to notice the end of the last process.
+        let gone = wait_until("empty cgroup", END_WAIT_MAX, || Ok(fs::remove_dir(&self.0).ok()));
+        gone.unwrap_or_default();
     }
 }
 

@@ -208,7 +208,7 @@ impl Server {
     fn run(&mut self) -> anyhow::Result<()> {
         let Options { place, arguments, tls, password } = &self.options;
         let bind = match place {
-            Place::Here => "127.0.0.1",
+            Place::Here | Place::Cgroup(_) => "127.0.0.1",
             Place::Namespace(_) => "0.0.0.0",
         };
         let port = self.port.to_string();

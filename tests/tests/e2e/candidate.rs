@@ -11,7 +11,8 @@ use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Settings, Workspace};
 use understudy_tests::mix::{Pace, drive, every_shape};
 use understudy_tests::prereq::{KERNEL, Prerequisite};
-use understudy_tests::process::Place;
+use understudy_tests::process::{Cgroup, Place};
+use understudy_tests::proxy::Proxy;
 use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
 
 use crate::Case;
@@ -23,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "sends_half_an_answer", needs: KERNEL, run: || misbehaves(Some(Faults::Half)) },
     Case { name: "answers_garbage", needs: KERNEL, run: || misbehaves(Some(Faults::Garbage)) },
     Case { name: "leads_back_to_a", needs: NGINX, run: leads_back_to_a },
+    Case { name: "listens_on_the_captured_port_elsewhere", needs: KERNEL, run: port_of_a_elsewhere },
     Case {
         name: "a_forged_replay_header_stops_nothing",
         needs: KERNEL,
@@ -81,6 +83,46 @@ fn leads_back_to_a() -> anyhow::Result<()> {
         "{}",
         later.stdout
     );
+    Ok(())
+}
+
+/// A and B are services with cgroups of their own that listen on one port, and B is reached by another one: two containers
+/// of one image, the second with a published port. What B gets is captured, and is no loop; what others ask of B is none of
+/// A's exchanges, and stops the run with the remedy.
+fn port_of_a_elsewhere() -> anyhow::Result<()> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let cgroup = Cgroup::make()?;
+    let at_b = SocketAddr::from(([127, 0, 0, 2], a.address.port()));
+    let b = App::start(&cgroup.place(), at_b, Faults::None)?;
+    let published = Proxy::start(&Place::Here, free_address()?, b.address)?;
+    let admin = free_address()?;
+    let settings = settings(a.address, published.address, admin, false);
+    let settings = Settings { more: "noise.again = \"off\"\n".to_owned(), ..settings };
+    let workspace = Workspace::new(&settings.text())?;
+    let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
+    let mut client = Client::connect(a.address)?;
+    for _ in 0..20 {
+        client.send(&request("GET", "/items/1", a.address, &[]))?;
+        ensure!(client.answer("GET")?.status == 200, "A did not answer");
+    }
+    // Each is captured twice: at A, and as what B got.
+    let scrape = daemon.settle(40)?;
+    let fate = |fate| scrape.sum("understudy_exchanges_total", &[("fate", fate)]);
+    ensure!((fate("replay")?, fate("matched")?) == (20, 20), "{}", scrape.counted());
+    let told = daemon.stderr().matches("it listens on a captured port of this host").count();
+    ensure!(told == 1, "it is told {told} times: {}", daemon.stderr());
+
+    let mut other = Client::connect(b.address)?;
+    wait_until("the end of a run that takes B for A", DRAIN_WAIT_MAX, || {
+        for (client, address) in [(&mut other, b.address), (&mut client, a.address)] {
+            client.send(&request("GET", "/items/2", address, &[]))?;
+            client.answer("GET")?;
+        }
+        Ok(daemon.scrape().is_err().then_some(()))
+    })?;
+    let finished = daemon.join(DRAIN_WAIT_MAX)?;
+    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    ensure!(finished.stderr.contains("`--cgroup`"), "{}", finished.stderr);
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::model::{ExchangeId, Observation, Request};
 pub use credentials::{CredentialConfig, CredentialSource, Credentials, OwnFields};
 pub use guard::{CapturedPorts, GuardError};
 pub use http::{BranchConfigError, BranchLimits, HostPolicy, HttpBranch, HttpBranchConfig, SentSecrets};
-pub use loop_guard::LoopGuard;
+pub use loop_guard::{LoopGuard, Returned};
 pub use rewrite::Inexpressible;
 
 static NO_CREDENTIALS: Credentials = Credentials::NONE;

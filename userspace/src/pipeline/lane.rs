@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::patience::Patience;
-use crate::branch::LoopGuard;
+use crate::branch::{LoopGuard, Returned};
 use crate::model::{Exchange, ExchangeId, Fate, Ledger, REPLAY_HEADER};
 use crate::queue::{Offer, Offered};
 use crate::select::{Decision, Selector};
@@ -37,10 +37,11 @@ impl<O: Offer> Lane<O> {
                 if self.loop_guard.as_ref().is_some_and(|guard| guard.is_tripped()) {
                     return ticket.settle(Fate::Stopped);
                 }
-                if self.sent_elsewhere
-                    && let Some(loop_guard) = &self.loop_guard
-                {
-                    loop_guard.note_sent(exchange.id);
+                if let Some(loop_guard) = &self.loop_guard {
+                    loop_guard.note_taken(exchange.flow.key.scope);
+                    if self.sent_elsewhere {
+                        loop_guard.note_sent(exchange.id);
+                    }
                 }
                 patience.wait_for(self.offer.room(exchange.memory_bytes()));
                 let offered = Offered { exchange: Arc::clone(exchange), route, ticket };
@@ -49,14 +50,26 @@ impl<O: Offer> Lane<O> {
                 }
             }
             Decision::Drop(fate) => {
-                if fate == Fate::Replay
-                    && let Some(loop_guard) = &self.loop_guard
-                    && let Some(id) = replayed(exchange)
-                {
-                    loop_guard.saw(id);
+                if fate == Fate::Replay {
+                    self.look_for_loop(exchange);
                 }
                 ticket.settle(fate);
             }
+        }
+    }
+
+    /// Tells the loop guard of a replayed request that was captured.
+    fn look_for_loop(&self, exchange: &Exchange) {
+        let Some((loop_guard, id)) = self.loop_guard.as_ref().zip(replayed(exchange)) else { return };
+        match loop_guard.saw(id, exchange.flow.key.scope) {
+            Returned::AtCandidate { first: true } => tracing::warn!(
+                server = %exchange.flow.key.server,
+                "What is sent to the candidate is captured there, and dropped: it listens on a captured port of this host. \
+                 With the captured service's own `--cgroup` it is not copied."
+            ),
+            // Whoever waits for it says so.
+            Returned::Looped => {}
+            Returned::Unknown | Returned::AtCandidate { first: false } => {}
         }
     }
 }

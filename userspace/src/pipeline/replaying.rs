@@ -75,7 +75,8 @@ pub(super) struct ReplayingEnd {
 
 /// Said of an experiment that was stopped, and why.
 pub const LOOPED: &str = "Stopped: replayed requests came back through the capture, so the candidate leads to the \
-                          captured service.";
+                          captured service; or it listens on a captured port of this host and others ask it, too: then \
+                          name the captured service's own `--cgroup`, or give the candidate another port.";
 
 // === impl Replays ===
 

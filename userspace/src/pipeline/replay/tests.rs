@@ -11,7 +11,7 @@ use super::super::handover::{HandoverLimits, handover};
 use super::super::judge::Judge;
 use super::super::science::NoiseSettings;
 use super::*;
-use crate::branch::{Inexpressible, OwnFields, Sent};
+use crate::branch::{Inexpressible, OwnFields, Returned, Sent};
 use crate::compare::CompareLimits;
 use crate::compare::noise::{AgainConfig, NoiseModel};
 use crate::model::{
@@ -212,7 +212,8 @@ async fn run_paused(items: &[Item], setup: Setup) -> Ran {
             sleep_ms(ms).await;
             let id = exchange(0, 0).id;
             loop_guard.note_sent(id);
-            assert!(loop_guard.saw(id));
+            loop_guard.note_taken(1);
+            assert_eq!(loop_guard.saw(id, 1), Returned::Looped);
         }
     };
     let pausing = async {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::reload::{Load, Reloads};
 use super::*;
+use crate::branch::Returned;
 use crate::capture::{CaptureError, FlowSample, Polled, Source, SourceCounts};
 use crate::config::{Flags, parse};
 use crate::metrics::ReloadResult;
@@ -65,7 +66,8 @@ async fn a_run_without_an_experiment_left_ends_by_itself() {
     for replayer in &run.replays.replayers {
         let id = ExchangeId { flow: 1, offset: 0 };
         replayer.loop_guard.note_sent(id);
-        assert!(replayer.loop_guard.saw(id));
+        replayer.loop_guard.note_taken(1);
+        assert_eq!(replayer.loop_guard.saw(id, 1), Returned::Looped);
     }
     let end = run.run(Silence, std::future::pending()).await.expect("nothing broke");
     assert_eq!(end.looped, [std::sync::Arc::<str>::from("x")]);
