@@ -159,10 +159,11 @@ impl Capturing {
 
 /// All exchanges, or none of them.
 fn take_lines(lines: &[u8], ways: &Weak<Ways>) -> Result<usize, Refusal> {
-    let exchanges = read_lines(lines, clock::wall(), &HandedLimits::default()).map_err(|error| {
-        let HandedError { line, field, problem } = error;
-        Refusal::Wrong { line, field, problem }
-    })?;
+    let exchanges =
+        read_lines(lines, clock::Steady::start().now(), &HandedLimits::default()).map_err(|error| {
+            let HandedError { line, field, problem } = error;
+            Refusal::Wrong { line, field, problem }
+        })?;
     let ways = ways.upgrade().ok_or(Refusal::Over)?;
     let (count, patience) = (exchanges.len(), Patience::none());
     exchanges.into_iter().for_each(|exchange| ways.take(exchange, &patience));

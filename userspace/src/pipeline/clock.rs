@@ -2,6 +2,7 @@
 //!
 //! Nobody outside `pipeline` reads one.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use jiff::SignedDuration;
@@ -20,7 +21,8 @@ pub(super) struct Every {
 }
 
 /// Time as the probe tells it of packets: the wall clock as it was at one moment, and since then the kernel's time since
-/// boot. A step of the wall clock does not move it, so that what waits for packets waits neither too short nor too long.
+/// boot. A step of the wall clock does not move it, so that what waits for packets waits neither too short nor too long,
+/// and requests are sent at A's distance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steady(BootClock);
 
@@ -43,14 +45,17 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// The same moment on the wall clock and the runtime's.
+/// The same moment in captured time ([`Steady`]) and on the runtime's clock.
 pub(super) fn anchor() -> Anchor {
-    Anchor { wall: wall(), at: now() }
+    Steady::start().anchor()
 }
 
-/// The same moment on the wall clock and the kernel's since boot (`CLOCK_BOOTTIME`), which the probe reads.
+/// The same moment on the wall clock and the kernel's since boot (`CLOCK_BOOTTIME`), which the probe reads: that at which
+/// this process asked first. There is no second one: between two, the wall clock may have been set, as it is when a host
+/// starts, and then packets, time-outs and replays would have times that never meet.
 pub fn boot() -> BootClock {
-    BootClock::new(wall(), since_boot())
+    static TIED: OnceLock<BootClock> = OnceLock::new();
+    *TIED.get_or_init(|| BootClock::new(wall(), since_boot()))
 }
 
 /// The kernel's time since boot; only goes forward.
@@ -87,9 +92,14 @@ impl Every {
 // === impl Steady ===
 
 impl Steady {
-    /// From the wall clock as it is now.
+    /// As the probe of this process tells it.
     pub(super) fn start() -> Self {
         Self(boot())
+    }
+
+    /// Now, with the same moment on the runtime's clock.
+    fn anchor(self) -> Anchor {
+        Anchor { wall: self.now(), at: now() }
     }
 
     /// Now.
@@ -127,6 +137,18 @@ fn read(clock: ClockId) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_one_tie_whatever_happens_to_the_wall_clock() {
+        // A tie that was made while the wall clock was an hour ahead.
+        let hour = Duration::from_secs(3_600);
+        let steady = Steady(BootClock::new(wall().after(hour), since_boot()));
+        let (before, anchor, after) = (steady.now(), steady.anchor(), steady.now());
+        assert!((before..=after).contains(&anchor.wall), "replays keep to it");
+        let first = boot();
+        assert_eq!(first, boot(), "packets keep to it");
+        assert_eq!(first, Steady::start().0, "time-outs keep to it");
+    }
 
     #[test]
     fn a_step_of_the_wall_clock_is_told_once() {

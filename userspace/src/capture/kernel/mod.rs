@@ -47,7 +47,7 @@ pub struct KernelConfig {
 }
 
 /// Turns the probe's time since boot into wall-clock time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootClock {
     wall_at_boot: Timestamp,
 }
