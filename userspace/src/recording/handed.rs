@@ -6,6 +6,7 @@
 //! One exchange is one line. The form is what `understudy inspect --json --body` shows; `docs/adapters.md` says which
 //! fields may be left out. A field that is not known is passed over.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub fn read_lines(
     limits: &HandedLimits,
 ) -> Result<Vec<Exchange>, HandedError> {
     let mut exchanges = Vec::new();
+    let mut twins = HashMap::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line_number = index.saturating_add(1);
         let wrong = |(field, problem): Fault| HandedError { line: line_number, field, problem };
@@ -82,12 +84,13 @@ pub fn read_lines(
             let problem = format!("has {} bytes, and {} are the limit", line.len(), limits.line_bytes_max);
             return Err(wrong(("", problem)));
         }
-        exchanges.push(exchange(line, arrived, line_number).map_err(wrong)?);
+        exchanges.push(exchange(line, arrived, &mut twins).map_err(wrong)?);
     }
     Ok(exchanges)
 }
 
-fn exchange(line: &[u8], arrived: Timestamp, number: usize) -> Result<Exchange, Fault> {
+/// `twins` counts the lines that are equal, by their hash.
+fn exchange(line: &[u8], arrived: Timestamp, twins: &mut HashMap<u64, u64>) -> Result<Exchange, Fault> {
     let value: Value = serde_json::from_slice(line).map_err(|error| ("", format!("is no JSON: {error}")))?;
     let Value::Object(fields) = &value else { return Err(("", "is no JSON object".to_owned())) };
     let begun = match present(fields, "captured_at") {
@@ -124,8 +127,13 @@ fn exchange(line: &[u8], arrived: Timestamp, number: usize) -> Result<Exchange, 
     let id = match present(fields, "id") {
         Some(id) => ExchangeId::from_hex(text(id, "id")?)
             .ok_or_else(|| ("id", "must be 32 hexadecimal digits".to_owned()))?,
-        // The same line that says when it happened has one name, however often it is handed in.
-        None => ExchangeId { flow: fnv1a(line.iter().copied()), offset: begun.0 ^ (number as u64) << 32 },
+        // A line that says when it happened has one name, in whatever place of whatever input it is handed in. A second one
+        // that is equal in all has another: where clocks tell seconds, both may have happened.
+        None => {
+            let hash = fnv1a(line.iter().copied());
+            let twin = twins.entry(hash).and_modify(|twin| *twin = twin.saturating_add(1)).or_insert(0);
+            ExchangeId { flow: hash, offset: begun.0 ^ *twin << 32 }
+        }
     };
     let mut marks = Marks::default();
     if response.is_none() {
@@ -306,8 +314,16 @@ mod tests {
         let undated = r#"{"request": {"method": "GET", "target": "/a"}}"#;
         assert_eq!(id(dated, Timestamp(1)), id(dated, Timestamp(2)));
         assert_ne!(id(undated, Timestamp(1)), id(undated, Timestamp(2)));
-        let both = read(&format!("{undated}\n{undated}")).unwrap();
-        assert_ne!(both[0].id, both[1].id);
+        let ids = |text: &str| read(text).unwrap().iter().map(|exchange| exchange.id).collect::<Vec<_>>();
+        let again = ids(&format!("{undated}\n\n{dated}\n{undated}\n{dated}"));
+        assert_eq!(again[1], id(dated, ARRIVED), "wherever it stands");
+        assert_ne!(again[0], again[2], "two that do not say when are two");
+        assert_ne!(again[1], again[3], "two that are equal in all are two");
+        assert_eq!(
+            ids(&format!("{dated}\n{dated}")),
+            [again[1], again[3]],
+            "and the same two in another input"
+        );
     }
 
     #[test]
