@@ -226,7 +226,8 @@ impl OwnFields {
     }
 
     /// Puts what the captured client sent where the candidate's answer repeats a credential: it is shown to nobody, and an
-    /// answer that repeats what it was sent is still like A's. Looks into bodies without content coding.
+    /// answer that repeats what it was sent is still like A's. Looks into bodies without content coding. What is kept of a body
+    /// that was cut loses an end with which a credential begins.
     pub fn take_out(&self, request: &Request, candidate: &mut Observation) {
         let Observation::Answered { response, ttfb: _, served: _ } = candidate else { return };
         for OwnField { index: _, name, credential, generation: _ } in &self.0 {
@@ -270,14 +271,27 @@ fn replace_in(response: &mut Response, secret: &[u8], stand_in: &[u8]) {
             *fields = Headers::from_pairs(pairs);
         }
     }
+    let may_end_within = body.is_cut() || !body.complete;
     let Body { kept, bytes, digest, complete: _ } = body;
-    if let Some(other) = replaced(&finder, kept, stand_in) {
+    let mut other = replaced(&finder, kept, stand_in);
+    let begun = if may_end_within { begun_at_the_end(other.as_deref().unwrap_or(kept), secret) } else { 0 };
+    if begun > 0 {
+        let whole = other.get_or_insert_with(|| kept.to_vec());
+        whole.truncate(whole.len().saturating_sub(begun));
+    }
+    if let Some(other) = other {
         // Of a body that was cut, length and hash stay what they were: neither says anything of the secret.
         if digest.is_none() {
             *bytes = other.len() as u64;
         }
         *kept = other.into();
     }
+}
+
+/// Bytes at the end of the text with which the secret begins: more of it may have stood where the text was cut.
+fn begun_at_the_end(text: &[u8], secret: &[u8]) -> usize {
+    let is_end = |bytes: &usize| secret.get(..*bytes).is_some_and(|begin| text.ends_with(begin));
+    (1..secret.len()).rev().find(is_end).unwrap_or(0)
 }
 
 /// The text with the stand-in in all places of what is sought; none where it is in no place.

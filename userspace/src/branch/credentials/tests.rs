@@ -147,6 +147,32 @@ fn an_answer_that_repeats_the_credential_is_as_if_it_had_repeated_the_captured_o
     check_taken_out(Some("Bearer t"), &format!("{SECRET}{SECRET}"), "tt");
 }
 
+/// What is kept of a body of which these first bytes were kept.
+#[track_caller]
+fn check_cut(kept: &str, expected: &str) {
+    let mut cut = samples::response(200, &[], kept);
+    cut.body = Body { bytes: 1_000, digest: Some([7; 32]), ..cut.body };
+    let Body { kept: got, bytes, digest, complete: _ } = taken_out(None, cut).body;
+    assert_eq!((&got[..], bytes, digest), (expected.as_bytes(), 1_000, Some([7; 32])));
+    // Of an answer that broke off, nobody knows how much there was.
+    let mut broken = samples::response(200, &[], kept);
+    broken.body.complete = false;
+    let body = taken_out(None, broken).body;
+    assert_eq!((&body.kept[..], body.bytes), (expected.as_bytes(), expected.len() as u64));
+}
+
+#[test]
+fn a_body_that_was_cut_within_the_credential_loses_its_begin() {
+    for bytes in 1..SECRET.len() {
+        check_cut(&format!("you are {}", &SECRET[..bytes]), "you are ");
+    }
+    check_cut(&format!("{SECRET} and {}", &SECRET[..4]), "(credential) and ");
+    check_cut("you are somebody else", "you are somebody else");
+    // What is whole ends where its sender wanted.
+    let whole = format!("you are {}", &SECRET[..4]);
+    check_taken_out(None, &whole, &whole);
+}
+
 proptest! {
     #[test]
     fn taking_out_is_what_replace_does(text in "(s3cret-0f-b|s3cret|[a-c]){0,8}", stand_in in "[a-c]{0,3}") {
