@@ -142,6 +142,7 @@ pub fn segments(bytes: &[u8]) {
         kept_bytes_max: 100,
         heads_kept_max: 4_000,
         interim_max: 2,
+        headless_bytes_max: 500,
     };
     let mut input = Input(bytes);
     let mut flows: FlowTable<Connection> = FlowTable::new(stream_limits);

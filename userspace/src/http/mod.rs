@@ -58,6 +58,10 @@ pub struct HttpLimits {
     pub heads_kept_max: usize,
     /// 1xx responses of one exchange that are noted. More are read and only counted. Default 64.
     pub interim_max: usize,
+    /// Bytes that a connection which was joined after its beginning may carry in each direction, without a hole, before
+    /// its first head. One that carries as much both ways is [`Foreign::Joined`]: a long upload or download fills one
+    /// direction only, and ends with a head in the other. Default 256 KiB.
+    pub headless_bytes_max: u32,
 }
 
 impl Default for HttpLimits {
@@ -69,6 +73,7 @@ impl Default for HttpLimits {
             kept_bytes_max: 32 << 20,
             heads_kept_max: 32 << 20,
             interim_max: 64,
+            headless_bytes_max: 256 << 10,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::head::{self, RequestHead, ResponseHead};
 use super::reader::{ChunkContext, Loss, MessageLoss, MessageReader, NoHead, Start, Step};
 use super::refused;
 use super::waiting::{Waiting, flow_hash};
-use super::{HttpContext, count};
+use super::{Foreign, HttpContext, count};
 
 use doubt::RequestsLost;
 use unsent::Unsent;
@@ -151,13 +151,15 @@ impl StreamReader for Connection {
 impl Connection {
     /// Reads on. Finished exchanges go to `context`.
     pub fn read(&mut self, event: StreamEvent<'_>, context: &mut HttpContext) -> Interest {
-        let interest = match (event.direction, event.chunk) {
+        let mut interest = match (event.direction, event.chunk) {
             (Direction::ToServer, Chunk::Bytes(bytes)) => {
                 self.requests_read = event.offset.saturating_add(bytes.len() as u64);
+                self.requests.note_bytes(bytes.len());
                 self.request_bytes(bytes, &event, context)
             }
             (Direction::ToClient, Chunk::Bytes(bytes)) => {
                 self.responses_read = event.offset.saturating_add(bytes.len() as u64);
+                self.responses.note_bytes(bytes.len());
                 self.response_bytes(bytes, &event, context)
             }
             (Direction::ToServer, Chunk::Gap { bytes }) => {
@@ -197,6 +199,11 @@ impl Connection {
                 Interest::Keep
             }
         };
+        let bytes_max = context.limits.headless_bytes_max;
+        if self.requests.is_headless(bytes_max) && self.responses.is_headless(bytes_max) {
+            context.tally.count_foreign(Foreign::Joined);
+            interest = Interest::Forget;
+        }
         if interest == Interest::Forget || (self.requests_closed && self.responses_closed) {
             self.give_up_waiting(usize::MAX, context);
             self.unsent = None;

@@ -4,7 +4,7 @@
 
 use crate::model::Headers;
 
-/// What a connection speaks whose first bytes begin no message.
+/// What a connection speaks whose first bytes begin no message, or, where they were not seen, none of many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Foreign {
@@ -20,6 +20,9 @@ pub enum Foreign {
     Text,
     /// Anything else.
     Binary,
+    /// Nobody knows: it was joined after its beginning, and went on for long without a head in either direction
+    /// ([`HttpLimits::headless_bytes_max`](super::HttpLimits::headless_bytes_max)).
+    Joined,
 }
 
 /// How a connection left HTTP/1.x.
@@ -43,8 +46,15 @@ const LOOK_BYTES: usize = 64;
 
 impl Foreign {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Foreign; 6] =
-        [Foreign::Tls, Foreign::Http2, Foreign::Ssh, Foreign::Mail, Foreign::Text, Foreign::Binary];
+    pub const ALL: [Foreign; 7] = [
+        Foreign::Tls,
+        Foreign::Http2,
+        Foreign::Ssh,
+        Foreign::Mail,
+        Foreign::Text,
+        Foreign::Binary,
+        Foreign::Joined,
+    ];
 
     /// The kind as a label value; stable.
     pub fn label(self) -> &'static str {
@@ -55,6 +65,7 @@ impl Foreign {
             Foreign::Mail => "mail",
             Foreign::Text => "text",
             Foreign::Binary => "binary",
+            Foreign::Joined => "joined",
         }
     }
 

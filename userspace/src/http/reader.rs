@@ -25,6 +25,8 @@ pub(super) struct MessageReader<H> {
     start: Start,
     /// No message was read yet, so that bytes that are no head say that the flow is not HTTP.
     first: bool,
+    /// Of a flow that was joined, bytes without a hole before its first head.
+    headless: Option<u32>,
     /// The head that is being read was only guessed to begin here.
     tentative: bool,
     /// Nothing but its looks says so.
@@ -166,6 +168,7 @@ impl<H> MessageReader<H> {
             partial: Vec::new(),
             start: Start::default(),
             first: !mid_stream,
+            headless: mid_stream.then_some(0),
             tentative: false,
             unshown: false,
             decided: false,
@@ -184,6 +187,18 @@ impl<H> MessageReader<H> {
     /// True as long as no head of this direction was read; of a flow that was joined it is not known.
     pub(super) fn has_read_none(&self) -> bool {
         self.first
+    }
+
+    /// So many bytes go by.
+    pub(super) fn note_bytes(&mut self, bytes: usize) {
+        if let Some(headless) = &mut self.headless {
+            *headless = headless.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// True when a flow that was joined has shown no head in more than so many bytes without a hole, and is not about to.
+    pub(super) fn is_headless(&self, bytes_max: u32) -> bool {
+        self.is_lost() && self.headless.is_some_and(|bytes| bytes > bytes_max)
     }
 
     /// A head that has come in part, and where it begins.
@@ -224,6 +239,7 @@ impl<H> MessageReader<H> {
     /// Reads nothing more.
     pub(super) fn stop(&mut self) {
         self.state = State::Stopped { passed: false };
+        self.headless = None;
         self.partial = Vec::new();
     }
 
@@ -330,6 +346,7 @@ impl<H> MessageReader<H> {
 
     /// Bytes are missing here.
     pub(super) fn skip(&mut self, bytes: u64) -> Loss {
+        self.headless = self.headless.map(|_| 0); // There may have been a head among them.
         let lost = |message| Loss { message, boundary: true };
         let hole = Loss { message: MessageLoss::Hole, boundary: false };
         let loss = match &mut self.state {
@@ -456,6 +473,7 @@ impl<H> MessageReader<H> {
     fn found<'a>(&mut self, head: H) -> Step<'a, H> {
         self.state = State::Framing;
         self.first = false;
+        self.headless = None;
         self.tentative = false;
         self.decided = false;
         self.inside_since = None;

@@ -185,7 +185,7 @@ metrics! {
         HTTP_BODIES_CUT = Counter "http_bodies_cut" [] "Bodies of which only length and hash were kept";
         HTTP_NOT_HTTP = Counter "http_flows_not_http" [
             closed("kind", || Foreign::ALL.map(Foreign::label).to_vec())
-        ] "Connections that are not HTTP/1.x, by what they speak";
+        ] "Connections that are not HTTP/1.x, by what they speak; `joined`: not seen from the start, and for long without a head";
         HTTP_UPGRADED = Counter "http_flows_upgraded" [
             closed("kind", || Upgraded::ALL.map(Upgraded::label).to_vec())
         ] "Connections that left HTTP/1.x, by where they went; `tunnel`: CONNECT";

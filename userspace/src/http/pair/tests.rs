@@ -33,7 +33,7 @@ fn flow() -> Flow {
 
 /// Plays a conversation; gives the exchanges, one line each, and the context.
 fn play_from(turns: &[Turn], mid_stream: bool) -> (Vec<String>, HttpContext) {
-    let limits = HttpLimits { body_kept_max: 64, ..HttpLimits::default() };
+    let limits = HttpLimits { body_kept_max: 64, headless_bytes_max: 100, ..HttpLimits::default() };
     let mut context = HttpContext::new(limits);
     let mut connection = Connection::from(Opened { flow: flow(), mid_stream });
     let mut sent = [0u64; 2];
@@ -376,6 +376,51 @@ fn two_requests_lost_out_of_a_pipeline_do_not_shift_the_pairs() {
     };
     // No more than two requests have room in what is missing, and three answers have passed before /e.
     assert_eq!(turns(57), ["GET /a 0+ > 201 0+", "GET /d 0+ > [gap, no_response]", "GET /e 0+ > 205 0+"]);
+}
+
+/// Plays a conversation of a flow that was joined; says whether it was forgotten as one without heads, and what came of
+/// it.
+#[track_caller]
+fn check_joined(turns: &[Turn], forgotten: u64, expected: &[&str]) {
+    let (lines, context) = play_from(turns, true);
+    assert_eq!(lines, expected);
+    let tally = context.tally;
+    assert_eq!(
+        (tally.flows_not_http, tally.flows_not_http_by_kind[Foreign::Joined as usize]),
+        (forgotten, forgotten)
+    );
+}
+
+#[test]
+fn a_flow_that_was_joined_and_shows_no_head_is_forgotten() {
+    let (frame, text) = ("\u{81}\u{5}hello".repeat(4), "x".repeat(40));
+    let (to_server, to_client) = (client(&frame), server(&frame));
+    let lost = |direction| Turn::Lost(direction, frame.clone().into());
+    let exchange = [
+        client("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"),
+        server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        client("GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
+        server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ];
+    let both = ["GET /a 0+ > 200 0+ [mid_stream, ambiguous]", "GET /b 0+ > 200 0+ [mid_stream]"];
+    let times = |turn: &Turn, count: usize| vec![turn.clone(); count];
+    // Each frame is 32 bytes, and the bound 100.
+    let frames = |up: usize, down: usize| [times(&to_server, up), times(&to_client, down)].concat();
+    check_joined(&[frames(4, 4), exchange.to_vec()].concat(), 1, &[]);
+    check_joined(&[frames(3, 9), exchange.to_vec()].concat(), 0, &both);
+    // Text that may begin like a request, too.
+    let words = [times(&client(&text), 4), times(&server(&text), 4)].concat();
+    check_joined(&[words, exchange.to_vec()].concat(), 1, &[]);
+    // A long download, and a long upload: one direction says nothing, and goes on with a head.
+    check_joined(&[frames(0, 90), exchange.to_vec()].concat(), 0, &both);
+    let upload = [times(&client(&text), 90), vec![exchange[1].clone()], exchange.to_vec()].concat();
+    check_joined(&upload, 0, &both);
+    // Behind a head anything may follow.
+    check_joined(&[exchange.to_vec(), frames(9, 9)].concat(), 0, &both);
+    // Where bytes are missing, there may have been a head.
+    let holes = [frames(3, 9), vec![lost(Direction::ToServer)], frames(3, 0)].concat();
+    check_joined(&holes, 0, &[]);
+    check_joined(&[holes, frames(1, 0)].concat(), 1, &[]);
 }
 
 #[test]
