@@ -181,6 +181,8 @@ fn redis() -> anyhow::Result<()> {
     let found = ask(&[], &workspace(&redis.url())?)?;
     ensure!(found.code == 0, "exit code {}: {:#?}", found.code, found.list);
     found.expect("redis", "ok", &["version"])?;
+    found.expect("role", "ok", &["`capture`", "[queue]"])?;
+    ensure!(found.list.iter().all(|finding| finding["check"] != "candidate"), "a capture asks no candidate");
     found.expect("redis-memory", "ok", &[])?;
     found.expect("clock", "ok", &["Redis"])?;
 
