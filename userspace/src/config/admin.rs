@@ -12,6 +12,7 @@ use toml::Spanned;
 use super::ADMIN_DEFAULT;
 use super::error::Fault;
 use super::raw::{set, set_duration};
+use super::secrets::credential;
 use crate::serve::{AdminConfig, AdminLimits, AdminTls};
 
 /// `[admin]`
@@ -47,7 +48,8 @@ fn fault<T>(key: &str, at: &Spanned<T>, problem: impl Into<String>) -> Fault {
 // === impl RawAdmin ===
 
 impl RawAdmin {
-    /// The listener, and whether exchanges may be handed in there. `directory` is systemd's `$CREDENTIALS_DIRECTORY`.
+    /// The listener, and whether exchanges may be handed in there. `directory` is systemd's `$CREDENTIALS_DIRECTORY`; where
+    /// there is none, the token is looked for where systemd would find it.
     pub(super) fn finish(self, directory: Option<&Path>) -> Result<(Option<AdminConfig>, bool), Fault> {
         let listen = self.listen.clone().unwrap_or_else(|| Spanned::new(0..0, ADMIN_DEFAULT.to_owned()));
         let address = match listen.get_ref().as_str() {
@@ -78,8 +80,7 @@ impl RawAdmin {
 
     fn listener(self, listen: SocketAddr, directory: Option<&Path>) -> Result<AdminConfig, Fault> {
         let mut config = AdminConfig::new(listen);
-        let systemd = directory.map(|directory| directory.join(SYSTEMD_NAME)).filter(|path| path.exists());
-        config.token = self.token.or(systemd);
+        config.token = self.token.or_else(|| credential(directory, SYSTEMD_NAME));
         config.tls = match (self.cert, self.key) {
             (Some(cert), Some(key)) => Some(AdminTls {
                 cert: cert.into_inner(),

@@ -69,9 +69,14 @@ const CREDSTORE: &str = "/etc/credstore";
 /// The file of a credential: as systemd hands it over in `directory`; or, for who types a command without systemd and may
 /// read it, where systemd would find it for our units.
 pub(super) fn credential(directory: Option<&Path>, name: &str) -> Option<PathBuf> {
+    credential_of(directory, Path::new(CREDSTORE), name)
+}
+
+/// The same where systemd would look into `store`.
+pub(super) fn credential_of(directory: Option<&Path>, store: &Path, name: &str) -> Option<PathBuf> {
     let file = match directory {
         Some(directory) => directory.join(name),
-        None => Path::new(CREDSTORE).join(format!("understudy.{name}")),
+        None => store.join(format!("understudy.{name}")),
     };
     file.exists().then_some(file)
 }
@@ -228,6 +233,20 @@ mod tests {
         check("password = hunter2", 0o600, Err("must hold the lines"));
         check("user = \"hunter2\"", 0o600, Err("must hold the lines"));
         check(&"#hunter2\n".repeat(200_000), 0o600, Err("more than"));
+    }
+
+    #[test]
+    fn a_credential_is_found_within_its_unit_and_by_who_types_a_command() {
+        let (unit, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let find = |directory| credential_of(directory, store.path(), "admin-token");
+        assert_eq!((find(None), find(Some(unit.path()))), (None, None));
+        let (within, without) =
+            (unit.path().join("admin-token"), store.path().join("understudy.admin-token"));
+        fs::write(&without, "").unwrap();
+        // A unit has what it was handed, and nothing else.
+        assert_eq!((find(None), find(Some(unit.path()))), (Some(without.clone()), None));
+        fs::write(&within, "").unwrap();
+        assert_eq!((find(None), find(Some(unit.path()))), (Some(without), Some(within)));
     }
 
     #[test]
