@@ -50,8 +50,8 @@ pub(super) struct Arguments {
 pub(super) fn inspect(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { capture, json, body, redact, quiet, admin } = arguments;
     let admin = Some(admin.unwrap_or_else(|| "off".to_owned()));
-    // What is replayed is of no interest here, and must not stand in the way.
-    let flags = Flags { admin, no_experiments: true, ..capture.flags() };
+    // What is replayed or handed in is of no interest here, and must not stand in the way.
+    let flags = Flags { admin, no_experiments: true, no_observe: true, ..capture.flags() };
     let config = config::load(capture.config.as_deref(), flags)?;
     if config.capture.input.is_live() && config.capture.kernel.ports.is_empty() {
         return Err(RunError::NoPort.into());

@@ -61,8 +61,9 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         None => {
             // A recording is over when it is: nobody looks at it meanwhile unless asked to.
+            let no_observe = flags.admin.is_none();
             let admin = Some(flags.admin.clone().unwrap_or_else(|| "off".to_owned()));
-            config = config::load(path, Flags { admin, no_experiments: true, ..flags.clone() })?;
+            config = config::load(path, Flags { admin, no_experiments: true, no_observe, ..flags.clone() })?;
             None
         }
     };

@@ -20,7 +20,7 @@ use crate::serve::{AdminConfig, AdminLimits, AdminTls};
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAdmin {
     pub(super) listen: Option<Spanned<String>>,
-    observe: Option<Spanned<bool>>,
+    pub(super) observe: Option<Spanned<bool>>,
     token: Option<PathBuf>,
     cert: Option<Spanned<PathBuf>>,
     key: Option<Spanned<PathBuf>>,

@@ -39,6 +39,8 @@ pub struct Flags {
     pub instance: Option<String>,
     /// No experiment at all: the file's are neither wanted nor checked.
     pub no_experiments: bool,
+    /// Nobody hands exchanges in, whatever `admin.observe` says: for commands that have no listener unless asked for one.
+    pub no_observe: bool,
 }
 
 /// An experiment that the command line describes.
@@ -101,6 +103,7 @@ impl Flags {
             speed: _,
             instance: _,
             no_experiments,
+            no_observe,
         } = self;
         if !ports.is_empty() {
             raw.capture.ports = Some(given(ports));
@@ -116,6 +119,9 @@ impl Flags {
         }
         raw.admin.listen = admin.map(given).or(raw.admin.listen.take());
         raw.journal.path = journal.or(raw.journal.path.take());
+        if no_observe {
+            raw.admin.observe = None;
+        }
         if no_experiments {
             raw.experiments.clear();
         }

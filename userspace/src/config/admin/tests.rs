@@ -76,3 +76,15 @@ fn exchanges_are_handed_in_on_loopback_only() {
     check("observe = true\nlisten = \"off\"", Err("line 2, key `admin.observe`"));
     check("observe = true\nlisten = \"0.0.0.0:1\"\ntoken = \"t\"", Err("line 2, key `admin.observe`"));
 }
+
+#[test]
+fn a_command_without_a_listener_is_handed_nothing() {
+    let parsed = |text: &str, no_observe| {
+        let flags = Flags { admin: Some("off".to_owned()), no_observe, ..Flags::default() };
+        parse(text, None, flags).map(|config| config.observe).map_err(|error| error.to_string())
+    };
+    let text = "[admin]\nobserve = true\n";
+    assert_eq!(parsed(text, true), Ok(false));
+    // Whoever switches the listener off himself is told.
+    assert!(parsed(text, false).unwrap_err().contains("`admin.observe`: needs the admin listener"));
+}
