@@ -36,11 +36,12 @@ const ASIDE_SHOWN_MAX: u32 = 20;
 // === impl Source ===
 
 impl Source {
-    /// The fleet to report; none where a journal is asked for.
+    /// The fleet to report; none where a journal is asked for. `run` is the number of one in a journal.
     pub(super) fn access(
         &self,
         journal: Option<&Path>,
         file: Option<&Path>,
+        run: Option<i64>,
     ) -> anyhow::Result<Option<FleetAccess>> {
         let Self { redis, prefix, set_aside } = self;
         if let Some(address) = redis {
@@ -52,6 +53,12 @@ impl Source {
         if let (None, Some(file)) = (journal, file)
             && let Some(queue) = config::load(Some(file), config::Flags::default())?.queue
         {
+            anyhow::ensure!(
+                run.is_none(),
+                "--run is the number of a run in a journal, and `{}` has [queue]: its report is that of a fleet, whose runs have no \
+                 numbers. Name the journal with --journal FILE, or leave --run out",
+                file.display()
+            );
             return Ok(Some(FleetAccess::of_queue(&queue)?));
         }
         anyhow::ensure!(
@@ -131,5 +138,23 @@ fn shown_request(request: &Result<RepeatedRequest, String>) -> String {
             format!("  {} {}\n  Repeat against B: {curl}\n{notes}", plain(method), plain(target))
         }
         Err(problem) => format!("  Its request cannot be shown: {}\n", plain(problem)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_run_is_none_of_a_fleet() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[queue]\nredis = \"redis://127.0.0.1\"\n").unwrap();
+        let source = Source { redis: None, prefix: None, set_aside: false };
+        let message = source.access(None, Some(file.path()), Some(3)).unwrap_err().to_string();
+        assert!(message.contains("--run") && message.contains("--journal FILE"), "{message}");
+        assert!(source.access(None, Some(file.path()), None).unwrap().is_some());
+        // A journal that is named is read, whatever the file has.
+        let journal = Path::new("understudy.db");
+        assert!(source.access(Some(journal), Some(file.path()), Some(3)).unwrap().is_none());
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// The configuration that names the journal.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Number of the run. Default: the newest.
+    /// Number of the run, in a journal. Default: the newest.
     #[arg(long, value_name = "N")]
     run: Option<i64>,
     /// Show one cause: both answers of its example beside each other, with what differs marked. N is its number in the
@@ -93,7 +93,7 @@ pub(super) fn show_side(side: &SideBySide, format: &Format, limits: &SideLimits)
 /// Prints the report of a run and exits with its verdict.
 pub(super) fn report(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { journal, config, run, cause, experiment, fleet, format } = arguments;
-    if let Some(access) = fleet.access(journal.as_deref(), config.as_deref())? {
+    if let Some(access) = fleet.access(journal.as_deref(), config.as_deref(), *run)? {
         return fleet::report(&access, experiment.as_deref(), cause.as_deref(), fleet.set_aside, format);
     }
     anyhow::ensure!(
