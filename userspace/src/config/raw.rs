@@ -157,6 +157,7 @@ impl RawConfig {
     pub(super) fn finish(self) -> Result<Config, Fault> {
         let Self { capture, admin, journal, record, queue, spool, redact, protect, pauses, experiments } =
             self;
+        let has_queue = queue.is_some();
         let mut capture = capture.finish()?;
         let protect = protect.finish(pauses, &mut capture.governor)?;
         let (admin, observe) = admin.finish(credentials_directory().as_deref())?;
@@ -182,7 +183,7 @@ impl RawConfig {
             record: record.finish(),
             queue: queue.map(RawQueue::finish).transpose()?,
             spool: spool.finish()?,
-            redact: redact.finish()?,
+            redact: redact.finish(has_queue)?,
             protect,
         })
     }

@@ -133,8 +133,16 @@ pub(super) fn sent_secrets(part: &str, given: Option<&Spanned<String>>) -> Resul
 // === impl RawRedact ===
 
 impl RawRedact {
-    pub(super) fn finish(self) -> Result<RedactConfig, Fault> {
+    /// The rules. `has_queue`: what is hidden or not is written between hosts.
+    pub(super) fn finish(self, has_queue: bool) -> Result<RedactConfig, Fault> {
         let mode = self.mode()?;
+        if mode == RedactMode::DryRun && has_queue {
+            let problem = "`dry-run` hides nothing, and with [queue] secrets would be in Redis for all hosts of the fleet: \
+                           try the rules with `understudy run` or a recording and a file without [queue], or look at \
+                           `understudy inspect --redact`";
+            let span = self.mode.as_ref().map_or(0..0, Spanned::span);
+            return Err(Fault { key: "redact.mode".to_owned(), span, problem: problem.to_owned() });
+        }
         let Self { mode: _, key, headers, query, form, json, patterns, allow, decoded_bytes_max, depth_max } =
             self;
         let mut limits = RedactLimits::default();

@@ -328,6 +328,8 @@ fn redaction_is_refused_with_line_and_key() {
     let with = |lines: &str| format!("[redact]\n{lines}\n");
     check(&with("mode = \"some\""), "line 2, key `redact.mode`: must be off, standard, strict, dry-run");
     check(&with("json = [\"a\",\n\"$a\"]"), "line 3, key `redact.json`");
+    let between_hosts = with("mode = \"dry-run\"\n[queue]\nredis = \"redis://127.0.0.1\"");
+    check(&between_hosts, "line 2, key `redact.mode`: `dry-run` hides nothing");
     check(&with("headers = [\"a b\"]"), "line 2, key `redact.headers`");
     check(&with("patterns = [\"(\"]"), "key `redact.patterns`");
     check(&with("allow = [\"cookie\"]"), "key `redact.allow`");
