@@ -47,11 +47,8 @@ pub(super) fn config(command: &Command) -> anyhow::Result<Exit> {
                 // The file may be right, and the key be on another host.
                 output::complain(&format!("note: {}", RunError::NoRedactKey));
             }
-            if let Some((experiment, program)) = config::missing_program(&config) {
-                bail!(
-                    "`experiment.compare.comparator.command` of `{experiment}` names `{program}`, which is no program \
-                     of this host"
-                );
+            if let Some(missing) = config::missing_programs(&config).next() {
+                bail!("{missing}");
             }
             reload::check_running(file, instance.as_deref(), &config)?;
             let names: Vec<&str> =

@@ -36,7 +36,7 @@ pub use flags::{FlagExperiment, Flags};
 pub use fleet::{FleetAccess, FleetAccessError};
 pub use instance::instance_file;
 pub use redact::{KeyFileError, new_key, read_redact_key};
-pub use secrets::{SecretError, credentials_directory, missing_program, read_access};
+pub use secrets::{MissingProgram, SecretError, credentials_directory, missing_programs, read_access};
 pub use template::TEMPLATE;
 
 /// Where the admin listener listens when nothing else is said.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::branch::CredentialSource;
+use crate::branch::{CredentialSource, HttpBranchConfig};
 use crate::pipeline::settings::{Config, QueueAccess};
 use crate::queue::redis::RedisConfig;
 use crate::queue::redis::config::{Credentials, Pem, Tls};
@@ -86,20 +86,41 @@ pub fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
-/// The first program that an experiment names and that is not there, with the experiment's name. Looked for as the kernel
-/// and `execvp` do, on this host and now.
-pub fn missing_program(config: &Config) -> Option<(&str, &str)> {
-    config.experiments.iter().find_map(|experiment| {
-        let comparator = experiment.comparator.as_ref().map(|comparator| &comparator.command);
-        let branches = [Some(&experiment.candidate), experiment.twin.as_ref()];
-        let credentials = branches.into_iter().flatten().flat_map(|branch| &branch.credentials);
-        let of_credentials = credentials.filter_map(|credential| match &credential.source {
-            CredentialSource::Command(command) => Some(command),
-            CredentialSource::File(_) => None,
-        });
-        let mut programs = comparator.into_iter().chain(of_credentials).filter_map(|command| command.first());
-        let program = programs.find(|program| !is_program(program))?;
-        Some((experiment.name.as_str(), program.as_str()))
+/// A program that an experiment names and that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` of `{experiment}` names `{program}`, which is no program of this host")]
+pub struct MissingProgram<'c> {
+    /// The key that names it.
+    pub key: &'static str,
+    /// The experiment.
+    pub experiment: &'c str,
+    /// The program.
+    pub program: &'c str,
+}
+
+/// The programs that experiments name and that are not there. Looked for as the kernel and `execvp` do, on this host and now.
+pub fn missing_programs(config: &Config) -> impl Iterator<Item = MissingProgram<'_>> {
+    config.experiments.iter().flat_map(|experiment| {
+        let comparator = experiment.comparator.iter().map(|comparator| &comparator.command);
+        let comparator = comparator.map(|command| ("experiment.compare.comparator.command", command));
+        let candidate = commands("experiment.candidate.credentials.command", &experiment.candidate);
+        let twin = experiment.twin.iter();
+        let twin = twin.flat_map(|twin| commands("experiment.twin.credentials.command", twin));
+        comparator.chain(candidate).chain(twin).filter_map(|(key, command)| {
+            let program = command.first().filter(|program| !is_program(program))?;
+            Some(MissingProgram { key, experiment: &experiment.name, program })
+        })
+    })
+}
+
+/// The commands that give this branch its credentials, with their key.
+fn commands<'b>(
+    key: &'static str,
+    branch: &'b HttpBranchConfig,
+) -> impl Iterator<Item = (&'static str, &'b Vec<String>)> {
+    branch.credentials.iter().filter_map(move |credential| match &credential.source {
+        CredentialSource::Command(command) => Some((key, command)),
+        CredentialSource::File(_) => None,
     })
 }
 
@@ -247,6 +268,32 @@ mod tests {
         assert_eq!((find(None), find(Some(unit.path()))), (Some(without.clone()), None));
         fs::write(&within, "").unwrap();
         assert_eq!((find(None), find(Some(unit.path()))), (Some(without), Some(within)));
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_its_key() {
+        let check = |place: &str, expected: &[&str]| {
+            let text = format!(
+                "[[experiment]]\nname = \"e\"\n[experiment.candidate]\nurl = \"http://127.0.0.1:9\"\n{place}\n"
+            );
+            let config = crate::config::parse(&text, None, crate::config::Flags::default()).unwrap();
+            let keys: Vec<_> = missing_programs(&config).map(|missing| missing.key).collect();
+            assert_eq!(keys, expected, "{text}");
+        };
+        check("", &[]);
+        check("[experiment.candidate.credentials]\ncommand = [\"/bin/sh\"]", &[]);
+        check(
+            "[experiment.candidate.credentials]\ncommand = [\"/nowhere/x\"]",
+            &["experiment.candidate.credentials.command"],
+        );
+        check(
+            "[experiment.twin]\nurl = \"http://127.0.0.1:8\"\ncredentials = { command = [\"/nowhere/x\"] }",
+            &["experiment.twin.credentials.command"],
+        );
+        check(
+            "[experiment.compare.comparator]\ncommand = [\"/nowhere/x\"]",
+            &["experiment.compare.comparator.command"],
+        );
     }
 
     #[test]
