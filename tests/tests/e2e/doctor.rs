@@ -182,6 +182,7 @@ fn redis() -> anyhow::Result<()> {
     ensure!(found.code == 0, "exit code {}: {:#?}", found.code, found.list);
     found.expect("redis", "ok", &["version"])?;
     found.expect("role", "ok", &["`capture`", "[queue]"])?;
+    found.expect("redact-key", "ok", &["key"])?;
     ensure!(found.list.iter().all(|finding| finding["check"] != "candidate"), "a capture asks no candidate");
     found.expect("redis-memory", "ok", &[])?;
     found.expect("clock", "ok", &["Redis"])?;

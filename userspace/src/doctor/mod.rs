@@ -2,6 +2,7 @@
 //!
 //! Changes nothing: a probe that is loaded is gone again, no request is sent to a candidate, and Redis is only asked.
 
+mod files;
 mod host;
 mod kernel;
 mod remote;
@@ -57,6 +58,7 @@ pub async fn examine(config: &Config, duties: Duties) -> Vec<Finding> {
         }
     }
     findings.extend(host::examine(config, duties));
+    findings.extend(files::examine(config, duties));
     findings.extend(remote::redis(config).await);
     if duties.replay {
         findings.extend(remote::candidates(config).await);

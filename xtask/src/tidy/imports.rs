@@ -221,7 +221,7 @@ const TABLE: &[Rule] = &[
     },
     Rule {
         module: "doctor",
-        modules: &["branch", "capture", "config", "pipeline", "queue"],
+        modules: &["branch", "capture", "config", "pipeline", "queue", "secret"],
         crates: &["procfs", "rustix", "serde", "tokio"],
     },
     Rule {
