@@ -10,9 +10,10 @@ use understudy_tests::client::{Client, request};
 use understudy_tests::clock::wait_until;
 use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Settings, Workspace};
 use understudy_tests::mix::{Pace, drive, every_shape};
-use understudy_tests::prereq::{KERNEL, Prerequisite};
+use understudy_tests::prereq::{FLEET, KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::{Cgroup, Place};
 use understudy_tests::proxy::Proxy;
+use understudy_tests::redis::Server;
 use understudy_tests::server::{App, Nginx, StaticFiles, free_address};
 
 use crate::Case;
@@ -25,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "answers_garbage", needs: KERNEL, run: || misbehaves(Some(Faults::Garbage)) },
     Case { name: "leads_back_to_a", needs: NGINX, run: leads_back_to_a },
     Case { name: "listens_on_the_captured_port_elsewhere", needs: KERNEL, run: port_of_a_elsewhere },
+    Case { name: "of_a_fleet_leads_back_to_a", needs: FLEET, run: of_a_fleet_leads_back_to_a },
     Case {
         name: "a_forged_replay_header_stops_nothing",
         needs: KERNEL,
@@ -123,6 +125,38 @@ fn port_of_a_elsewhere() -> anyhow::Result<()> {
     let finished = daemon.join(DRAIN_WAIT_MAX)?;
     ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
     ensure!(finished.stderr.contains("`--cgroup`"), "{}", finished.stderr);
+    Ok(())
+}
+
+/// B leads back to A in a fleet: a capture that queues for nobody any more ends, so that somebody looks.
+fn of_a_fleet_leads_back_to_a() -> anyhow::Result<()> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let files = StaticFiles::write()?;
+    let b = Nginx::start(&Place::Here, free_address()?, &files, a.address)?;
+    let redis = Server::start()?;
+    let (admin, worker_admin) = (free_address()?, free_address()?);
+    let more = format!("[queue]\nredis = \"{}\"\n[spool]\npath = \"journal.db.spool\"", redis.url());
+    let settings = Settings { more, ..settings(a.address, b.address, admin, false) };
+    let workspace = Workspace::new(&settings.text())?;
+    let command = |what: &str, admin: SocketAddr| {
+        let mut command = Place::Here.command(daemon_program());
+        command.arg(what).arg("--config").arg(workspace.config()).args(["--admin", &admin.to_string()]);
+        command
+    };
+    let capture = Daemon::start(&Place::Here, &mut command("capture", admin), admin)?;
+    let worker = Daemon::start(&Place::Here, &mut command("replay", worker_admin), worker_admin)?;
+    let mut client = Client::connect(a.address)?;
+    wait_until("the end of a capture whose requests come back", DRAIN_WAIT_MAX, || {
+        client.send(&request("GET", "/items/1", a.address, &[]))?;
+        client.answer("GET")?;
+        Ok(capture.scrape().is_err().then_some(()))
+    })?;
+    let finished = capture.join(DRAIN_WAIT_MAX)?;
+    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    let told = finished.stderr.lines().find(|line| line.contains("ERROR"));
+    let is_told = told.is_some_and(|line| line.contains("came back through the capture"));
+    ensure!(is_told, "the log does not say it: {}", finished.stderr);
+    worker.interrupt()?;
     Ok(())
 }
 

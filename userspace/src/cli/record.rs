@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::capture::{CaptureFlags, open_feed, start_runtime, stopped};
@@ -99,7 +99,9 @@ pub(super) fn capture(arguments: Arguments) -> anyhow::Result<Exit> {
             .context("the capture ended, and what was not sent waits in the spool for the next one");
     }
     if !looped.is_empty() {
-        bail!("experiment {}: {LOOPED} Nothing more was queued.", looped.join(", "));
+        let experiments = looped.join(", ");
+        output::complain(&format!("error: experiment {experiments}: {LOOPED} Nothing more was queued."));
+        return Ok(Exit::Looped);
     }
     Ok(Exit::Success)
 }

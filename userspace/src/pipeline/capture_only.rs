@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::capturing::Capturing;
 use super::error::{PartError, RunError};
@@ -197,6 +197,7 @@ impl CaptureOnly {
             () = hung_up(&mut reloader) => {}
             () = disagreement.found() => {}
             () = watch_queue(&serving, queue.as_deref()) => {}
+            () = all_looped(&guards) => {}
         }
         serving.set_ready(false);
         presence.stopping().await;
@@ -362,6 +363,23 @@ fn start(uploader: Uploader<Appender>, stopping: watch::Receiver<bool>) -> JoinH
     tokio::task::spawn_blocking(move || runtime.block_on(uploader.run(wait(stopping))))
 }
 
+/// Ends when there is nothing left to capture for: when the requests of every experiment came back. Says of each when its own
+/// do. Never ends where there is no experiment.
+async fn all_looped(guards: &[(Arc<str>, Arc<LoopGuard>)]) {
+    if guards.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    let tell = |(experiment, guard): &(Arc<str>, Arc<LoopGuard>)| {
+        let (experiment, guard) = (Arc::clone(experiment), Arc::clone(guard));
+        async move {
+            guard.wait_tripped().await;
+            tracing::error!(%experiment, "{LOOPED}");
+        }
+    };
+    let mut waiting: JoinSet<()> = guards.iter().map(tell).collect();
+    while waiting.join_next().await.is_some() {}
+}
+
 /// Says on the admin listener whether Redis does its part; never ends.
 #[expect(clippy::infinite_loop, reason = "whoever waits for something else cuts it off")]
 async fn watch_queue(serving: &Serving, queue: Option<&QueueStatus>) {
@@ -369,5 +387,33 @@ async fn watch_queue(serving: &Serving, queue: Option<&QueueStatus>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         serving.set_ready(queue.up.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::branch::Returned;
+    use crate::model::ExchangeId;
+
+    fn trip(guard: &LoopGuard) {
+        let id = ExchangeId { flow: 7, offset: 100 };
+        guard.note_sent(id);
+        guard.note_taken(0);
+        assert_eq!(guard.saw(id, 0), Returned::Looped);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_once_the_requests_of_every_experiment_came_back() {
+        let guards = ["a", "b"].map(|name| (Arc::from(name), Arc::new(LoopGuard::default())));
+        let is_over = async |guards: &[(Arc<str>, Arc<LoopGuard>)]| {
+            tokio::time::timeout(LOOK_EVERY, all_looped(guards)).await.is_ok()
+        };
+        assert!(!is_over(&guards).await);
+        trip(&guards[1].1);
+        assert!(!is_over(&guards).await, "the other one goes on");
+        trip(&guards[0].1);
+        assert!(is_over(&guards).await);
+        assert!(!is_over(&[]).await, "a recording alone has no loop");
     }
 }
