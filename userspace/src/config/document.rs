@@ -47,11 +47,18 @@ until then.
 A value behind a key is its default unless it says *example*. Sizes are bytes, times have a unit (`\"500ms\"`, `\"10s\"`, `\"1h\"`).
 ";
 
+/// What stands behind a value that is no default, in the template.
+const EXAMPLE: &str = " # example";
+
 /// The page, as Markdown.
 pub fn document() -> String {
+    page_of(TEMPLATE)
+}
+
+fn page_of(template: &str) -> String {
     let mut page = HEAD.to_owned();
     let mut group = Group::default();
-    for line in TEMPLATE.lines().map(read).skip_while(|line| !matches!(line, Line::Table { .. })) {
+    for line in template.lines().map(read).skip_while(|line| !matches!(line, Line::Table { .. })) {
         match line {
             Line::Table { header, off } => {
                 group.write(&mut page);
@@ -65,6 +72,10 @@ pub fn document() -> String {
                 group.code.push(text);
             }
             Line::Words(text) => {
+                // Words behind an example are about something else. A key there is what the example is of.
+                if !group.code.is_empty() {
+                    group.write(&mut page);
+                }
                 group.write_if_full(&mut page);
                 group.words.push(text);
             }
@@ -91,7 +102,10 @@ fn read(line: &str) -> Line<'_> {
     }
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     match text.split_once(" = ") {
-        Some((name, value)) if is_name(name) => Line::Key { name, value, default: off },
+        Some((name, value)) if is_name(name) => match value.strip_suffix(EXAMPLE) {
+            Some(value) => Line::Key { name, value, default: false },
+            None => Line::Key { name, value, default: off },
+        },
         Some(_) | None => Line::Words(text),
     }
 }
@@ -141,6 +155,7 @@ mod tests {
             ("# [queue]", Line::Table { header: "[queue]", off: true }),
             ("ports = [8080]", Line::Key { name: "ports", value: "[8080]", default: false }),
             ("# nice = 15", Line::Key { name: "nice", value: "15", default: true }),
+            ("# max = 15 # example", Line::Key { name: "max", value: "15", default: false }),
             ("#   ramp = { from = \"1%\" }", Line::Code("ramp = { from = \"1%\" }")),
             ("# Where x = y is meant.", Line::Words("Where x = y is meant.")),
             ("#", Line::Blank),
@@ -154,6 +169,25 @@ mod tests {
     fn the_documentation_is_what_the_template_says() {
         let page = include_str!("../../../docs/configuration.md");
         assert!(page == document(), "docs/configuration.md is out of date: `cargo xtask docs` writes it");
+    }
+
+    #[test]
+    fn what_is_said_of_an_example_stands_with_it_and_nothing_else_does() {
+        let check = |lines: &str, expected: &str| {
+            let page = page_of(&format!("[a]\n{lines}\n"));
+            assert_eq!(page.strip_prefix(HEAD), Some(format!("\n## `[a]`\n{expected}").as_str()), "{lines}");
+        };
+        let code = "```toml\nkey = 1\n```\n";
+        check(
+            "# Of the key:\n#   key = 1\n# Of the list.\n# list = []",
+            &format!("\nOf the key:\n\n{code}\n- **`list`** `[]`\n\n  Of the list.\n"),
+        );
+        // A key right behind an example is what that is of.
+        let indented = code.replace("```", "  ```").replace("key", "  key");
+        check(
+            "# As here:\n#   key = 1\n# list = []",
+            &format!("\n- **`list`** `[]`\n\n  As here:\n\n{indented}"),
+        );
     }
 
     #[test]

@@ -57,13 +57,10 @@ fn uncommented(template: &str) -> String {
 /// Uncommenting every key must change nothing, or the template lies about a default.
 #[test]
 fn the_template_shows_the_defaults() {
-    // Examples of keys that have no default of their own.
-    let shown = uncommented(&template_parts().0)
-        .replace("headers = { x-environment = \"candidate\" }\n", "")
-        .replace("interfaces = [\"eth0\"]\n", "")
-        .replace("requests_per_second_max = 100\n", "")
-        .replace("routes = [\"/search\", \"/items/{id}\"]\n", "")
-        .replace("methods = [\"GET\", \"HEAD\", \"OPTIONS\"]\n", "");
+    // Examples are of keys that have no default of their own, and that of the methods depends on another key.
+    let is_default = |line: &&str| !line.ends_with("# example") && !line.starts_with("methods = ");
+    let shown: String =
+        uncommented(&template_parts().0).lines().filter(is_default).map(|line| format!("{line}\n")).collect();
     let plain = parse(TEMPLATE, None, Flags::default()).unwrap();
     let spelled = parse(&shown, None, Flags::default()).unwrap();
     assert_eq!(format!("{plain:?}"), format!("{spelled:?}"));
