@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(candidate("candidate", "x", &branch, &nobody).await.state, State::Ok);
         let captured = CapturedPorts::new([address.port()]);
         assert_eq!(candidate("candidate", "x", &branch, &captured).await.state, State::Failure);
-        drop(listener);
+        // A port that is taken, on which nobody listens: no other process can be given it meanwhile.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let branch = HttpBranchConfig::new(format!("http://{}", silent.local_addr().unwrap()));
         assert_eq!(candidate("candidate", "x", &branch, &nobody).await.state, State::Warning);
         assert_eq!(
             candidate("candidate", "x", &HttpBranchConfig::new("ftp://b"), &nobody).await.state,
