@@ -36,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "the_ruby_adapter_shows_the_token_of_the_listener", needs: NEEDS_RUBY, run: ruby_token },
     Case { name: "nothing_is_taken_unless_configured", needs: NEEDS, run: off },
+    Case { name: "commands_without_a_listener_take_the_same_file", needs: NEEDS, run: no_listener },
 ];
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -248,5 +249,21 @@ fn off() -> anyhow::Result<()> {
         checked.stdout,
         checked.stderr
     );
+    Ok(())
+}
+
+/// Looking and recording open no listener unless asked for one, so that nobody could hand anything in.
+fn no_listener() -> anyhow::Result<()> {
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let text = settings(&b, free_address()?)?.text().replace("[admin]\n", "[admin]\nobserve = true\n");
+    ensure!(text.contains("observe"), "there is no [admin] in {text}");
+    let workspace = Workspace::new(&text)?;
+    let file = workspace.config().display().to_string();
+    let recording = workspace.journal().with_extension("understudy").display().to_string();
+    for what in [&["inspect"][..], &["capture", "--record", &recording]] {
+        let arguments = [what, &["--config", &file, "--for", "1s"]].concat();
+        let Finished { code, stderr, .. } = run_to_end(&Place::Here, &arguments)?;
+        ensure!(code == 0, "{what:?} ended with {code}: {stderr}");
+    }
     Ok(())
 }
