@@ -21,6 +21,7 @@ mod body;
 mod chunked;
 mod framing;
 mod head;
+mod headless;
 mod lead;
 mod pair;
 mod plain;

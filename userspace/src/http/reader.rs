@@ -9,6 +9,7 @@ use crate::model::{Headers, Timestamp};
 use super::chunked::{Chunked, ChunkedStep};
 use super::framing::Framing;
 use super::head::{self, Look, Parsed};
+use super::headless::Headless;
 use super::lead::Lead;
 use super::protocol::Foreign;
 
@@ -25,8 +26,7 @@ pub(super) struct MessageReader<H> {
     start: Start,
     /// No message was read yet, so that bytes that are no head say that the flow is not HTTP.
     first: bool,
-    /// Of a flow that was joined, bytes without a hole before its first head.
-    headless: Option<u32>,
+    headless: Headless,
     /// The head that is being read was only guessed to begin here.
     tentative: bool,
     /// Nothing but its looks says so.
@@ -168,7 +168,7 @@ impl<H> MessageReader<H> {
             partial: Vec::new(),
             start: Start::default(),
             first: !mid_stream,
-            headless: mid_stream.then_some(0),
+            headless: Headless::of(mid_stream),
             tentative: false,
             unshown: false,
             decided: false,
@@ -191,14 +191,12 @@ impl<H> MessageReader<H> {
 
     /// So many bytes go by.
     pub(super) fn note_bytes(&mut self, bytes: usize) {
-        if let Some(headless) = &mut self.headless {
-            *headless = headless.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        }
+        self.headless.pass(bytes);
     }
 
     /// True when a flow that was joined has shown no head in more than so many bytes without a hole, and is not about to.
     pub(super) fn is_headless(&self, bytes_max: u32) -> bool {
-        self.is_lost() && self.headless.is_some_and(|bytes| bytes > bytes_max)
+        self.is_lost() && self.headless.is_beyond(bytes_max)
     }
 
     /// A head that has come in part, and where it begins.
@@ -239,7 +237,7 @@ impl<H> MessageReader<H> {
     /// Reads nothing more.
     pub(super) fn stop(&mut self) {
         self.state = State::Stopped { passed: false };
-        self.headless = None;
+        self.headless.end();
         self.partial = Vec::new();
     }
 
@@ -346,7 +344,7 @@ impl<H> MessageReader<H> {
 
     /// Bytes are missing here.
     pub(super) fn skip(&mut self, bytes: u64) -> Loss {
-        self.headless = self.headless.map(|_| 0); // There may have been a head among them.
+        self.headless.miss();
         let lost = |message| Loss { message, boundary: true };
         let hole = Loss { message: MessageLoss::Hole, boundary: false };
         let loss = match &mut self.state {
@@ -473,7 +471,7 @@ impl<H> MessageReader<H> {
     fn found<'a>(&mut self, head: H) -> Step<'a, H> {
         self.state = State::Framing;
         self.first = false;
-        self.headless = None;
+        self.headless.end();
         self.tentative = false;
         self.decided = false;
         self.inside_since = None;
