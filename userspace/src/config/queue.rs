@@ -162,11 +162,9 @@ impl RawQueue {
         set(&mut settle.aside_max, at_least_one("set_aside_max", self.set_aside_max)?);
         set(&mut settle.aside_bytes_max, self.set_aside_bytes_max);
         set_duration(&mut settle.aside_kept, "queue.set_aside_kept", self.set_aside_kept.as_ref())?;
-        if let Some(kept) = &self.set_aside_kept
-            && settle.aside_kept.as_secs() == 0
-        {
-            return Err(fault("set_aside_kept", kept, "must be at least 1s"));
-        }
+        // Redis counts it in seconds.
+        let kept_min = Duration::from_secs(1);
+        not_below("set_aside_kept", self.set_aside_kept.as_ref(), settle.aside_kept, kept_min)?;
         set(&mut config.entry.wire.exchange_bytes_max, self.exchange_bytes_max);
         set(&mut config.entry.compress_bytes_min, self.compress_bytes_min);
         if let Some(level) = self.compress_level {
