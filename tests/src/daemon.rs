@@ -26,7 +26,7 @@ use crate::scrape::Scrape;
 /// others want the processor.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to end after a signal: the drain uses up the promised five seconds where it has to, and the
-/// machine may be busy. That the drain keeps them is for tests with a clock of their own.
+/// machine may be busy. Who asks whether the promise is kept has a limit of its own.
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long exchanges may stay in flight after the last answer.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -337,7 +337,7 @@ impl Daemon {
     /// SIGINT, then waits for the drain.
     ///
     /// # Errors
-    /// When it takes longer than promised.
+    /// When it takes longer than [`DRAIN_WAIT_MAX`].
     pub fn interrupt(self) -> anyhow::Result<Finished> {
         self.signal(Signal::INT)?;
         self.join(DRAIN_WAIT_MAX)

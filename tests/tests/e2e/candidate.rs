@@ -8,7 +8,7 @@ use anyhow::ensure;
 use understudy_tests::app::Faults;
 use understudy_tests::client::{Client, request};
 use understudy_tests::clock::wait_until;
-use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Settings, Workspace};
+use understudy_tests::daemon::{DRAIN_WAIT_MAX, Daemon, Finished, Settings, Workspace};
 use understudy_tests::mix::{Pace, drive, every_shape};
 use understudy_tests::prereq::{FLEET, KERNEL, Prerequisite, daemon_program};
 use understudy_tests::process::{Cgroup, Place};
@@ -62,6 +62,22 @@ fn misbehaves(faults: Option<Faults>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks these in turn until the daemon has ended, as one does that was stopped for a loop.
+fn stops_for_a_loop(daemon: Daemon, asked: &[SocketAddr]) -> anyhow::Result<Finished> {
+    let connect = |address: &SocketAddr| anyhow::Ok((Client::connect(*address)?, *address));
+    let mut clients = asked.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()?;
+    wait_until("the end of a daemon whose requests come back", DRAIN_WAIT_MAX, || {
+        for (client, address) in &mut clients {
+            client.send(&request("GET", "/items/1", *address, &[]))?;
+            client.answer("GET")?;
+        }
+        Ok(daemon.scrape().is_err().then_some(()))
+    })?;
+    let finished = daemon.join(DRAIN_WAIT_MAX)?;
+    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    Ok(finished)
+}
+
 /// B is a proxy that leads back to A, which no list of addresses can tell.
 fn leads_back_to_a() -> anyhow::Result<()> {
     let a = App::start(&Place::Here, free_address()?, Faults::None)?;
@@ -70,14 +86,7 @@ fn leads_back_to_a() -> anyhow::Result<()> {
     let admin = free_address()?;
     let workspace = Workspace::new(&settings(a.address, b.address, admin, false).text())?;
     let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
-    let mut client = Client::connect(a.address)?;
-    wait_until("the end of a run whose requests come back", DRAIN_WAIT_MAX, || {
-        client.send(&request("GET", "/items/1", a.address, &[]))?;
-        client.answer("GET")?;
-        Ok(daemon.scrape().is_err().then_some(()))
-    })?;
-    let finished = daemon.join(DRAIN_WAIT_MAX)?;
-    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    let finished = stops_for_a_loop(daemon, &[a.address])?;
     ensure!(finished.stderr.contains("came back through the capture"), "{}", finished.stderr);
     let later = workspace.report(&[])?;
     ensure!(
@@ -114,16 +123,7 @@ fn port_of_a_elsewhere() -> anyhow::Result<()> {
     let told = daemon.stderr().matches("it listens on a captured port of this host").count();
     ensure!(told == 1, "it is told {told} times: {}", daemon.stderr());
 
-    let mut other = Client::connect(b.address)?;
-    wait_until("the end of a run that takes B for A", DRAIN_WAIT_MAX, || {
-        for (client, address) in [(&mut other, b.address), (&mut client, a.address)] {
-            client.send(&request("GET", "/items/2", address, &[]))?;
-            client.answer("GET")?;
-        }
-        Ok(daemon.scrape().is_err().then_some(()))
-    })?;
-    let finished = daemon.join(DRAIN_WAIT_MAX)?;
-    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    let finished = stops_for_a_loop(daemon, &[b.address, a.address])?;
     ensure!(finished.stderr.contains("`--cgroup`"), "{}", finished.stderr);
     Ok(())
 }
@@ -145,14 +145,7 @@ fn of_a_fleet_leads_back_to_a() -> anyhow::Result<()> {
     };
     let capture = Daemon::start(&Place::Here, &mut command("capture", admin), admin)?;
     let worker = Daemon::start(&Place::Here, &mut command("replay", worker_admin), worker_admin)?;
-    let mut client = Client::connect(a.address)?;
-    wait_until("the end of a capture whose requests come back", DRAIN_WAIT_MAX, || {
-        client.send(&request("GET", "/items/1", a.address, &[]))?;
-        client.answer("GET")?;
-        Ok(capture.scrape().is_err().then_some(()))
-    })?;
-    let finished = capture.join(DRAIN_WAIT_MAX)?;
-    ensure!(finished.code == 4, "exit code {}: {}", finished.code, finished.stderr);
+    let finished = stops_for_a_loop(capture, &[a.address])?;
     let told = finished.stderr.lines().find(|line| line.contains("ERROR"));
     let is_told = told.is_some_and(|line| line.contains("came back through the capture"));
     ensure!(is_told, "the log does not say it: {}", finished.stderr);

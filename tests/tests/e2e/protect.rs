@@ -38,6 +38,8 @@ pub(crate) const CASES: &[Case] = &[
 
 /// How long something may take that takes a fraction of a second.
 const SOON: Duration = Duration::from_secs(10);
+/// A pause at all times.
+const ALWAYS: &str = "[[pause]]\nfrom = \"00:00\"\nto = \"24:00\"\n";
 
 /// A, B and a daemon between them.
 struct Stage {
@@ -49,19 +51,24 @@ struct Stage {
     _workspace: Workspace,
 }
 
-/// Starts all of it, with these lines in front of the configuration and these at its end, in the experiment.
-fn stage(before: &str, more: &str) -> anyhow::Result<Stage> {
-    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
-    let admin = free_address()?;
-    let settings = Settings {
+/// With these lines at its end, in the experiment.
+fn settings(a: &App, b: &App, admin: std::net::SocketAddr, more: &str) -> Settings {
+    Settings {
         port: a.address.port(),
         admin,
         candidate: b.address,
         isolated: false,
         routes: Vec::new(),
         more: format!("noise.again = \"off\"\n{more}"),
-    };
+    }
+}
+
+/// Starts all of it, with these lines in front of the configuration and these at its end, in the experiment.
+fn stage(before: &str, more: &str) -> anyhow::Result<Stage> {
+    let a = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let b = App::start(&Place::Here, free_address()?, Faults::None)?;
+    let admin = free_address()?;
+    let settings = settings(&a, &b, admin, more);
     let workspace = Workspace::new(&format!("{before}\n{}", settings.text()))?;
     let daemon = Daemon::run(&Place::Here, &workspace, admin, &[])?;
     Ok(Stage { a, b, admin, daemon, _workspace: workspace })
@@ -153,8 +160,7 @@ fn paused_by_order() -> anyhow::Result<()> {
 }
 
 fn paused_by_time_table() -> anyhow::Result<()> {
-    let always = "[[pause]]\nfrom = \"00:00\"\nto = \"24:00\"\n";
-    let stage = stage(always, "")?;
+    let stage = stage(ALWAYS, "")?;
     stage.wait_copying(false)?;
     ensure!(get_patiently(stage.admin, "/state", &[])?.1.contains("time_table"), "nobody says why it pauses");
     stage.ask(5)?;
@@ -175,14 +181,7 @@ fn paused_from_the_start() -> anyhow::Result<()> {
     );
     for what in ["run", "capture"] {
         let admin = free_address()?;
-        let settings = Settings {
-            port: a.address.port(),
-            admin,
-            candidate: b.address,
-            isolated: false,
-            routes: Vec::new(),
-            more: "noise.again = \"off\"\n[[pause]]\nfrom = \"00:00\"\nto = \"24:00\"\n".to_owned(),
-        };
+        let settings = settings(&a, &b, admin, ALWAYS);
         let workspace = Workspace::new(&settings.text())?;
         let record = workspace.journal().with_extension("recording");
         let mut command = Place::Here.command(daemon_program());
